@@ -1,0 +1,19 @@
+"""Local, biologically plausible learning for Keras 3.
+
+Layers whose errors return through feedback weights (`layers`, `feedback`), layers that learn
+without labels by a local rule (`layers`, `plasticity`), and what surrounds them (`models`,
+`callbacks`, `metrics`, `plots`, `datasets`).
+"""
+
+from keras_local import activations as activations
+from keras_local import callbacks as callbacks
+from keras_local import feedback as feedback
+from keras_local import layers as layers
+from keras_local import losses as losses
+from keras_local import metrics as metrics
+from keras_local import models as models
+from keras_local import ops as ops
+from keras_local import plasticity as plasticity
+from keras_local import plots as plots
+
+__version__ = "0.1.0"

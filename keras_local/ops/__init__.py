@@ -1,0 +1,31 @@
+"""Pure functions on tensors: linear maps with their two adjoints, and the two gradients.
+
+`asymmetric` lets an error return through another kernel than the one of the forward pass;
+`surrogate_loss` hands a weight change to the optimizer. Everything else in the package stands
+on these two. The backend files (`_tensorflow`, `_jax`, `_torch`) are the only ones that import a
+backend.
+"""
+
+from keras_local.ops.asymmetric import ErrorPath as ErrorPath
+from keras_local.ops.asymmetric import Signals as Signals
+from keras_local.ops.asymmetric import asymmetric as asymmetric
+from keras_local.ops.linear_maps import Convolution as Convolution
+from keras_local.ops.linear_maps import Dense as Dense
+from keras_local.ops.linear_maps import LinearMap as LinearMap
+from keras_local.ops.surrogate import replica_count as replica_count
+from keras_local.ops.surrogate import replica_sum as replica_sum
+from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
+from keras_local.ops.surrogate import touched_rows_loss as touched_rows_loss
+
+__all__ = [
+    "Convolution",
+    "Dense",
+    "ErrorPath",
+    "LinearMap",
+    "Signals",
+    "asymmetric",
+    "replica_count",
+    "replica_sum",
+    "surrogate_loss",
+    "touched_rows_loss",
+]

@@ -1,0 +1,80 @@
+"""JAX: custom gradients, adjoints by linear transposition, replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from keras_local.ops.linear_maps import Convolution
+
+
+def with_gradient(
+    forward: Callable[..., jax.Array], backward: Callable[..., Any], *tensors: Any
+) -> jax.Array:
+    """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient."""
+
+    @jax.custom_vjp
+    def operation(*tensors: jax.Array) -> jax.Array:
+        return forward(*tensors)
+
+    def save(*tensors: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        outputs = forward(*tensors)
+        return outputs, (outputs, *tensors)
+
+    def gradient(saved: tuple[jax.Array, ...], upstream: jax.Array) -> tuple[jax.Array | None, ...]:
+        return tuple(backward(upstream, *saved))
+
+    operation.defvjp(save, gradient)
+    return operation(*(jnp.asarray(tensor) for tensor in tensors))
+
+
+def matmul(
+    a: jax.Array, b: jax.Array, transpose_a: bool = False, transpose_b: bool = False
+) -> jax.Array:
+    """Multiply matrices; the compiler folds the transposes."""
+    return jnp.matmul(a.T if transpose_a else a, b.T if transpose_b else b)
+
+
+def conv_input_gradient(
+    linear_map: Convolution, upstream: jax.Array, kernel: jax.Array, inputs: jax.Array
+) -> jax.Array:
+    """Return the transpose of the convolution in its inputs."""
+    return _transpose(lambda x: linear_map.apply(x, kernel), inputs, upstream)
+
+
+def conv_kernel_gradient(
+    linear_map: Convolution, inputs: jax.Array, upstream: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """Return the transpose of the convolution in its kernel."""
+    return _transpose(lambda k: linear_map.apply(inputs, k), kernel, upstream)
+
+
+def take_rows(variable: Any, rows: jax.Array) -> jax.Array:
+    """Read rows of a variable."""
+    return jnp.take(jnp.asarray(variable), rows, axis=0)
+
+
+def write_rows(variable: Any, rows: jax.Array, values: jax.Array) -> None:
+    """Write rows of a Keras variable."""
+    variable.assign(variable.value.at[rows].set(values))
+
+
+def replica_sum(tensor: jax.Array) -> jax.Array:
+    """Return the tensor: a data-parallel step sees the global batch."""
+    return tensor
+
+
+def replica_count() -> int:
+    """Return 1: a data-parallel step sees the global batch."""
+    return 1
+
+
+def _transpose(
+    function: Callable[[jax.Array], jax.Array], like: jax.Array, upstream: jax.Array
+) -> jax.Array:
+    shape = jax.ShapeDtypeStruct(jnp.shape(like), jnp.result_type(like))
+    return jax.linear_transpose(function, shape)(upstream)[0]

@@ -1,0 +1,157 @@
+"""TensorFlow: custom gradients, convolution adjoints, replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from keras_local.ops.linear_maps import Convolution
+
+
+def with_gradient(
+    forward: Callable[..., tf.Tensor], backward: Callable[..., Any], *tensors: Any
+) -> tf.Tensor:
+    """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient."""
+
+    @tf.custom_gradient
+    def operation(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
+        outputs = forward(*tensors)
+
+        def gradient(upstream: tf.Tensor) -> Any:
+            return backward(upstream, outputs, *tensors)
+
+        return outputs, gradient
+
+    # A variable among the arguments makes eager mode ask for a `variables` argument.
+    return operation(*(tf.convert_to_tensor(tensor) for tensor in tensors))
+
+
+def matmul(
+    a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False, transpose_b: bool = False
+) -> tf.Tensor:
+    """Multiply matrices without materialising a transpose."""
+    return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+
+
+def conv_input_gradient(
+    linear_map: Convolution, upstream: tf.Tensor, kernel: tf.Tensor, inputs: tf.Tensor
+) -> tf.Tensor:
+    """Return the backend's convolution-backprop-input of `upstream` with `kernel`."""
+    if len(linear_map.strides) == 1:
+        flat, inputs, upstream = _as_2d(linear_map, inputs, upstream)
+        gradient = conv_input_gradient(flat, upstream, kernel[None], inputs)
+        return tf.squeeze(gradient, _new_axis(linear_map))
+    return _adjoint(_input_gradient, linear_map, inputs, kernel, upstream)
+
+
+def conv_kernel_gradient(
+    linear_map: Convolution, inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor
+) -> tf.Tensor:
+    """Return the backend's convolution-backprop-filter of `inputs` and `upstream`."""
+    if len(linear_map.strides) == 1:
+        flat, inputs, upstream = _as_2d(linear_map, inputs, upstream)
+        return conv_kernel_gradient(flat, inputs, upstream, kernel[None])[0]
+    return _adjoint(_kernel_gradient, linear_map, inputs, kernel, upstream)
+
+
+def take_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:
+    """Read rows of a variable; the gradient touches these rows only."""
+    return tf.gather(variable, rows)
+
+
+def write_rows(variable: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
+    """Write rows of a Keras variable in place."""
+    variable.value.scatter_update(tf.IndexedSlices(values, rows))
+
+
+def replica_sum(tensor: tf.Tensor) -> tf.Tensor:
+    """Sum over replicas when inside one, else return the tensor."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def replica_count() -> int:
+    """Return the number of replicas in sync."""
+    count: int = tf.distribute.get_strategy().num_replicas_in_sync
+    return count
+
+
+def _new_axis(linear_map: Convolution) -> int:
+    return 1 if linear_map.data_format == "channels_last" else 2
+
+
+def _as_2d(
+    linear_map: Convolution, inputs: tf.Tensor, upstream: tf.Tensor
+) -> tuple[Convolution, tf.Tensor, tf.Tensor]:
+    axis = _new_axis(linear_map)
+    flat = type(linear_map)(
+        strides=(1, *linear_map.strides),
+        padding=linear_map.padding,
+        dilation_rate=(1, *linear_map.dilation_rate),
+        data_format=linear_map.data_format,
+    )
+    return flat, tf.expand_dims(inputs, axis), tf.expand_dims(upstream, axis)
+
+
+def _adjoint(
+    operation: Callable[..., tf.Tensor],
+    linear_map: Convolution,
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    upstream: tf.Tensor,
+) -> tf.Tensor:
+    first = linear_map.data_format == "channels_first"
+    spatial = len(linear_map.strides)
+    channels = inputs.shape[1 if first else -1]
+    grouped = channels != kernel.shape[-2]
+    # The cases that TensorFlow's CPU kernels lack go through XLA, as in keras.ops.conv; dilated
+    # adjoints exist on CPU in some builds only.
+    if grouped or (first and spatial == 3) or max(linear_map.dilation_rate) > 1:
+        operation = tf.function(operation, jit_compile=True, autograph=False)
+    return operation(
+        inputs,
+        kernel,
+        upstream,
+        strides=_full(linear_map.strides, first),
+        dilations=_full(linear_map.dilation_rate, first),
+        padding=linear_map.padding.upper(),
+        data_format=_DATA_FORMATS[spatial, first],
+    )
+
+
+_DATA_FORMATS = {(2, False): "NHWC", (2, True): "NCHW", (3, False): "NDHWC", (3, True): "NCDHW"}
+
+
+def _full(sizes: tuple[int, ...], first: bool) -> list[int]:
+    return [1, 1, *sizes] if first else [1, *sizes, 1]
+
+
+def _input_gradient(
+    inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, **attributes: Any
+) -> tf.Tensor:
+    operation = (
+        tf.raw_ops.Conv2DBackpropInput
+        if len(attributes["strides"]) == 4
+        else tf.raw_ops.Conv3DBackpropInputV2
+    )
+    return operation(
+        input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, **attributes
+    )
+
+
+def _kernel_gradient(
+    inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, **attributes: Any
+) -> tf.Tensor:
+    operation = (
+        tf.raw_ops.Conv2DBackpropFilter
+        if len(attributes["strides"]) == 4
+        else tf.raw_ops.Conv3DBackpropFilterV2
+    )
+    return operation(
+        input=inputs, filter_sizes=tf.shape(kernel), out_backprop=upstream, **attributes
+    )

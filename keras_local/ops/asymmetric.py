@@ -1,0 +1,102 @@
+"""The asymmetric gradient: errors return through another kernel than the forward one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from keras_local.ops.backend import Tensor, backend
+from keras_local.ops.linear_maps import LinearMap
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What is present at a layer's synapses when an error arrives: all that a rule may read.
+
+    Attributes:
+        linear_map: The map of the layer, with its two adjoints.
+        inputs: Presynaptic activity.
+        outputs: Postsynaptic field before bias and activation.
+        upstream: Error at the outputs (derivative of the loss).
+        kernel: Forward weights.
+        feedback: The rule's own weights, in the order in which the rule declared them.
+        kernel_gradient: `linear_map.kernel_gradient(inputs, upstream)`, the forward weights'
+            gradient.
+    """
+
+    linear_map: LinearMap
+    inputs: Tensor
+    outputs: Tensor
+    upstream: Tensor
+    kernel: Tensor
+    feedback: tuple[Tensor, ...]
+    kernel_gradient: Tensor
+
+
+class ErrorPath(Protocol):
+    """What `asymmetric` asks of a rule; `keras_local.feedback.FeedbackRule` provides it."""
+
+    def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
+        """Return the kernel that carries the error back, in the kernel's own shape."""
+
+    def kernel_gradient(self, signals: Signals) -> Tensor:
+        """Return the gradient that the forward kernel receives."""
+
+    def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
+        """Return one gradient (or None) for each weight of the rule."""
+
+
+def asymmetric(
+    linear_map: LinearMap,
+    rule: ErrorPath,
+    inputs: Tensor,
+    kernel: Tensor,
+    feedback: tuple[Tensor, ...] = (),
+) -> Tensor:
+    """Apply `linear_map` forward with `kernel` while errors return as `rule` says.
+
+    Forward: `y = M(x, W)`. Backward, for the error `e` at the outputs:
+
+    * to the inputs goes `M^T(e, rule.error_kernel(W, ...))`;
+    * to the kernel goes the correlation of `x` and `e`, as in backpropagation;
+    * to the rule's weights go `rule.feedback_gradients`.
+
+    No forward product is computed twice: each adjoint is one operation of the backend.
+
+    Args:
+        linear_map: The map of the layer.
+        rule: Says which kernel carries the error, and what the feedback weights receive.
+        inputs: Tensor of inputs.
+        kernel: Tensor of forward weights. Pass `variable.value`, never a variable: eager
+            TensorFlow refuses variables inside a custom gradient.
+        feedback: Tensors of the rule's weights.
+
+    Returns:
+        The outputs of the map.
+
+    Source: the common frame of Lillicrap et al. 2016 (feedback alignment) and Amit 2019.
+    """
+
+    def forward(inputs: Tensor, kernel: Tensor, *feedback: Tensor) -> Tensor:
+        return linear_map.apply(inputs, kernel)
+
+    def backward(
+        upstream: Tensor, outputs: Tensor, inputs: Tensor, kernel: Tensor, *feedback: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        error_kernel = rule.error_kernel(kernel, *feedback)
+        signals = Signals(
+            linear_map=linear_map,
+            inputs=inputs,
+            outputs=outputs,
+            upstream=upstream,
+            kernel=kernel,
+            feedback=feedback,
+            kernel_gradient=linear_map.kernel_gradient(inputs, upstream, kernel),
+        )
+        return (
+            linear_map.input_gradient(upstream, error_kernel, inputs),
+            rule.kernel_gradient(signals),
+            *rule.feedback_gradients(signals),
+        )
+
+    return backend.with_gradient(forward, backward, inputs, kernel, *feedback)

@@ -1,0 +1,104 @@
+"""Linear maps: what a layer applies, and the two adjoints that learning needs.
+
+A map `y = M(x, kernel)` is linear in each argument, so two adjoints carry every gradient:
+
+* `input_gradient`: the error sent down, `<upstream, M(x, k)> = <input_gradient(upstream, k), x>`;
+* `kernel_gradient`: the product of activity and error that changes the kernel.
+
+A rule that works with these three methods works for every linear layer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from keras import ops
+
+from keras_local.ops.backend import Tensor, backend
+
+
+class LinearMap(ABC):
+    """Interface of a map that is linear in its inputs and in its kernel."""
+
+    @abstractmethod
+    def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Return the outputs of the map."""
+
+    @abstractmethod
+    def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
+        """Send the error `upstream` down through `kernel`. Only the shape of `inputs` is read."""
+
+    @abstractmethod
+    def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
+        """Correlate activity with error. Only the shape of `kernel` is read."""
+
+
+@dataclass(frozen=True)
+class Dense(LinearMap):
+    """`y = x @ kernel` along the last axis.
+
+    Shapes: inputs `(..., n)`, kernel `(n, m)`, outputs `(..., m)`.
+
+    >>> import numpy as np
+    >>> from keras_local import ops
+    >>> dense = ops.Dense()
+    >>> error, kernel = np.ones((1, 2), "float32"), np.array([[1.0, 2.0]], "float32")
+    >>> np.asarray(dense.input_gradient(error, kernel, np.zeros((1, 1), "float32"))).tolist()
+    [[3.0]]
+    """
+
+    def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Return `inputs @ kernel`."""
+        return ops.matmul(inputs, kernel)
+
+    def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
+        """Return `upstream @ kernel^T`."""
+        return backend.matmul(upstream, kernel, transpose_b=True)
+
+    def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
+        """Return `inputs^T @ upstream`, summed over all leading axes."""
+        if len(inputs.shape) > 2:
+            inputs = ops.reshape(inputs, (-1, inputs.shape[-1]))
+            upstream = ops.reshape(upstream, (-1, upstream.shape[-1]))
+        return backend.matmul(inputs, upstream, transpose_a=True)
+
+
+@dataclass(frozen=True)
+class Convolution(LinearMap):
+    """A convolution in one to three dimensions, as in `keras.ops.conv`.
+
+    Shapes (channels last): inputs `(batch, *space, c_in)`, kernel
+    `(*kernel_size, c_in // groups, c_out)`, outputs `(batch, *space', c_out)`. The number of groups
+    follows from the shapes. Both adjoints are the backend's own convolution gradients.
+
+    Args:
+        strides: One integer per spatial dimension.
+        padding: `"valid"` or `"same"`.
+        dilation_rate: One integer per spatial dimension.
+        data_format: `"channels_last"` or `"channels_first"`.
+    """
+
+    strides: tuple[int, ...]
+    padding: str
+    dilation_rate: tuple[int, ...]
+    data_format: str = "channels_last"
+
+    def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Return the convolution of `inputs` with `kernel`."""
+        return ops.conv(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+    def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
+        """Return the transposed convolution of `upstream` with `kernel`."""
+        return backend.conv_input_gradient(self, upstream, kernel, inputs)
+
+    def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
+        """Return the product of patch and error, summed over batch and positions."""
+        return backend.conv_kernel_gradient(self, inputs, upstream, kernel)

@@ -1,0 +1,74 @@
+"""The surrogate gradient: a weight change given by a formula reaches the optimizer."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_local.ops.backend import Tensor, backend
+
+
+def surrogate_loss(variable: keras.Variable, change: Tensor) -> Tensor:
+    """Return a loss of value 0 whose gradient at `variable` is `-change`.
+
+    Added to a model's losses, it makes any Keras optimizer, schedule, loss scale and
+    all-reduce carry out `variable <- variable + rate * change`. Gradients of replicas are summed,
+    as those of every other loss, so hand in this replica's share of the change.
+
+    Args:
+        variable: The weight to be changed.
+        change: Tensor of the variable's shape; an ascent direction.
+
+    Returns:
+        A scalar 0.
+
+    >>> import keras
+    >>> from keras_local import ops
+    >>> weight = keras.Variable([1.0, 2.0])
+    >>> float(ops.surrogate_loss(weight, keras.ops.ones(2)))
+    0.0
+    """
+    return _surrogate_loss(variable.value, change)
+
+
+def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) -> Tensor:
+    """Return the surrogate loss of a change that touches few rows of a variable.
+
+    On TensorFlow the gradient is sparse, and an optimizer without momentum writes these rows only.
+
+    Args:
+        variable: The weight, one row a unit.
+        rows: Integer tensor `(touched,)` of row indices; the changes of an index that comes more
+            than once are added.
+        change: Tensor `(touched, ...)`, the rows' changes.
+
+    Returns:
+        A scalar 0.
+    """
+    return _surrogate_loss(backend.take_rows(variable.value, rows), change)
+
+
+def _surrogate_loss(value: Tensor, change: Tensor) -> Tensor:
+    def forward(value: Tensor, change: Tensor) -> Tensor:
+        return keras.ops.zeros((), dtype=value.dtype)
+
+    def backward(
+        upstream: Tensor, outputs: Tensor, value: Tensor, change: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        # Keras divides every loss by the number of replicas; a change is a sum over them.
+        return -change * (upstream * replica_count()), None
+
+    return backend.with_gradient(forward, backward, value, change)
+
+
+def replica_sum(tensor: Tensor) -> Tensor:
+    """Return the sum of `tensor` over the replicas of `tf.distribute`, inside a replica.
+
+    Elsewhere it is the tensor itself: on JAX a data-parallel step sees the global batch.
+    """
+    return backend.replica_sum(tensor)
+
+
+def replica_count() -> int:
+    """Return how many replicas hold a share of the batch."""
+    count: int = backend.replica_count()
+    return count
