@@ -1,0 +1,156 @@
+"""The interface of every layer whose errors return by a feedback rule."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import keras
+from keras import activations, constraints, initializers, ops, regularizers
+
+from keras_local import feedback as feedback_rules
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+
+Shape = tuple[int | None, ...]
+
+
+class FeedbackLayer(keras.layers.Layer):
+    """Interface of a linear map, a bias and an activation, with a feedback rule.
+
+    A layer says what its map is (`linear_map`), what shape its kernel has (`kernel_shape`), and
+    which built-in layer computes the same (`plain`). Everything else is here: a rule never knows
+    the layer, and a layer never knows the rule.
+    """
+
+    plain: ClassVar[type[keras.layers.Layer]]
+    """The built-in layer of the same name, arguments and weights."""
+
+    def __init__(
+        self,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.feedback = feedback_rules.get(feedback)
+        self.feedback_initializer = initializers.get(feedback_initializer)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self._rule = self.feedback.adapt(
+            kernel_has_own_terms=not (
+                self.kernel_regularizer is None and self.kernel_constraint is None
+            )
+        )
+
+    @property
+    @abstractmethod
+    def linear_map(self) -> LinearMap:
+        """The map that the kernel enters."""
+
+    @abstractmethod
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """Return the kernel's shape for inputs of `input_shape`."""
+
+    @abstractmethod
+    def bias_shape(self) -> tuple[int, ...]:
+        """Return the shape in which the bias is added to the outputs."""
+
+    def build(self, input_shape: Shape) -> None:
+        """Create kernel, bias and the weights that the rule declares."""
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=self.kernel_shape(input_shape),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(max(self.bias_shape()),),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self._feedback_weights = [
+            self.add_weight(
+                name=weight.name,
+                shape=weight.shape,
+                initializer=weight.initializer,
+                trainable=weight.trainable,
+            )
+            for weight in self._rule.weights(self.kernel, self.feedback_initializer)
+        ]
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Return `activation(M(inputs, kernel) + bias)`."""
+        outputs = self._rule.connect(self.linear_map, inputs, self.kernel, self._feedback_weights)
+        return self.activation(self._add_bias(outputs))
+
+    def _add_bias(self, outputs: Tensor) -> Tensor:
+        if self.bias is None:
+            return outputs
+        return ops.add(outputs, ops.reshape(self.bias, self.bias_shape()))
+
+    @property
+    def feedback_kernel(self) -> Tensor | None:
+        """The kernel that carries errors back, or None if it is `kernel` itself."""
+        if not self._feedback_weights:
+            return None
+        weights = (weight.value for weight in self._feedback_weights)
+        return self._rule.error_kernel(self.kernel.value, *weights)
+
+    def assign_feedback_kernel(self, value: Any) -> None:
+        """Set the kernel that carries errors back.
+
+        Args:
+            value: Array of the kernel's shape.
+
+        Raises:
+            ValueError: If the shape differs from the kernel's, or the rule has no feedback kernel.
+        """
+        value = ops.convert_to_tensor(value, dtype=self.kernel.dtype)
+        if tuple(value.shape) != tuple(self.kernel.shape):
+            raise ValueError(
+                f"`value` must have the kernel's shape {tuple(self.kernel.shape)}. "
+                f"Received: shape {tuple(value.shape)}"
+            )
+        values = self._rule.assignment(ops.convert_to_tensor(self.kernel), value)
+        for weight, new in zip(self._feedback_weights, values, strict=True):
+            weight.assign(new)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config: dict[str, Any] = super().get_config()
+        config.update(
+            activation=activations.serialize(self.activation),
+            use_bias=self.use_bias,
+            feedback=feedback_rules.serialize(self.feedback),
+            feedback_initializer=initializers.serialize(self.feedback_initializer),
+            kernel_initializer=initializers.serialize(self.kernel_initializer),
+            bias_initializer=initializers.serialize(self.bias_initializer),
+            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
+            bias_regularizer=regularizers.serialize(self.bias_regularizer),
+            activity_regularizer=regularizers.serialize(self.activity_regularizer),
+            kernel_constraint=constraints.serialize(self.kernel_constraint),
+            bias_constraint=constraints.serialize(self.bias_constraint),
+        )
+        return config
