@@ -1,0 +1,56 @@
+"""How the size of a change is bounded, after the reduction over all replicas."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from keras import ops
+
+from keras_local._serialization import Strategy, serializable
+from keras_local.ops.backend import Tensor
+
+
+class Normaliser(Strategy, ABC):
+    """Interface: rescale a reduced change."""
+
+    @abstractmethod
+    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+        """Return the rescaled change; units lie along `unit_axis`."""
+
+
+@serializable
+class NoNormaliser(Normaliser):
+    """Leave the change as it is."""
+
+    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+        """Return the change."""
+        return change
+
+
+@serializable
+class MaxAbs(Normaliser):
+    """Divide by the largest entry: `dK / max|dK|`, one scalar for the whole kernel.
+
+    The largest weight change of a step is then exactly the step size. A change of zero stays zero.
+    Not local: the scalar is common to all synapses of the layer.
+    """
+
+    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+        """Return the change over its largest absolute entry."""
+        return _quotient(change, ops.max(ops.abs(change)))
+
+
+@serializable
+class UnitMaxAbs(Normaliser):
+    """Divide each unit's change by its own largest entry."""
+
+    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+        """Return the change, each unit's over its largest absolute entry."""
+        axes = tuple(axis for axis in range(len(change.shape)) if axis != unit_axis % change.ndim)
+        return _quotient(change, ops.max(ops.abs(change), axis=axes, keepdims=True))
+
+
+def _quotient(change: Tensor, largest: Tensor) -> Tensor:
+    # Not max(largest, 1e-30), which is 0 in half precision.
+    positive = largest > 0
+    return change * ops.where(positive, 1.0 / ops.where(positive, largest, 1.0), 0.0)

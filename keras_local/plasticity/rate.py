@@ -1,0 +1,75 @@
+"""How the step size depends on time and on a unit's weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import Strategy, serializable
+from keras_local.ops.backend import Tensor
+
+
+class RatePolicy(Strategy, ABC):
+    """Interface: a factor on the step size for each epoch, and one for each unit."""
+
+    @abstractmethod
+    def at(self, epoch: int, epochs: int) -> float:
+        """Return the factor in epoch `epoch` of `epochs`, counted from 0."""
+
+    def scale(self, change: Tensor, kernel: Tensor, unit_axis: int = -1) -> Tensor:
+        """Return the change times each unit's factor."""
+        return change
+
+
+@serializable
+class ConstantRate(RatePolicy):
+    """The step size itself, always."""
+
+    def at(self, epoch: int, epochs: int) -> float:
+        """Return 1."""
+        return 1.0
+
+
+@serializable
+class LinearDecay(RatePolicy):
+    """`1 - e/E` in epoch e of E: the last epoch still moves, by 1/E of the first.
+
+    >>> from keras_local.plasticity import LinearDecay
+    >>> [LinearDecay().at(epoch, 4) for epoch in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
+
+    def at(self, epoch: int, epochs: int) -> float:
+        """Return `1 - epoch / epochs`."""
+        return 1.0 - epoch / epochs
+
+
+@serializable
+class NormDistance(RatePolicy):
+    """`| |W_k| - 1 |^power` for each unit: a unit of norm 1 rests.
+
+    Args:
+        power: Exponent, positive.
+
+    Source: the norm-dependent rate of SoftHebb (Journe et al. 2023).
+    """
+
+    def __init__(self, power: float = 0.5) -> None:
+        self.power = check.real("power", power, minimum=0.0, exclusive=True)
+
+    def at(self, epoch: int, epochs: int) -> float:
+        """Return 1: the units' own norms slow them down."""
+        return 1.0
+
+    def scale(self, change: Tensor, kernel: Tensor, unit_axis: int = -1) -> Tensor:
+        """Return the change times the power of each unit's distance from norm 1."""
+        axes = tuple(axis for axis in range(len(kernel.shape)) if axis != unit_axis % kernel.ndim)
+        norm = ops.sqrt(ops.sum(ops.square(kernel), axis=axes, keepdims=True))
+        return change * ops.power(ops.abs(norm - 1.0), self.power)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"power": self.power}

@@ -1,0 +1,37 @@
+"""How a change is reduced over the samples of a batch, on all replicas."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from keras import ops
+
+from keras_local._serialization import Strategy, serializable
+from keras_local.ops import replica_sum
+from keras_local.ops.backend import Tensor
+
+
+class Reduction(Strategy, ABC):
+    """Interface: from the sum over this replica's samples to the change of the step."""
+
+    @abstractmethod
+    def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
+        """Reduce `change`, the sum over `samples` samples of this replica."""
+
+
+@serializable
+class Sum(Reduction):
+    """Sum over the batch: `sum_b dK_b`."""
+
+    def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
+        """Return the sum over the samples of all replicas."""
+        return replica_sum(change)
+
+
+@serializable
+class Mean(Reduction):
+    """Mean over the batch: `(1/B) sum_b dK_b`."""
+
+    def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
+        """Return the mean over the samples of all replicas."""
+        return replica_sum(change) / replica_sum(ops.cast(samples, change.dtype))
