@@ -39,7 +39,12 @@ class UnitsFirst(keras.layers.Layer):
         self, initial: np.ndarray, plasticity: PlasticityRule, batch_size: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check.require(plasticity.active is not None, "plasticity", "a rule of few", plasticity)
+        check.require(
+            plasticity.active is not None,
+            "plasticity",
+            "a rule in which few units learn from each sample",
+            plasticity,
+        )
         self.initial = initial
         self.plasticity = plasticity
         self.batch_size = batch_size
@@ -69,7 +74,7 @@ class UnitsFirst(keras.layers.Layer):
             )
             self.touched = self.add_weight(
                 name="touched",
-                shape=(self.batch_size * self.plasticity.active,),
+                shape=(self.batch_size * int(self.plasticity.active or 0),),
                 initializer="zeros",
                 dtype="int32",
                 trainable=False,

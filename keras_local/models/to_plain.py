@@ -100,12 +100,12 @@ class _Conversion:
             del config["plasticity"]
             config["use_bias"] = False
         self._refuse_wrapped(operation)
-        activation = getattr(operation, "activation", None)
-        if hasattr(activation, "plain"):
+        ours = getattr(getattr(operation, "activation", None), "plain", None)
+        if ours is not None:
             config["activation"] = "linear"
         layer = kind.from_config(config)
-        if hasattr(activation, "plain"):
-            self.activations[id(layer)] = activation.plain
+        if ours is not None:
+            self.activations[id(layer)] = ours
         return layer
 
     def _refuse_wrapped(self, layer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,18 +16,12 @@ Tensor = Any
 
 def _load() -> ModuleType:
     name = keras.backend.backend()
-    if name == "tensorflow":
-        from keras_local.ops import _tensorflow as module
-    elif name == "jax":
-        from keras_local.ops import _jax as module
-    elif name == "torch":
-        from keras_local.ops import _torch as module
-    else:
+    if name not in ("tensorflow", "jax", "torch"):
         raise ImportError(
             "keras_local runs on the Keras backends tensorflow, jax and torch. "
             f"Received: KERAS_BACKEND={name!r}"
         )
-    return module
+    return import_module(f"keras_local.ops._{name}")
 
 
 backend = _load()
