@@ -16,5 +16,6 @@ from keras_local import models as models
 from keras_local import ops as ops
 from keras_local import plasticity as plasticity
 from keras_local import plots as plots
+from keras_local import testing as testing
 
 __version__ = "0.1.0"

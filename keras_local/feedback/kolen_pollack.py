@@ -50,7 +50,7 @@ class KolenPollack(FeedbackRule):
     >>> layer = kl.layers.FeedbackDense(3, feedback="kolen_pollack")
     >>> layer.build((None, 2))
     >>> [weight.name for weight in layer.weights]
-    ['kernel', 'bias', 'feedback_kernel_offset', 'feedback_kernel_scale']
+    ['kernel', 'bias', 'feedback_kernel_scale', 'feedback_kernel_offset']
 
     Source: Kolen & Pollack 1994; Akrout et al. 2019, "Deep learning without weight transport";
     URFB in Amit 2019, "Deep learning with asymmetric connections and Hebbian updates".

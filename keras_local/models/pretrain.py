@@ -61,11 +61,14 @@ def pretrain(
             number. The weights are then as before.
 
     >>> import keras, numpy as np, keras_local as kl
-    >>> encoder = keras.Sequential([keras.Input((6,)), kl.layers.HebbianDense(4)])
-    >>> images = np.random.default_rng(0).random((32, 6))
-    >>> histories = kl.models.pretrain(encoder, images, epochs=2, batch_size=8, verbose=0)
-    >>> len(histories["hebbian_dense"].history["converged"])
-    2
+    >>> layer = kl.layers.HebbianDense(4, name="hidden")
+    >>> encoder = keras.Sequential([keras.Input((6,)), layer])
+    >>> images = np.random.default_rng(0).random((64, 6))
+    >>> histories = kl.models.pretrain(
+    ...     encoder, images, epochs=20, batch_size=4, step_size=0.1, verbose=0
+    ... )
+    >>> len(histories["hidden"].history["converged"])
+    20
 
     Source: Krotov & Hopfield 2019 for the schedule; greedy layer-wise training is older.
     """

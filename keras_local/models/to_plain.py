@@ -61,10 +61,9 @@ class _Conversion:
             f"{type(model).__name__} {model.name!r}",
         )
         # A model of the same graph that is not compiled: the clone shall not be, either.
-        ends = (model.input, model.output)
-        if isinstance(model, keras.Sequential):
-            # `input` of a Sequential that stands inside of another model is that model's.
-            ends = (model.inputs[0], model.outputs[0])
+        # `input` of a Sequential is that of the call in which it stands inside of another model.
+        sequential = isinstance(model, keras.Sequential)
+        ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
         bare = keras.Model(*ends, name=model.name)
         clone = keras.models.clone_model(
             bare, clone_function=self.operation, call_function=self.call

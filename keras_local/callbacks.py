@@ -1,0 +1,423 @@
+"""Callbacks that put the state of local learning into the logs of `fit`.
+
+What they measure stands in `logs` at the end of each epoch, next to loss and metrics. `History`
+and the progress bar always see it; callbacks that the user passes (`CSVLogger`, `TensorBoard`,
+`EarlyStopping`) see it if they come later in the list.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_local import _validation
+from keras_local.metrics import (
+    alignment_angle,
+    convergence_report,
+    norm_ratio,
+    weight_correlation,
+)
+
+_MEASURES: dict[str, Callable[[Any, Any], float]] = {
+    "alignment_angle": alignment_angle,
+    "norm_ratio": norm_ratio,
+    "weight_correlation": weight_correlation,
+}
+
+_BATCH = 1024
+
+
+class AlignmentMonitor(keras.callbacks.Callback):
+    """Log how each feedback kernel relates to its kernel.
+
+    At the end of each epoch `logs` receives for each layer with a feedback kernel
+
+    - `alignment_angle/<layer>`: angle between the kernels in degrees,
+    - `norm_ratio/<layer>`: norm of the feedback kernel over norm of the kernel,
+    - `weight_correlation/<layer>`: Pearson's correlation of their entries,
+
+    as in `keras_local.metrics`. `initial` holds the same before the first step of training. It
+    stays empty for a model without an input shape, which TensorFlow builds in that step only.
+
+    The feedback kernel of a layer below which nothing is trained carries no error, so its angle
+    says nothing. Such layers, as the lowest of a network, are left out where the model is
+    `Sequential` or functional, nested models included. Of a subclassed model, whose graph cannot
+    be known, every layer with a feedback kernel is reported: name those wanted in `layers`.
+
+    Args:
+        layers: Names of the layers to report, the lowest too if named; None for all that use
+            their feedback kernel. A layer of a nested model whose name occurs more than once is
+            called `<model>/<layer>`.
+        every: Measure after every so many epochs; in between the last values are repeated,
+            because loggers such as `CSVLogger` fix their columns at the first epoch.
+        measures: Which of the three to log.
+
+    Raises:
+        ValueError: If `every` is not a positive integer or a measure is unknown; when training
+            begins, if `layers` names one that the model has not or that has no feedback kernel.
+
+    Example:
+        >>> import numpy as np, keras, keras_local as kl
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     kl.layers.FeedbackDense(5, activation="relu"),
+        ...     kl.layers.FeedbackDense(3, name="top"),
+        ... ])
+        >>> model.compile("sgd", kl.losses.LocalHinge())
+        >>> monitor = kl.callbacks.AlignmentMonitor()
+        >>> history = model.fit(
+        ...     np.ones((6, 4)), np.arange(6) % 3, callbacks=[monitor], verbose=0
+        ... )
+        >>> sorted(key for key in history.history if "/" in key)
+        ['alignment_angle/top', 'norm_ratio/top', 'weight_correlation/top']
+    """
+
+    initial: dict[str, float]
+    """The values before training."""
+
+    def __init__(
+        self,
+        layers: Iterable[str] | None = None,
+        every: int = 1,
+        measures: Iterable[str] = ("alignment_angle", "norm_ratio", "weight_correlation"),
+    ) -> None:
+        super().__init__()
+        self.layers = None if layers is None else _names("layers", layers)
+        self.every = _validation.positive_integer("every", every)
+        self.measures = _names("measures", measures)
+        for measure in self.measures:
+            _validation.one_of("measures", measure, tuple(_MEASURES))
+        self.initial = {}
+        self._latest: dict[str, float] = {}
+        self._watched: dict[str, Any] | None = None  # None: not looked for yet
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Find the layers and measure them before training."""
+        if self.layers is not None:
+            known = _named_layers(self.model)
+            _validation.require(
+                set(self.layers) <= set(known),
+                "layers",
+                f"names of layers with a feedback kernel, of the layers {list(known)}",
+                self.layers,
+            )
+        self._watched = self._find_layers() if self.model.built else None
+        self.initial = self._measure()
+        self._latest = dict(self.initial)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Put the values into `logs`."""
+        if self._watched is None:
+            self._watched = self._find_layers()
+            self._latest = self._measure()
+        elif (epoch + 1) % self.every == 0:
+            self._latest = self._measure()
+        if logs is not None:
+            logs.update(self._latest)
+
+    def _find_layers(self) -> dict[str, Any]:
+        known = {
+            name: layer
+            for name, layer in _named_layers(self.model).items()
+            if getattr(layer, "feedback_kernel", None) is not None
+        }
+        if self.layers is None:
+            unused = _without_trained_weights_below(self.model)
+            found = {name: layer for name, layer in known.items() if id(layer) not in unused}
+        else:
+            _validation.require(
+                set(self.layers) <= set(known),
+                "layers",
+                f"names of layers with a feedback kernel: {list(known)}",
+                self.layers,
+            )
+            found = {name: known[name] for name in self.layers}
+        if not found:
+            _warn_of_silence(
+                "AlignmentMonitor",
+                f"no layer of the model {self.model.name!r} has a feedback kernel in use",
+            )
+        return found
+
+    def _measure(self) -> dict[str, float]:
+        values = {}
+        for name, layer in (self._watched or {}).items():
+            feedback_kernel = layer.feedback_kernel
+            for measure in self.measures:
+                values[f"{measure}/{name}"] = _MEASURES[measure](layer.kernel, feedback_kernel)
+        return values
+
+
+class ConvergenceMonitor(keras.callbacks.Callback):
+    """Log how far the competing units of Hebbian layers have converged.
+
+    At the end of each epoch `logs` receives for each layer whose plasticity rule has an exponent
+    `p`
+
+    - `mean_norm/<layer>`: mean over units of `sum_i |W_i|^p`, which approaches 1 from above,
+    - `converged/<layer>`: fraction of units with `|sum_i |W_i|^p - 1| < tolerance`,
+
+    and with `data`
+
+    - `won/<layer>`: fraction of units with the largest current for at least one sample,
+    - `dead/<layer>`: fraction of units without any,
+
+    as in `keras_local.metrics.convergence_report`. `initial` holds the same before the first step
+    of training. It stays empty for a model without an input shape, which TensorFlow builds in that
+    step only.
+
+    Args:
+        data: Samples for `won` and `dead`: an array of the model's inputs, for `Sequential` and
+            functional models of one input, or a mapping of layer names to arrays of what those
+            layers receive. A few thousand do; they pass through the model at each measurement.
+        tolerance: How far from 1 the sum may be for a unit to count as converged.
+        every: Measure after every so many epochs; in between the last values are repeated.
+
+    Raises:
+        ValueError: If `tolerance` is not positive or `every` no positive integer; when training
+            begins, if `data` names a layer that the model has not, or does not fit a layer, or
+            the inputs of a layer cannot be found from the model's inputs.
+
+    Example:
+        >>> import numpy as np, keras, keras_local as kl
+        >>> encoder = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     kl.layers.HebbianDense(3, name="hebbian"),
+        ... ])
+        >>> monitor = kl.callbacks.ConvergenceMonitor()
+        >>> monitor.set_model(encoder)
+        >>> monitor.on_train_begin()
+        >>> sorted(monitor.initial)
+        ['converged/hebbian', 'mean_norm/hebbian']
+    """
+
+    initial: dict[str, float]
+    """The values before training."""
+
+    def __init__(
+        self,
+        data: Any = None,
+        tolerance: float = 0.1,
+        every: int = 1,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.tolerance = _validation.real("tolerance", tolerance, minimum=0.0, exclusive=True)
+        self.every = _validation.positive_integer("every", every)
+        self.initial = {}
+        self._latest: dict[str, float] = {}
+        self._watched: dict[str, Any] | None = None  # None: not looked for yet
+        self._inputs: dict[str, Callable[[], Any]] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Find the layers and measure them before training."""
+        if self.data is not None and not isinstance(self.data, Mapping):
+            _validation.require(
+                isinstance(self.model, keras.Sequential) or _has_graph(self.model),
+                "data",
+                "a mapping from layer names to what the layers receive, because the model "
+                f"{self.model.name!r} is neither Sequential nor functional",
+                f"data of type {type(self.data).__name__}",
+            )
+        self._watched = self._find_layers() if self.model.built else None
+        self.initial = self._measure()
+        self._latest = dict(self.initial)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Put the values into `logs`."""
+        if self._watched is None:
+            self._watched = self._find_layers()
+            self._latest = self._measure()
+        elif (epoch + 1) % self.every == 0:
+            self._latest = self._measure()
+        if logs is not None:
+            logs.update(self._latest)
+
+    def _find_layers(self) -> dict[str, Any]:
+        known = {
+            name: layer
+            for name, layer in _named_layers(self.model).items()
+            if getattr(getattr(layer, "plasticity", None), "p", None) is not None
+        }
+        # A layer that learns in the place of another one holds the weights that change.
+        replaced = {id(part) for layer in known.values() for part in _sublayers(layer)}
+        found = {
+            name: layer
+            for name, layer in known.items()
+            if id(layer) not in replaced and getattr(layer, "kernel", None) is not None
+        }
+        if not found:
+            _warn_of_silence(
+                "ConvergenceMonitor",
+                f"no layer of the model {self.model.name!r} has a kernel and a plasticity rule "
+                "with an exponent `p`",
+            )
+        self._inputs = {}
+        if isinstance(self.data, Mapping):
+            _validation.require(
+                set(self.data) <= set(found),
+                "data",
+                f"a mapping from names of Hebbian layers: {list(found)}",
+                list(self.data),
+            )
+            self._inputs = {name: partial(_identity, x) for name, x in self.data.items()}
+        elif self.data is not None:
+            self._inputs = {
+                name: self._reach(layer)
+                for name, layer in found.items()
+                if len(layer.kernel.shape) == 2  # of convolutions the norms only
+            }
+        return found
+
+    def _reach(self, layer: Any) -> Callable[[], np.ndarray]:
+        """Return a function that brings `data` to the layer."""
+        path = _path_to(self.model, layer)
+        if path is None:
+            raise ValueError(
+                "`data` must be a mapping from layer names to what the layers receive, because "
+                f"those of the layer {layer.name!r} do not follow from an input of the model "
+                f"{self.model.name!r} alone. Received: data of type {type(self.data).__name__}"
+            )
+        data = np.asarray(self.data)
+        # Batch by batch and without `predict`, which a distribution strategy refuses here.
+        return lambda: np.concatenate(
+            [
+                keras.ops.convert_to_numpy(path(data[start : start + _BATCH]))
+                for start in range(0, len(data), _BATCH)
+            ]
+        )
+
+    def _measure(self) -> dict[str, float]:
+        values = {}
+        for name, layer in (self._watched or {}).items():
+            inputs = self._inputs[name]() if name in self._inputs else None
+            report = convergence_report(layer, inputs, self.tolerance)
+            values.update({f"{measure}/{name}": value for measure, value in report.items()})
+        return values
+
+
+def _warn_of_silence(monitor: str, reason: str) -> None:
+    warnings.warn(f"{monitor} has nothing to report: {reason}.", stacklevel=2)
+
+
+def _names(argument: str, names: Any) -> list[str]:
+    several = isinstance(names, Iterable) and not isinstance(names, str)
+    listed = list(names) if several else [names]
+    valid = several and all(isinstance(name, str) for name in listed)
+    _validation.require(valid, argument, "a sequence of names", listed if several else names)
+    return listed
+
+
+def _sublayers(layer: Any) -> list[Any]:
+    # `layers` of a model are in order; of other layers only Keras' own walk knows the parts.
+    if isinstance(layer, keras.Model):
+        return list(layer.layers)
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _named_layers(model: Any) -> dict[str, Any]:
+    """Return all layers, nested ones too, by name; by path where a name occurs twice."""
+    found: dict[int, tuple[str, Any]] = {}
+
+    def walk(parent: Any, path: str) -> None:
+        for layer in _sublayers(parent):
+            if id(layer) not in found:
+                found[id(layer)] = (f"{path}{layer.name}", layer)
+                walk(layer, f"{path}{layer.name}/")
+
+    walk(model, "")
+    uses = Counter(layer.name for _, layer in found.values())
+    return {layer.name if uses[layer.name] == 1 else path: layer for path, layer in found.values()}
+
+
+def _has_graph(layer: Any) -> bool:
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "outputs", None))
+
+
+def _calls(graph: Any) -> list[tuple[Any, list[Any], Any]]:
+    """Return (operation, inputs, output) of each call in a graph, inputs before their users."""
+    known = {id(tensor) for tensor in graph.inputs}
+    calls = []
+    pending = list(graph.outputs)
+    while pending:
+        output = pending[-1]
+        operation, index, _ = output._keras_history
+        inputs = [] if operation is None else operation._inbound_nodes[index].input_tensors
+        missing = [x for x in inputs if id(x) not in known]
+        if id(output) in known or not missing:
+            pending.pop()
+            if id(output) not in known:
+                known.add(id(output))
+                calls.append((operation, inputs, output))
+        else:
+            pending.extend(missing)
+    return calls
+
+
+def _without_trained_weights_below(model: Any) -> set[int]:
+    """Return the ids of the layers that certainly have nothing to train below them.
+
+    A layer has something below it if the inputs of one of its calls depend on trained weights.
+    Certain are only calls in the graphs of `Sequential` and functional models, and that a Keras
+    wrapper hands its inputs to the layer in it.
+    """
+    depends: dict[int, bool] = {}
+
+    def enter(layer: Any, below: Sequence[bool]) -> None:
+        depends[id(layer)] = depends.get(id(layer), False) or any(below)
+        if _has_graph(layer):
+            follow(layer, below)
+            return
+        inner = any(below) or not isinstance(layer, keras.layers.Wrapper)
+        for part in _sublayers(layer):
+            enter(part, [inner])
+
+    def follow(graph: Any, below: Sequence[bool]) -> None:
+        if len(below) != len(graph.inputs):
+            below = [any(below)] * len(graph.inputs)
+        trained = {id(x): flag for x, flag in zip(graph.inputs, below, strict=True)}
+        for operation, inputs, output in _calls(graph):
+            flags = [trained[id(x)] for x in inputs]
+            weights = False
+            if isinstance(operation, keras.layers.Layer):
+                enter(operation, flags)
+                weights = bool(operation.trainable_weights)
+            trained[id(output)] = weights or any(flags)
+
+    if _has_graph(model):
+        follow(model, [False] * len(model.inputs))
+    return {layer for layer, below in depends.items() if not below}
+
+
+def _path_to(graph: Any, layer: Any) -> Callable[[Any], Any] | None:
+    """Return a function from a batch of the graph's inputs to the inputs of `layer` in it."""
+    if not _has_graph(graph) or len(graph.inputs) != 1:
+        return None
+    for operation, inputs, _ in _calls(graph):
+        if len(inputs) != 1:
+            continue
+        if operation is layer:
+            within: Callable[[Any], Any] | None = _identity
+        else:
+            within = _path_to(operation, layer)
+        if within is None:
+            continue
+        if inputs[0] is graph.inputs[0]:
+            return within
+        below = keras.Model(graph.inputs[0], inputs[0])
+        return partial(_in_sequence, partial(below, training=False), within)
+    return None
+
+
+def _in_sequence(first: Callable[[Any], Any], then: Callable[[Any], Any], batch: Any) -> Any:
+    return then(first(batch))
+
+
+def _identity(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,244 @@
+"""Losses whose derivative at a class unit needs that unit and the label only.
+
+Both are sums over class units of a function of one logit and its target, so the error of a class
+unit is local: no other unit of the output layer enters it, unlike softmax cross-entropy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_local import _validation
+from keras_local._serialization import serializable
+
+
+@serializable
+class LocalHinge(keras.losses.Loss):
+    """Hinge loss with a local, Hebbian derivative.
+
+    For logits `o` of `C` classes and the correct class `y`:
+
+        L = [1 - o_y]_+  +  mu * sum_{c != y} [1 + o_c]_+,    mu = off_class_factor / (C - 1)
+
+    averaged over the batch. The derivative, the error `delta` of the class units, is
+
+        delta_y = -1 if o_y < 1 else 0,     delta_c = mu if o_c > -1 else 0   (c != y)
+
+    so a class unit below its margin learns by a Hebbian step, every other unit above its margin
+    by an anti-Hebbian step of gain `mu`. Local: each unit needs its own logit and its own label.
+
+    Computed in float32 (float64 where that is the global float type), also for half-precision
+    logits. In eager mode a label out of range is a `ValueError`. In a compiled graph nothing can
+    be raised from here: on CPU, TensorFlow's graph mode stops the step with an
+    `InvalidArgumentError`; elsewhere (XLA, accelerators) the loss of that batch is NaN and its
+    gradient zero.
+
+    Args:
+        off_class_factor: Total weight of the `C - 1` wrong classes, at least 0. The source uses
+            1 for 10 classes and 10 for 100 classes.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: Integer labels of shape `(batch,)` or `(batch, 1)`, or one-hot labels
+            `(batch, classes)`.
+        y_pred: Logits of shape `(batch, classes)`, no softmax before.
+
+    Raises:
+        ValueError: If `off_class_factor` is negative or not finite; if the logits are not of rank
+            2 or have fewer than 2 classes; if one-hot labels have another width than the logits;
+            if labels are out of range or not one-hot.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = LocalHinge()
+        >>> logits = np.array([[1.5, -2.0, 0.5]], "float32")
+        >>> float(loss(np.array([0]), logits))
+        0.75
+
+    References:
+        Amit 2019, "Deep learning with asymmetric connections and Hebbian updates", Frontiers in
+        Computational Neuroscience 13:18 (the loss with `mu` as in the author's code).
+    """
+
+    def __init__(
+        self,
+        off_class_factor: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "local_hinge",
+    ) -> None:
+        self.off_class_factor = _validation.real("off_class_factor", off_class_factor, minimum=0.0)
+        super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each sample, shape `(batch,)`."""
+        targets, logits, valid = _prepare(y_true, y_pred)
+        off_class = self.off_class_factor / (logits.shape[-1] - 1)
+        # relu, not maximum: its derivative at a tie is 0 on every backend, as the rule asks.
+        hebbian = targets * ops.relu(1.0 - logits)
+        anti_hebbian = (1.0 - targets) * ops.relu(1.0 + logits)
+        return _nan_unless(valid, ops.sum(hebbian + off_class * anti_hebbian, axis=-1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "off_class_factor": self.off_class_factor}
+
+
+@serializable
+class PowerLoss(keras.losses.Loss):
+    """Power of the distance between squashed class scores and targets of -1 and +1.
+
+    For class scores `s` and targets `t` (+1 for the correct class, -1 for the others):
+
+        L = sum_c |tanh(beta * s_c) - t_c|^power
+
+    averaged over the batch. A large power makes the worst class units dominate. Local: the
+    derivative at a class unit needs its own score and its own target.
+
+    Computed in float32 (float64 where that is the global float type), also for half-precision
+    scores, and as `(2 * sigmoid(-2 * beta * t_c * s_c))^power`, the same number without the
+    cancellation of `tanh` close to its target. Labels out of range are treated as in
+    `LocalHinge`.
+
+    Args:
+        power: Exponent, at least 1.
+        beta: Slope of the squashing, greater than 0. It belongs to the scale of the scores: 1
+            suits scores of the order of 1.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: Integer labels of shape `(batch,)` or `(batch, 1)`, or one-hot labels
+            `(batch, classes)`.
+        y_pred: Class scores of shape `(batch, classes)`, no softmax before.
+
+    Raises:
+        ValueError: If `power` is below 1 or `beta` is not positive; if the scores are not of rank
+            2 or have fewer than 2 classes; if one-hot labels have another width than the scores;
+            if labels are out of range or not one-hot.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = PowerLoss(power=2.0)
+        >>> float(loss(np.array([1]), np.zeros((1, 3), "float32")))
+        3.0
+
+    References:
+        Krotov and Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS
+        116(16):7723-7731.
+    """
+
+    def __init__(
+        self,
+        power: float = 6.0,
+        beta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "power_loss",
+    ) -> None:
+        self.power = _validation.real("power", power, minimum=1.0)
+        self.beta = _validation.real("beta", beta, minimum=0.0, exclusive=True)
+        super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each sample, shape `(batch,)`."""
+        targets, scores, valid = _prepare(y_true, y_pred)
+        signs = 2.0 * targets - 1.0
+        distance = 2.0 * ops.sigmoid(-2.0 * self.beta * signs * scores)
+        return _nan_unless(valid, ops.sum(ops.power(distance, self.power), axis=-1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "power": self.power, "beta": self.beta}
+
+
+def _working_dtype() -> str:
+    # Half precision cannot tell class indices above 2048 apart, nor margins finer than 1e-3.
+    return str(keras.backend.result_type(keras.config.floatx(), "float32"))
+
+
+def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
+    """Check the labels against the logits and bring both to one form.
+
+    Returns:
+        One-hot targets and logits, both `(batch, classes)` in float32 or wider, and a boolean
+        scalar that is false if some label is no class, for graphs, where nothing can be raised.
+    """
+    dtype = _working_dtype()
+    logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
+    labels = ops.cast(ops.convert_to_tensor(y_true), dtype)
+    shape, label_shape = _shape("y_pred", logits), _shape("y_true", labels)
+    _validation.require(
+        len(shape) == 2 and shape[1] is not None and shape[1] >= 2,
+        "y_pred",
+        "logits of shape (batch, classes) with at least 2 classes",
+        f"shape {shape}",
+    )
+    classes = int(logits.shape[1])
+    integers = len(label_shape) == 1 or label_shape[1:] == (1,)
+    one_hot = len(label_shape) == 2 and label_shape[1] in (classes, None)
+    _validation.require(
+        (integers or one_hot) and _may_equal(label_shape[0], shape[0]),
+        "y_true",
+        f"integer labels of shape (batch,) or (batch, 1), or one-hot labels of the logits' shape "
+        f"{shape}",
+        f"shape {label_shape}",
+    )
+    _check_values(labels, classes, integers)
+    if integers:
+        labels = ops.reshape(labels, (-1,))
+        valid = ops.all((labels >= 0) & (labels < classes) & (labels == ops.floor(labels)))
+        # one_hot maps a label out of range to zeros without a word. A look-up is refused by
+        # devices that check indices (TensorFlow graphs on CPU), before the weights change.
+        # Negative indices would count from the end, so they are sent beyond it.
+        index = ops.cast(ops.where(labels >= 0, labels, float(classes)), "int32")
+        index = ops.take(ops.arange(classes, dtype="int32"), index, axis=0)
+        targets = ops.one_hot(index, classes, dtype=dtype)
+    else:
+        binary = ops.all((labels == 0) | (labels == 1))
+        valid = binary & ops.all(ops.sum(labels, axis=-1) == 1)
+        targets = labels
+    # Sizes unknown above meet here: nothing may broadcast, a batch of one neither.
+    return ops.reshape(targets, ops.shape(logits)), logits, valid
+
+
+def _shape(argument: str, tensor: Any) -> tuple[int | None, ...]:
+    try:
+        return tuple(tensor.shape)
+    except ValueError:  # TensorFlow: even the rank is unknown, as in untyped generator data sets.
+        _validation.require(False, argument, "a tensor of known rank", "a tensor of unknown rank")
+        raise
+
+
+def _may_equal(a: int | None, b: int | None) -> bool:
+    return a is None or b is None or a == b
+
+
+def _check_values(labels: Any, classes: int, integers: bool) -> None:
+    values = _concrete(labels)
+    if values is None:
+        return
+    if integers:
+        valid = (values >= 0) & (values < classes) & (values == np.floor(values))
+        allowed = f"integers in [0, {classes}) for logits of {classes} classes"
+    else:
+        valid = np.all((values == 0) | (values == 1), axis=-1) & (values.sum(axis=-1) == 1)
+        allowed = "one-hot rows (one entry 1, all others 0) or integer labels"
+    if not valid.all():
+        _validation.require(False, "y_true", allowed, values[~valid].tolist()[:3])
+
+
+def _concrete(tensor: Any) -> np.ndarray | None:
+    """Return the values of `tensor`, or None while a graph is traced and there are none."""
+    try:
+        return np.asarray(ops.convert_to_numpy(tensor))
+    except (NotImplementedError, TypeError, ValueError, RuntimeError):
+        return None  # The backends refuse symbolic tensors in different words.
+
+
+def _nan_unless(valid: Any, losses: Any) -> Any:
+    # `where` passes no gradient to the losses of a refused batch: no weight becomes NaN.
+    return ops.where(valid, losses, float("nan"))

@@ -1,0 +1,244 @@
+"""Measures of weights, computed in float64 outside of any graph.
+
+How far a feedback kernel has aligned with its kernel, and how far competing units have converged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_local import _validation
+
+
+def alignment_angle(kernel: Any, feedback_kernel: Any) -> float:
+    """Return the angle between a kernel and its feedback kernel.
+
+        angle = arccos( <W, B> / (|W| |B|) ) * 180 / pi
+
+    with both kernels flattened. 0 is exact backpropagation up to a scale, 90 is no relation,
+    which is where independent random kernels start.
+
+    Args:
+        kernel: Array, tensor or Keras variable of any shape.
+        feedback_kernel: The same for the feedback kernel, of the same shape.
+
+    Returns:
+        Angle in degrees from 0 to 180; NaN if either kernel is zero.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> alignment_angle([[1.0, 0.0]], [[0.0, 3.0]])
+        90.0
+
+    References:
+        Lillicrap et al. 2016, "Random synaptic feedback weights support error backpropagation for
+        deep learning", Nature Communications 7:13276.
+    """
+    weights, feedback = _pair(kernel, feedback_kernel)
+    length, feedback_length = np.linalg.norm(weights), np.linalg.norm(feedback)
+    if length == 0.0 or feedback_length == 0.0:
+        return float("nan")
+    weights, feedback = weights / length, feedback / feedback_length
+    # Half-angle form: never leaves the range of arccos, exact also close to 0 and 180 degrees.
+    half = np.arctan2(np.linalg.norm(weights - feedback), np.linalg.norm(weights + feedback))
+    return float(np.degrees(2.0 * half))
+
+
+def norm_ratio(kernel: Any, feedback_kernel: Any) -> float:
+    """Return how much longer a feedback kernel is than its kernel.
+
+        ratio = |B| / |W|      (Euclidean norms of the flattened kernels)
+
+    Args:
+        kernel: Array, tensor or Keras variable of any shape.
+        feedback_kernel: The same for the feedback kernel, of the same shape.
+
+    Returns:
+        The quotient; NaN if the kernel is zero.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> norm_ratio([3.0, 4.0], [0.0, 10.0])
+        2.0
+    """
+    weights, feedback = _pair(kernel, feedback_kernel)
+    length = np.linalg.norm(weights)
+    return float(np.linalg.norm(feedback) / length) if length > 0.0 else float("nan")
+
+
+def weight_correlation(kernel: Any, feedback_kernel: Any) -> float:
+    """Return Pearson's correlation of the entries of a kernel and its feedback kernel.
+
+    It differs from the cosine of `alignment_angle` by the removal of both means only.
+
+    Args:
+        kernel: Array, tensor or Keras variable of any shape.
+        feedback_kernel: The same for the feedback kernel, of the same shape.
+
+    Returns:
+        Correlation from -1 to 1; NaN if the entries of either kernel are all equal.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> weight_correlation([1.0, 2.0, 3.0], [10.0, 20.0, 30.0])
+        1.0
+
+    References:
+        Amit 2019, "Deep learning with asymmetric connections and Hebbian updates", Frontiers in
+        Computational Neuroscience 13:18 (the measure of alignment of the author's code).
+    """
+    weights, feedback = _pair(kernel, feedback_kernel)
+    if weights.size == 0 or np.ptp(weights) == 0.0 or np.ptp(feedback) == 0.0:
+        return float("nan")
+    weights, feedback = weights - weights.mean(), feedback - feedback.mean()
+    cosine = weights @ feedback / (np.linalg.norm(weights) * np.linalg.norm(feedback))
+    return float(np.clip(cosine, -1.0, 1.0))
+
+
+def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
+    """Count for each competing unit the samples that it wins.
+
+    The winner of a sample is the unit with the largest current
+
+        I = inputs @ J,    J = sign(W) |W|^(p - 1)
+
+    the lowest index among equals. A sample of zeros drives no unit and counts for none.
+
+    Args:
+        layer: Layer with a `kernel` of shape `(inputs, units)` and a `plasticity` that has `p`.
+        inputs: Array or tensor of shape `(..., inputs)`, what the layer receives.
+        batch_size: Samples treated at a time.
+
+    Returns:
+        Integer array of shape `(units,)`.
+
+    Raises:
+        ValueError: If the layer has no such kernel or plasticity rule, or the inputs another
+            width than the kernel, or there are none.
+
+    Example:
+        >>> import types
+        >>> layer = types.SimpleNamespace(
+        ...     name="hebbian", kernel=np.eye(2), plasticity=types.SimpleNamespace(p=2)
+        ... )
+        >>> win_counts(layer, [[1.0, 0.0], [3.0, 2.0], [0.0, 0.0]]).tolist()
+        [2, 0]
+
+    References:
+        Krotov and Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS
+        116(16):7723-7731.
+    """
+    kernel, p = _competing_kernel(layer)
+    batch_size = _validation.positive_integer("batch_size", batch_size)
+    _validation.require(
+        kernel.ndim == 2,
+        "layer",
+        "a layer with a kernel of shape (inputs, units)",
+        f"{layer.name} with a kernel of shape {kernel.shape}",
+    )
+    samples = _numpy(inputs)
+    _validation.require(
+        samples.ndim >= 1 and samples.shape[-1] == kernel.shape[0] and samples.size > 0,
+        "inputs",
+        f"an array of shape (..., {kernel.shape[0]}) with at least one sample",
+        f"shape {samples.shape}",
+    )
+    samples = samples.reshape(-1, samples.shape[-1])
+    strengths = np.sign(kernel) * np.abs(kernel) ** (p - 1.0)
+    # Single precision decides in the layer too, and a whole data set passes through here.
+    strengths = strengths.astype(np.float32)
+    counts = np.zeros(kernel.shape[1], dtype=np.int64)
+    for start in range(0, len(samples), batch_size):
+        batch = samples[start : start + batch_size].astype(np.float32)
+        winners = (batch @ strengths)[np.any(batch != 0.0, axis=-1)].argmax(axis=-1)
+        counts += np.bincount(winners, minlength=counts.size)
+    return counts
+
+
+def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -> dict[str, float]:
+    """Say how far the competing units of a layer have converged.
+
+    Under the Krotov-Hopfield rule the weights of a unit that keeps winning approach
+    `sum_i |W_i|^p = 1` from above.
+
+    Args:
+        layer: Layer with a `kernel` of shape `(..., units)` and a `plasticity` that has `p`.
+        inputs: What the layer receives, of shape `(..., inputs)`; None leaves the last two
+            entries out.
+        tolerance: How far from 1 the sum may be for a unit to count as converged.
+
+    Returns:
+        A dictionary of
+
+        - `mean_norm`: mean over units of `sum_i |W_i|^p`,
+        - `converged`: fraction of units with `|sum_i |W_i|^p - 1| < tolerance`,
+        - `won`: fraction of units with the largest current for at least one sample,
+        - `dead`: fraction of units without any.
+
+    Raises:
+        ValueError: If the layer has no kernel or no plasticity rule with `p`, if `tolerance` is
+            not positive, or if the inputs do not fit the kernel.
+
+    Example:
+        >>> import types
+        >>> layer = types.SimpleNamespace(
+        ...     name="hebbian", kernel=np.diag([1.0, 2.0]), plasticity=types.SimpleNamespace(p=2)
+        ... )
+        >>> convergence_report(layer, inputs=[[1.0, 0.0]])
+        {'mean_norm': 2.5, 'converged': 0.5, 'won': 0.5, 'dead': 0.5}
+
+    References:
+        Krotov and Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS
+        116(16):7723-7731.
+    """
+    tolerance = _validation.real("tolerance", tolerance, minimum=0.0, exclusive=True)
+    kernel, p = _competing_kernel(layer)
+    norms = np.sum(np.abs(kernel.reshape(-1, kernel.shape[-1])) ** p, axis=0)
+    report = {
+        "mean_norm": float(norms.mean()),
+        "converged": float(np.mean(np.abs(norms - 1.0) < tolerance)),
+    }
+    if inputs is not None:
+        wins = win_counts(layer, inputs)
+        report.update(won=float(np.mean(wins > 0)), dead=float(np.mean(wins == 0)))
+    return report
+
+
+def _numpy(values: Any) -> np.ndarray:
+    # Lists would become float32 tensors on the way through the backend.
+    if isinstance(values, (np.ndarray, list, tuple)):
+        return np.asarray(values)
+    return np.asarray(ops.convert_to_numpy(values))
+
+
+def _pair(kernel: Any, feedback_kernel: Any) -> tuple[np.ndarray, np.ndarray]:
+    weights = _numpy(kernel).astype(np.float64)
+    feedback = _numpy(feedback_kernel).astype(np.float64)
+    _validation.require(
+        weights.shape == feedback.shape,
+        "feedback_kernel",
+        f"of the kernel's shape {weights.shape}",
+        f"shape {feedback.shape}",
+    )
+    return weights.ravel(), feedback.ravel()
+
+
+def _competing_kernel(layer: Any) -> tuple[np.ndarray, float]:
+    p = getattr(getattr(layer, "plasticity", None), "p", None)
+    kernel = getattr(layer, "kernel", None)
+    _validation.require(
+        p is not None and kernel is not None,
+        "layer",
+        "a built layer with a `kernel` and a `plasticity` that has an exponent `p`",
+        getattr(layer, "name", layer),
+    )
+    return _numpy(kernel).astype(np.float64), float(p)  # type: ignore[arg-type]
