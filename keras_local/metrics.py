@@ -36,8 +36,8 @@ def alignment_angle(kernel: Any, feedback_kernel: Any) -> float:
         90.0
 
     References:
-        Lillicrap et al. 2016, "Random synaptic feedback weights support error backpropagation for
-        deep learning", Nature Communications 7:13276.
+        Akrout et al. 2019, "Deep learning without weight transport" (the angle of the authors'
+        code).
     """
     weights, feedback = _pair(kernel, feedback_kernel)
     length, feedback_length = np.linalg.norm(weights), np.linalg.norm(feedback)

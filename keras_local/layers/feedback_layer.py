@@ -45,13 +45,19 @@ class FeedbackLayer(keras.layers.Layer):
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.feedback = feedback_rules.get(feedback)
-        self.feedback_initializer = initializers.get(feedback_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
+        # An initializer draws a seed when it is made. Without feedback weights none is made, so the
+        # network starts from the weights of the stock layers under the same global seed.
+        self.feedback_initializer = (
+            initializers.get(feedback_initializer)
+            if self.feedback.has_weights
+            else feedback_initializer
+        )
         self._rule = self.feedback.adapt(
             kernel_has_own_terms=not (
                 self.kernel_regularizer is None and self.kernel_constraint is None

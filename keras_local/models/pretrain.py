@@ -257,7 +257,9 @@ def _trained_form(layer: Any, features: Any, batch_size: int) -> keras.layers.La
     if not fast:
         return layer
     kernel = ops.convert_to_numpy(layer.kernel)
-    return UnitsFirst(kernel, layer.plasticity, batch_size, dtype=layer.dtype_policy)
+    return UnitsFirst(
+        kernel, layer.plasticity, batch_size, name=layer.name, dtype=layer.dtype_policy
+    )
 
 
 def _write_back(trained: Any, layer: Any) -> None:

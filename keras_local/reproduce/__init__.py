@@ -1,0 +1,1 @@
+"""The command `keras-local`: experiments as data, what runs them, and their reports."""

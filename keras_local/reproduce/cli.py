@@ -1,0 +1,121 @@
+"""The command `keras-local`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras_local
+from keras_local import datasets
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command.
+
+    Args:
+        arguments: What stands behind `keras-local` on the command line; None takes it from there.
+
+    Returns:
+        The exit status: 0, 1 if the sub-command refuses, 130 after an interruption by the keyboard.
+        Arguments that cannot be read end the process with 2, as `argparse` does.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(arguments)
+    options.command_line = shlex.join(["keras-local", *arguments])
+    run: Callable[[argparse.Namespace], None] = options.run
+    try:
+        run(options)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"keras-local: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("keras-local: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keras-local", description="Experiments of keras_local and their reports."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {keras_local.__version__}"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="train, compare, export and report on real images",
+        description="Train the same net with backpropagation, fixed and updated random feedback; "
+        "pretrain a Hebbian encoder without labels and fit a linear readout; export it and serve "
+        "it in a fresh process; write a report with tables and figures.",
+    )
+    parser.add_argument(
+        "--data",
+        choices=datasets.NAMES,
+        default="digits",
+        help="the data set (default: %(default)s, which needs no download and takes about a minute "
+        "and a half; the others take ten)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("keras-local-demo"),
+        metavar="DIR",
+        help="where the report goes; its files replace those of the same names (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="seed of weights and order (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few images and steps, to see that all works; the report says so",
+    )
+    parser.set_defaults(run=_demo)
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"an integer from 0 to 2**32 - 1. Received: {text!r}")
+    return seed
+
+
+def _demo(options: argparse.Namespace) -> None:
+    # What TensorFlow has to say about its build belongs into no report.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from rich.console import Console
+
+    from keras_local.reproduce import demo
+    from keras_local.reproduce.settings import DemoSettings
+
+    settings = DemoSettings.of(options.data)
+    demo.run(
+        settings.quick() if options.quick else settings,
+        options.out,
+        seed=options.seed,
+        quick=options.quick,
+        command=options.command_line,
+        console=Console(),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,260 @@
+"""The settings of an experiment: a TOML file, read into frozen dataclasses that refuse nonsense."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Self, TypeVar
+
+from keras_local import _validation as check
+from keras_local import datasets
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What the experiment learns from.
+
+    Attributes:
+        name: A name that `datasets.load` knows.
+        training: How many of the training images are used, the first ones; None for all.
+        test: Likewise of the test images.
+    """
+
+    name: str
+    training: int | None = None
+    test: int | None = None
+
+    def __post_init__(self) -> None:
+        check.one_of("name", self.name, datasets.NAMES)
+        _counts(self, "training", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorPaths:
+    """The convolutional net that learns with three error paths, by SGD and the local hinge loss.
+
+    Attributes:
+        filters: Number of filters of the two convolutions, each followed by 2 x 2 max-pooling or
+            by the dense layers.
+        kernel_size: Side of their kernels.
+        hidden: Units of the dense layer below the class units.
+        activation: Activation of all layers but the last.
+        learning_rate: Of SGD at the start; it falls to zero along a cosine.
+        momentum: Of SGD.
+        batch_size: Images a step.
+        epochs: Passes over the images.
+        images: How many training images this part uses, the first ones; None for all.
+    """
+
+    filters: tuple[int, ...]
+    kernel_size: int
+    hidden: int
+    activation: str
+    learning_rate: float
+    momentum: float
+    batch_size: int
+    epochs: int
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        check.sizes("filters", self.filters, 2)
+        check.one_of("activation", self.activation, ("relu", "tanh"))
+        check.real("learning_rate", self.learning_rate, 0.0, exclusive=True)
+        check.real("momentum", self.momentum, 0.0, 0.999)
+        _counts(self, "kernel_size", "hidden", "batch_size", "epochs", "images")
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """The Hebbian layer and its pretraining by Krotov and Hopfield's rule.
+
+    Attributes:
+        units: Number of units.
+        p: As in `plasticity.KrotovHopfield`.
+        rank: Likewise.
+        delta: Likewise.
+        initial: Law of the initial weights: `"uniform"` from 0 to 1, or `"normal"` of deviation 1.
+        step_size: Largest change of a weight in a step of the first epoch.
+        batch_size: Images a step.
+        epochs: Passes over the images.
+    """
+
+    units: int
+    p: float
+    rank: int
+    delta: float
+    initial: str
+    step_size: float
+    batch_size: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        check.real("p", self.p, 1.0)
+        check.positive_integer("rank", self.rank, 2)
+        check.real("delta", self.delta, 0.0)
+        check.one_of("initial", self.initial, ("uniform", "normal"))
+        check.real("step_size", self.step_size, 0.0, exclusive=True)
+        _counts(self, "units", "batch_size", "epochs")
+        check.require(self.rank <= self.units, "rank", f"at most units={self.units}", self.rank)
+
+
+@dataclasses.dataclass(frozen=True)
+class Readout:
+    """The linear readout, of learned, random and raw features alike, by Adam and the power loss.
+
+    Attributes:
+        power: Power of the rectified currents.
+        loss_power: Exponent of the loss.
+        beta: Slope of the loss.
+        learning_rate: Of Adam at the start; it falls to zero along a cosine.
+        batch_size: Images a step.
+        passes: Passes over the images.
+    """
+
+    power: float
+    loss_power: float
+    beta: float
+    learning_rate: float
+    batch_size: int
+    passes: int
+
+    def __post_init__(self) -> None:
+        check.real("power", self.power, 1.0)
+        check.real("loss_power", self.loss_power, 1.0)
+        check.real("beta", self.beta, 0.0, exclusive=True)
+        check.real("learning_rate", self.learning_rate, 0.0, exclusive=True)
+        _counts(self, "batch_size", "passes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax:
+    """What is trained as usual, by Adam and softmax cross-entropy: the other baselines.
+
+    Attributes:
+        learning_rate: Of Adam at the start; it falls to zero along a cosine.
+        batch_size: Images a step.
+        passes: Passes over the images.
+    """
+
+    learning_rate: float
+    batch_size: int
+    passes: int
+
+    def __post_init__(self) -> None:
+        check.real("learning_rate", self.learning_rate, 0.0, exclusive=True)
+        _counts(self, "batch_size", "passes")
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSettings:
+    """All settings of `keras-local demo` for one data set: one attribute for each TOML table.
+
+    >>> DemoSettings.of("digits").encoder.units
+    64
+    """
+
+    data: Data
+    error_paths: ErrorPaths
+    encoder: Encoder
+    readout: Readout
+    softmax: Softmax
+
+    @classmethod
+    def of(cls, data: str) -> Self:
+        """Return the settings that the package has for a data set.
+
+        Raises:
+            ValueError: If the data set is unknown.
+        """
+        check.one_of("data", data, datasets.NAMES)
+        name = f"demo-{data}.toml"
+        text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+        return cls.from_toml(text, name)
+
+    @classmethod
+    def from_toml(cls, text: str, source: str = "settings") -> Self:
+        """Return the settings that stand in a TOML text.
+
+        Args:
+            text: The text.
+            source: What messages call it.
+
+        Raises:
+            ValueError: If the text is no TOML, if an entry is missing, unknown or of the wrong
+                type, or a value is out of its range; the message names source, table and entry.
+        """
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{source}: not TOML: {error}") from error
+        return _read(cls, table, source)
+
+    def quick(self) -> Self:
+        """Return the same experiment with a few images and steps: it shows that all works."""
+        return dataclasses.replace(
+            self,
+            data=dataclasses.replace(self.data, training=300, test=100),
+            error_paths=dataclasses.replace(self.error_paths, epochs=2, images=None),
+            encoder=dataclasses.replace(self.encoder, epochs=2),
+            readout=dataclasses.replace(self.readout, passes=2),
+            softmax=dataclasses.replace(self.softmax, passes=2),
+        )
+
+
+def _counts(settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None:
+            check.positive_integer(name, value)
+
+
+def _read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass from a table whose entries are exactly its fields."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown entry {unknown[0]!r}. Allowed: {', '.join(fields)}. "
+            f"Received: {', '.join(table)}"
+        )
+    values = {}
+    for name, field in fields.items():
+        if name in table:
+            values[name] = _convert(hints[name], table[name], f"{where}: {name}")
+        elif field.default is dataclasses.MISSING:
+            raise ValueError(
+                f"{where}: entry {name!r} is missing. Received: {', '.join(table) or 'no entries'}"
+            )
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}: must be a table. Received: {value!r}")
+        return _read(typing.cast(type, hint), value, where)
+    kinds = typing.get_args(hint) or (hint,)
+    if Ellipsis in kinds:
+        if isinstance(value, list) and all(_is(kinds[0], item) for item in value):
+            return tuple(value)
+        raise ValueError(f"{where}: must be a list of {kinds[0].__name__}. Received: {value!r}")
+    kind = kinds[0]
+    if not _is(kind, value):
+        raise ValueError(f"{where}: must be of type {kind.__name__}. Received: {value!r}")
+    return kind(value)
+
+
+def _is(kind: type, value: Any) -> bool:
+    # TOML knows 1 from 1.0 and from true; a whole number is a number all the same.
+    if isinstance(value, bool) or kind is bool:
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if kind is float else kind)

@@ -1,0 +1,67 @@
+"""Every block of Python code in README and docs runs as written, without a warning."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import tensorflow_only
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """The blocks of a page in order, each with the number of its first line."""
+    text = page.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, match.start(1)), match[1]) for match in BLOCK.finditer(text)]
+
+
+def pages() -> list[Path]:
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [file for file in files if "_build" not in file.parts and blocks(file)]
+
+
+def run(page: Path) -> dict[str, Any]:
+    """Execute the blocks of a page in one namespace, as a reader would who types them in."""
+    namespace: dict[str, Any] = {"__name__": f"docs_{page.stem}"}
+    for lines_above, source in blocks(page):
+        # Tracebacks then name the page and its own line numbers.
+        exec(compile("\n" * lines_above + source, str(page), "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page writes goes into a folder that nothing needs."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+
+
+@tensorflow_only
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_block_runs(page: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("error", module="docs_")
+        assert run(page)
+
+
+def test_pages_with_code_are_found() -> None:
+    found = {page.relative_to(ROOT).as_posix() for page in pages()}
+    assert {"README.md", "docs/tour.md", "docs/faq.md", "docs/guides/own_rule.md"} <= found
+    assert {f"docs/rules/{name}.md" for name in ("symmetric", "krotov_hopfield")} <= found
+
+
+def test_a_wrong_block_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n```python\nx = 1\n```\n\nmore\n\n```python\nassert x == 2\n```\n")
+    with pytest.raises(AssertionError) as failure:
+        run(page)
+    assert failure.traceback[-1].lineno == 9
