@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 
@@ -41,9 +41,6 @@ class FeedbackRule(Strategy, ABC):
     the feedback weights learn, and `get_config` if it has arguments. Decorate the class with
     `keras.saving.register_keras_serializable`.
     """
-
-    has_weights: ClassVar[bool] = True
-    """Whether the rule declares weights at all."""
 
     @abstractmethod
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:

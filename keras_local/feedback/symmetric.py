@@ -29,8 +29,6 @@ class Symmetric(FeedbackRule):
     Source: Rumelhart, Hinton & Williams 1986.
     """
 
-    has_weights = False
-
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """No weights beside the kernel."""
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -51,13 +52,7 @@ class FeedbackLayer(keras.layers.Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        # An initializer draws a seed when it is made. Without feedback weights none is made, so the
-        # network starts from the weights of the stock layers under the same global seed.
-        self.feedback_initializer = (
-            initializers.get(feedback_initializer)
-            if self.feedback.has_weights
-            else feedback_initializer
-        )
+        self.feedback_initializer = _without_drawing(feedback_initializer)
         self._rule = self.feedback.adapt(
             kernel_has_own_terms=not (
                 self.kernel_regularizer is None and self.kernel_constraint is None
@@ -102,9 +97,20 @@ class FeedbackLayer(keras.layers.Layer):
                 initializer=weight.initializer,
                 trainable=weight.trainable,
             )
-            for weight in self._rule.weights(self.kernel, self.feedback_initializer)
+            for weight in self._rule.weights(self.kernel, self._feedback_law())
         ]
         self.built = True
+
+    def _feedback_law(self) -> Any:
+        """Return the feedback initializer, seeded from the kernel's where it has no seed."""
+        if not isinstance(self.feedback_initializer, initializers.Initializer):
+            return self.feedback_initializer
+        config = self.feedback_initializer.get_config()
+        seed = getattr(self.kernel_initializer, "seed", None)
+        if config.get("seed", seed) is not None or not isinstance(seed, int):
+            return self.feedback_initializer
+        config["seed"] = random.Random(f"feedback of {seed}").randrange(1, 10**9)  # noqa: S311
+        return type(self.feedback_initializer).from_config(config)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return `activation(M(inputs, kernel) + bias)`."""
@@ -160,3 +166,16 @@ class FeedbackLayer(keras.layers.Layer):
             bias_constraint=constraints.serialize(self.bias_constraint),
         )
         return config
+
+
+def _without_drawing(identifier: Any) -> Any:
+    """Resolve an initializer without drawing from the global stream of seeds.
+
+    Keras draws a seed for each initializer. With one more draw a layer, all kernels above it would
+    start elsewhere than in a stock network, or with another rule, under the same global seed.
+    """
+    state = random.getstate()
+    try:
+        return initializers.get(identifier)
+    finally:
+        random.setstate(state)
