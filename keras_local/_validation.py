@@ -54,7 +54,14 @@ def sizes(argument: str, value: Any, rank: int, minimum: int = 1) -> tuple[int, 
     """Return `value`, one integer or `rank` of them, as a tuple of `rank` integers."""
     items = [value] * rank if isinstance(value, numbers.Integral) else value
     valid = isinstance(items, Sequence) and len(items) == rank
-    valid = valid and all(isinstance(item, numbers.Integral) and int(item) >= minimum for item in items)
+    whole = (isinstance(item, numbers.Integral) and int(item) >= minimum for item in items)
+    valid = valid and all(whole)
     allowed = f"an integer of at least {minimum}, or {rank} of them"
     require(valid, argument, allowed, value)
     return tuple(int(item) for item in items)
+
+
+def instance(argument: str, value: Any, kind: type) -> Any:
+    """Return `value` if it is an object of `kind`."""
+    require(isinstance(value, kind), argument, f"a {kind.__name__}", value)
+    return value

@@ -90,6 +90,8 @@ class FeedbackConvolution(FeedbackLayer):
                 f"The channels of the inputs to `{type(self).__name__}` must be defined and divide "
                 f"by groups={self.groups}. Received: input_shape={input_shape}"
             )
+        # Refuses inputs that are smaller than the kernel.
+        self.compute_output_shape(input_shape)
         self.input_spec = keras.layers.InputSpec(
             min_ndim=self.rank + 2, axes={self._channel_axis: channels}
         )

@@ -109,7 +109,7 @@ class FeedbackLayer(keras.layers.Layer):
         seed = getattr(self.kernel_initializer, "seed", None)
         if config.get("seed", seed) is not None or not isinstance(seed, int):
             return self.feedback_initializer
-        config["seed"] = random.Random(f"feedback of {seed}").randrange(1, 10**9)  # noqa: S311
+        config["seed"] = random.Random(f"feedback of {seed}").randrange(1, 10**9)
         return type(self.feedback_initializer).from_config(config)
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -125,10 +125,10 @@ class FeedbackLayer(keras.layers.Layer):
     @property
     def feedback_kernel(self) -> Tensor | None:
         """The kernel that carries errors back, or None if it is `kernel` itself."""
-        if not self._feedback_weights:
-            return None
+        kernel = self.kernel.value
         weights = (weight.value for weight in self._feedback_weights)
-        return self._rule.error_kernel(self.kernel.value, *weights)
+        error_kernel = self._rule.error_kernel(kernel, *weights)
+        return None if error_kernel is kernel else error_kernel
 
     def assign_feedback_kernel(self, value: Any) -> None:
         """Set the kernel that carries errors back.
@@ -139,7 +139,8 @@ class FeedbackLayer(keras.layers.Layer):
         Raises:
             ValueError: If the shape differs from the kernel's, or the rule has no feedback kernel.
         """
-        value = ops.convert_to_tensor(value, dtype=self.kernel.dtype)
+        # A copy: two variables in one buffer cannot both be donated to a compiled JAX step.
+        value = ops.copy(ops.convert_to_tensor(value, dtype=self.kernel.dtype))
         if tuple(value.shape) != tuple(self.kernel.shape):
             raise ValueError(
                 f"`value` must have the kernel's shape {tuple(self.kernel.shape)}. "

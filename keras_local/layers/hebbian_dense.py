@@ -71,8 +71,8 @@ class HebbianDense(keras.layers.Layer):
             else kernel_initializer
         )
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
-        # Sorting under XLA is many times slower on a CPU. "auto" then means a plain graph; an
-        # explicit jit_compile=True is obeyed.
+        # Sorting under XLA is many times slower on a CPU. Keras then runs models with this layer as
+        # plain graphs; set `supports_jit` to True to have XLA all the same.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def build(self, input_shape: Shape) -> None:

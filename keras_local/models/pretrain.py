@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -76,15 +77,25 @@ def pretrain(
     batch_size = check.positive_integer("batch_size", batch_size)
     step_size = check.real("step_size", step_size, minimum=0.0, exclusive=True)
     layers = _plastic_layers(encoder)
-    data = _checked(data, tuple(encoder.input_shape), batch_size)
+    data, batches = _checked(data, tuple(encoder.input_shape), batch_size)
     histories: Histories = {}
     with _scope(encoder):
         for layer in layers:
             features = _features(encoder, layer, data)
             _warn_of_small_weights(layer)
-            history = _train(
-                layer, features, epochs, batch_size, step_size, verbose, list(callbacks)
-            )
+            trained = _trained_form(layer, features, batch_size)
+            model = _Alone(trained)
+            model.compile(keras.optimizers.SGD(step_size))
+            source = _source(features, batch_size, batches)
+            try:
+                history = model.fit(
+                    **source,
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=[_Trainer(layer, step_size, epochs), *callbacks],
+                )
+            finally:
+                _write_back(trained, layer)
             history.report = _report(layer, features)
             _say(layer, history, verbose)
             histories[layer.name] = history
@@ -120,8 +131,8 @@ def _is_dataset(data: Any) -> bool:
     return hasattr(data, "element_spec")
 
 
-def _checked(data: Any, input_shape: Shape, batch_size: int) -> Any:
-    """Return whole batches of finite inputs, without labels: an array or a dataset."""
+def _checked(data: Any, input_shape: Shape, batch_size: int) -> tuple[Any, int]:
+    """Return finite inputs without labels, and the number of whole batches in them."""
     if _is_dataset(data):
         return _checked_dataset(data, input_shape, batch_size)
     check.require(
@@ -138,10 +149,10 @@ def _checked(data: Any, input_shape: Shape, batch_size: int) -> Any:
         len(data) >= batch_size, "batch_size", f"at most the {len(data)} samples", batch_size
     )
     _require_finite(data[i : i + 4096] for i in range(0, len(data), 4096))
-    return data
+    return data, len(data) // batch_size
 
 
-def _checked_dataset(data: Any, input_shape: Shape, batch_size: int) -> Any:
+def _checked_dataset(data: Any, input_shape: Shape, batch_size: int) -> tuple[Any, int]:
     data = data.map(lambda inputs, *labels: inputs)
     shape, wanted = tuple(data.element_spec.shape), tuple(input_shape[1:])
     if shape == wanted:
@@ -157,7 +168,7 @@ def _checked_dataset(data: Any, input_shape: Shape, batch_size: int) -> Any:
     check.require(int(data.cardinality()) != -1, "data", "a finite dataset", "an infinite one")
     batches = _require_finite(data.as_numpy_iterator())
     check.require(batches > 0, "batch_size", "at most the number of samples", batch_size)
-    return data
+    return data, batches
 
 
 def _require_finite(batches: Iterable[np.ndarray]) -> int:
@@ -191,6 +202,7 @@ class _Alone(keras.Model):
     def __init__(self, layer: keras.layers.Layer) -> None:
         super().__init__(name="pretraining")
         self.layer = layer
+        self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.layer(inputs, training=training)
@@ -214,32 +226,35 @@ class _Trainer(keras.callbacks.Callback):
             logs.update(_report(self.layer))
 
 
-def _train(
-    layer: Any,
-    features: Any,
-    epochs: int,
-    batch_size: int,
-    step_size: float,
-    verbose: int | str,
-    callbacks: list[keras.callbacks.Callback],
-) -> keras.callbacks.History:
-    trained = _trained_form(layer, features, batch_size)
-    model = _Alone(trained)
-    model.compile(keras.optimizers.SGD(step_size))
-    arguments: dict[str, Any] = {}
-    if not _is_dataset(features):
-        features = features[: len(features) // batch_size * batch_size]
-        arguments["batch_size"] = batch_size
-    try:
-        return model.fit(
-            features,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[_Trainer(layer, step_size, epochs), *callbacks],
-            **arguments,
-        )
-    finally:
-        _write_back(trained, layer)
+def _source(features: Any, batch_size: int, batches: int) -> dict[str, Any]:
+    """Return the arguments of `fit` for whole batches."""
+    if _is_dataset(features):
+        return {"x": features.repeat(), "steps_per_epoch": batches, "shuffle": False}
+    if len(features) % batch_size:
+        return {"x": _ShuffledBatches(features, batch_size)}
+    # Keras' own shuffling of arrays is faster.
+    return {"x": features, "batch_size": batch_size}
+
+
+class _ShuffledBatches(keras.utils.PyDataset):
+    """Whole batches only: shuffled anew for each epoch, then cut."""
+
+    def __init__(self, samples: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.samples, self.batch_size = samples, batch_size
+        # `keras.utils.set_random_seed` seeds this stream.
+        self.generator = np.random.default_rng(random.getrandbits(64))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return len(self.samples) // self.batch_size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        start = index * self.batch_size
+        return (self.samples[self.order[start : start + self.batch_size]],)
+
+    def on_epoch_end(self) -> None:
+        self.order = self.generator.permutation(len(self.samples))
 
 
 def _trained_form(layer: Any, features: Any, batch_size: int) -> keras.layers.Layer:
@@ -257,9 +272,11 @@ def _trained_form(layer: Any, features: Any, batch_size: int) -> keras.layers.La
     if not fast:
         return layer
     kernel = ops.convert_to_numpy(layer.kernel)
-    return UnitsFirst(
+    trained = UnitsFirst(
         kernel, layer.plasticity, batch_size, name=layer.name, dtype=layer.dtype_policy
     )
+    trained.build((None, len(kernel)))
+    return trained
 
 
 def _write_back(trained: Any, layer: Any) -> None:
@@ -286,7 +303,7 @@ def _warn_of_small_weights(layer: Any) -> None:
             f"sum |W|^p is {report['mean_norm']:.3g}): most of them will never win. Give "
             "`kernel_initializer` a larger scale, for example RandomUniform(0, 1) for "
             "non-negative data.",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

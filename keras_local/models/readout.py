@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -39,13 +37,18 @@ class FeatureScale(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Return `inputs * scale`."""
-        return inputs * self.scale
+        """Return `inputs * scale`, 0 for an unused feature whatever its size."""
+        used = ops.not_equal(self.scale, 0.0)
+        return ops.where(used, inputs, ops.zeros_like(inputs)) * self.scale
 
     @property
     def adapted(self) -> bool:
         """Whether the scale has been measured."""
         return bool(ops.any(ops.convert_to_tensor(self.scale) != 0))
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self.scale.assign(ops.zeros_like(self.scale))
 
     def adapt(self, features: np.ndarray, used: np.ndarray) -> None:
         """Measure the root mean square of the used features."""
@@ -74,13 +77,15 @@ class Readout(keras.Model):
         self.features = features
         self.head = head
         self.features.trainable = False
-        self._given_features = False
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return the class scores of `inputs`."""
-        # Frozen features are those of inference, whatever the phase.
-        features = inputs if self._given_features else self.features(inputs, training=False)
+        """Return the class scores of `inputs`, or of `{"features": features}`."""
+        if isinstance(inputs, dict):
+            features = inputs["features"]
+        else:
+            # Frozen features are those of inference, whatever the phase.
+            features = self.features(inputs, training=False)
         return self.head(features, training=training)
 
     def fit(self, x: Any = None, y: Any = None, **arguments: Any) -> keras.callbacks.History:
@@ -92,43 +97,37 @@ class Readout(keras.Model):
             ValueError: For labels out of range, NaN in the data, or shapes that do not fit. The
                 weights are then as before.
         """
-        validation = arguments.get("validation_data")
-        arrays = hasattr(x, "shape") and (validation is None or hasattr(validation[0], "shape"))
-        if not arrays:
-            self._adapt(_first_inputs(x))
-            return super().fit(x, y, **arguments)
-        self._check(x, y)
-        if validation is not None:
+        if hasattr(x, "shape"):
+            self._check(x, y)
+        validation: Any = arguments.get("validation_data")
+        checked = isinstance(validation, (tuple, list)) and hasattr(validation[0], "shape")
+        if checked:
             self._check(*validation[:2])
-            encoded = self._encode(validation[0])
-            arguments["validation_data"] = (encoded, *validation[1:])
-        self._adapt(x)
-        encoded = self._encode(x)
-        with self._on_features():
-            return super().fit(encoded, y, **arguments)
-
-    @contextmanager
-    def _on_features(self) -> Iterator[None]:
-        """Let the model take features in place of inputs."""
-        self._given_features = True
-        self._forget_functions()
+        scale = self.head.layers[0]
+        fresh = not scale.adapted
+        if fresh:
+            self._adapt(scale, x if hasattr(x, "shape") else _first_inputs(x))
         try:
-            yield
-        finally:
-            self._given_features = False
-            self._forget_functions()
-
-    def _forget_functions(self) -> None:
-        self.train_function = self.test_function = self.predict_function = None
+            if hasattr(x, "shape") and (checked or validation is None):
+                if checked:
+                    encoded = {"features": self._encode(validation[0])}
+                    arguments["validation_data"] = (encoded, *validation[1:])
+                x = {"features": self._encode(x)}
+            return super().fit(x, y, **arguments)
+        except ValueError:
+            if fresh:
+                scale.reset()
+            raise
 
     def _encode(self, inputs: Any) -> np.ndarray:
         return np.asarray(self.features.predict(inputs, batch_size=_FEATURE_BATCH, verbose=0))
 
-    def _adapt(self, inputs: Any) -> None:
-        scale = self.head.layers[0]
-        if not scale.adapted:
-            features = self._encode(inputs[:_SAMPLES_FOR_SCALE])
-            scale.adapt(features, self._used_features(features.shape[-1]))
+    def _adapt(self, scale: FeatureScale, inputs: Any) -> None:
+        inputs = inputs[:_SAMPLES_FOR_SCALE]
+        finite = np.isfinite(ops.convert_to_numpy(inputs)).all()
+        check.require(finite, "x", "finite", "NaN or infinite entries")
+        features = self._encode(inputs)
+        scale.adapt(features, self._used_features(features.shape[-1]))
 
     def _used_features(self, count: int) -> np.ndarray:
         """Leave out units that never won: they keep their large initial weights."""
@@ -164,12 +163,17 @@ class Readout(keras.Model):
         allowed = f"{len(inputs)} integer labels, or one-hot labels of {classes} classes"
         one_hot = labels.ndim == 2 and labels.shape[1] == classes
         integers = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
-        fits = (one_hot or integers) and len(labels) == len(inputs)
-        check.require(fits, "y", allowed, None if y is None else f"shape {labels.shape}")
-        if integers:
-            wrong = labels[(labels < 0) | (labels >= classes)]
+        numeric = labels.dtype.kind in "biuf"
+        fits = numeric and (one_hot or integers) and len(labels) == len(inputs)
+        received = f"shape {labels.shape}" if numeric else f"{labels.dtype} labels"
+        check.require(fits, "y", allowed, None if y is None else received)
+        if one_hot:
+            wrong = labels[(labels.sum(axis=1) != 1) | ~np.isin(labels, (0, 1)).all(axis=1)]
+            allowed = "one-hot rows (one entry 1, all others 0)"
+        else:
+            wrong = labels[~np.isin(labels, np.arange(classes))]
             allowed = f"integers from 0 to {classes - 1}"
-            check.require(wrong.size == 0, "y", allowed, sorted(set(wrong.ravel().tolist()))[:5])
+        check.require(wrong.size == 0, "y", allowed, wrong[:3].tolist())
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local._serialization import PACKAGE
 from keras_local.layers import FeedbackLayer, HebbianDense
 from keras_local.models.readout import Readout
 
@@ -65,6 +66,13 @@ class _Conversion:
         sequential = isinstance(model, keras.Sequential)
         ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
         bare = keras.Model(*ends, name=model.name)
+        call = keras.Sequential.call if sequential else type(bare).call
+        check.require(
+            type(model).call is call,
+            "model",
+            "a model without a `call` of its own",
+            f"{type(model).__name__} {model.name!r}",
+        )
         clone = keras.models.clone_model(
             bare, clone_function=self.operation, call_function=self.call
         )
@@ -100,8 +108,17 @@ class _Conversion:
             config["use_bias"] = False
         self._refuse_wrapped(operation)
         ours = getattr(getattr(operation, "activation", None), "plain", None)
+        # Inside of a recurrence the activation does not come last.
+        if isinstance(operation, keras.layers.RNN):
+            ours = None
         if ours is not None:
             config["activation"] = "linear"
+        check.require(
+            not kind.__module__.startswith(PACKAGE) and f"'{PACKAGE}" not in str(config),
+            "model",
+            "a model in which all that is of keras_local has a plain form",
+            f"{kind.__name__} {operation.name!r}",
+        )
         layer = kind.from_config(config)
         if ours is not None:
             self.activations[id(layer)] = ours

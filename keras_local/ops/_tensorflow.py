@@ -21,7 +21,12 @@ def with_gradient(
         outputs = forward(*tensors)
 
         def gradient(upstream: tf.Tensor) -> Any:
-            return backward(upstream, outputs, *tensors)
+            gradients = backward(upstream, outputs, *tensors)
+            # The update of a weight must wait until the weight has been read. The runtime ties the
+            # two itself, but loses the tie where a custom gradient stands between them and the
+            # gradient does not depend on the weight.
+            with tf.control_dependencies(tensors):
+                return [None if g is None else tf.identity(g) for g in gradients]
 
         return outputs, gradient
 

@@ -69,9 +69,9 @@ class KrotovHopfield(PlasticityRule):
         self.p = check.real("p", p, minimum=1.0)
         self.rank = check.positive_integer("rank", rank, minimum=2)
         self.delta = check.real("delta", delta, minimum=0.0)
-        self.reduction = reduction or Sum()
-        self.normaliser = normaliser or MaxAbs()
-        self.rate = rate or LinearDecay()
+        self.reduction = check.instance("reduction", reduction or Sum(), Reduction)
+        self.normaliser = check.instance("normaliser", normaliser or MaxAbs(), Normaliser)
+        self.rate = check.instance("rate", rate or LinearDecay(), RatePolicy)
 
     def check_units(self, units: int) -> None:
         """Refuse fewer units than `rank`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -99,8 +98,6 @@ def _seed(text: str) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    # What TensorFlow has to say about its build belongs into no report.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from rich.console import Console
 
     from keras_local.reproduce import demo

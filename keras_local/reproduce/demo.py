@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import os
 import platform
@@ -11,7 +12,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ import keras
 import numpy as np
 
 import keras_local
+from keras_local import _validation as check
 from keras_local import (
     callbacks,
     datasets,
@@ -31,7 +34,6 @@ from keras_local import (
     plasticity,
     plots,
 )
-from keras_local import _validation as check
 from keras_local.reproduce import report
 from keras_local.reproduce.progress import Stage, Stages
 from keras_local.reproduce.results import Images, Pretrained, Results, Score, Served, Trained
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 FIGURES = ("learning_curves", "alignment", "receptive_fields", "readout_curves")
 """The figures of a report; each is `<name>.png` in its folder."""
 
+_BACKENDS = ("tensorflow", "jax")
 _MODEL = "saved_model"
 _POINTS = 20  # of a learning curve
 _STEPS_AT_ONCE = 100
@@ -125,18 +128,24 @@ def run(
         ValueError: If the seed is no integer of at least 0.
         NotADirectoryError: If `out` is no folder.
         ImportError: If matplotlib or TensorFlow is missing.
+        RuntimeError: On a backend without SavedModel; if the data set cannot be prepared; if the
+            exported model cannot be served.
     """
     from rich.console import Console
 
     start = time.perf_counter()
     seed = check.positive_integer("seed", seed, 0)
-    folder = _folder(out)
     _require_extras()
+    folder = _folder(out)
     console = Console(quiet=True) if console is None else console
-    # One process makes many small models on purpose; TensorFlow takes that for a mistake.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # Backends speak of devices when they first compute: now, and not between the bars.
+    keras.ops.zeros(1)
     figures: dict[str, Figure] = {}
-    with warnings.catch_warnings(record=True) as caught, Stages(console) as stages:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        _without_advice_from_tensorflow(),
+        Stages(console) as stages,
+    ):
         warnings.simplefilter("always", UserWarning)
         with stages("Load the images") as stage:
             data = _load(settings)
@@ -146,7 +155,7 @@ def run(
         features, classifier = _features(settings, data, seed, stages, encoder, figures)
         with stages("Export and serve") as stage:
             served = _serve(classifier, data.x_test, folder / _MODEL)
-            stage.say(f"largest difference {served.largest_difference:.2g}")
+            stage.say(f"difference {served.largest_difference:.2g}")
     results = Results(
         command=command,
         seed=seed,
@@ -177,6 +186,18 @@ def run(
     return results
 
 
+@contextmanager
+def _without_advice_from_tensorflow() -> Iterator[None]:
+    """Silence warnings of many small models in one process, which are made on purpose here."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _folder(out: str | os.PathLike[str]) -> Path:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -187,15 +208,16 @@ def _folder(out: str | os.PathLike[str]) -> Path:
 
 def _require_extras() -> None:
     """Refuse at once what would fail after minutes."""
+    backend = keras.backend.backend()
+    if backend not in _BACKENDS:
+        raise RuntimeError(
+            f"The demo writes a SavedModel, as {' and '.join(_BACKENDS)} can. "
+            f"Received: KERAS_BACKEND={backend}"
+        )
     for package in ("matplotlib", "tensorflow"):
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError as error:
-            if package == "tensorflow" and keras.backend.backend() == "tensorflow":
-                continue  # It is there under another name, such as tensorflow-cpu.
-            raise ImportError(
-                f"The demo needs {package}: pip install 'keras-local[demo]'"
-            ) from error
+        # A backend is imported, under whatever name its build was installed (tensorflow-cpu).
+        if package != backend and importlib.util.find_spec(package) is None:
+            raise ImportError(f"The demo needs {package}: pip install 'keras-local[demo]'")
 
 
 def _load(settings: DemoSettings) -> _Data:
@@ -214,60 +236,57 @@ def _error_paths(
     settings: DemoSettings, data: _Data, seed: int, stages: Stages, figures: dict[str, Figure]
 ) -> list[Trained]:
     """Train the same net with each error path, from the same weights and in the same order."""
-    chosen = settings.error_paths
-    used = dataclasses.replace(
-        data, x_train=data.x_train[: chosen.images], y_train=data.y_train[: chosen.images]
-    )
-    rows, angles, initial = [], {}, {}
+    images = settings.error_paths.images
+    used = dataclasses.replace(data, x_train=data.x_train[:images], y_train=data.y_train[:images])
+    rows = []
     for key, (rule, label, detail) in _RULES.items():
         with stages(label) as stage:
             keras.utils.set_random_seed(seed)
-            model = _convolutional_net(settings, data, rule, seed)
-            steps = -(-len(used.x_train) // chosen.batch_size) * chosen.epochs
-            rate = keras.optimizers.schedules.CosineDecay(chosen.learning_rate, steps)
-            model.compile(
-                keras.optimizers.SGD(rate, momentum=chosen.momentum),
-                losses.LocalHinge(),
-                metrics=["accuracy"],
-                jit_compile=False,
-            )
-            monitor = callbacks.AlignmentMonitor(measures=["alignment_angle"])
+            model = _convolutional_net(settings, used, rule, seed)
             start = time.perf_counter()
-            history = model.fit(
-                used.x_train,
-                used.y_train,
-                validation_data=(used.x_test, used.y_test),
-                batch_size=chosen.batch_size,
-                epochs=chosen.epochs,
-                verbose=0,
-                callbacks=[stage.callback(), *([] if key == "backprop" else [monitor])],
-            )
+            curve, angles = _fit_net(settings, used, model, stage)
             seconds = time.perf_counter() - start
-            prefix = "alignment_angle/"
-            own = {
-                name: [monitor.initial[name], *values]
-                for name, values in history.history.items()
-                if name.startswith(prefix)
-            }
-            for name, values in own.items():
-                series = f"{prefix}{key}: {name.removeprefix(prefix)}"
-                initial[series], angles[series] = values[0], values[1:]
-            rows.append(
-                _row(
-                    key,
-                    label,
-                    detail,
-                    model,
-                    used,
-                    seconds,
-                    _curve(history),
-                    {name.removeprefix(prefix): values for name, values in own.items()},
-                )
-            )
+            rows.append(_row(key, label, detail, model, used, seconds, curve, angles))
             _say_error(stage, rows[-1])
-    figures["alignment"] = _alignment_figure(angles, initial)
+    figures["alignment"] = _alignment_figure(rows)
     figures["learning_curves"] = _error_figure(rows, "epoch")
     return rows
+
+
+def _fit_net(
+    settings: DemoSettings, data: _Data, model: keras.Model, stage: Stage
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Train by SGD on the local hinge loss; return the test errors and the angles by layer."""
+    chosen = settings.error_paths
+    steps = -(-len(data.x_train) // chosen.batch_size) * chosen.epochs
+    rate = keras.optimizers.schedules.CosineDecay(chosen.learning_rate, steps)
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=chosen.momentum),
+        losses.LocalHinge(),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    watched = [
+        layer.name
+        for layer in model.layers[1:]  # Below the lowest layer nothing needs an error.
+        if getattr(layer, "feedback_kernel", None) is not None
+    ]
+    monitor = callbacks.AlignmentMonitor(watched, measures=["alignment_angle"])
+    history = model.fit(
+        data.x_train,
+        data.y_train,
+        validation_data=(data.x_test, data.y_test),
+        batch_size=chosen.batch_size,
+        epochs=chosen.epochs,
+        verbose=0,
+        callbacks=[stage.callback(), *([monitor] if watched else [])],
+    )
+    angles = {
+        layer: [monitor.initial[f"alignment_angle/{layer}"]]
+        + history.history[f"alignment_angle/{layer}"]
+        for layer in watched
+    }
+    return _curve(history), angles
 
 
 def _convolutional_net(
@@ -455,9 +474,6 @@ def _fit(
     epochs = -(-chosen.passes // passes)
     steps = -(-len(data.x_train) * passes // chosen.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(chosen.learning_rate, steps * epochs)
-    options: dict[str, Any] = {}
-    if keras.backend.backend() != "torch":  # It takes one step at a time.
-        options["steps_per_execution"] = min(steps, _STEPS_AT_ONCE)
     model.compile(
         keras.optimizers.Adam(schedule),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -465,11 +481,11 @@ def _fit(
         else losses.PowerLoss(settings.readout.loss_power, settings.readout.beta),
         metrics=["accuracy"],
         jit_compile=False,
-        **options,
+        steps_per_execution=min(steps, _STEPS_AT_ONCE),
     )
     history = model.fit(
-        np.tile(data.x_train, (passes, 1, 1, 1)),
-        np.tile(data.y_train, passes),
+        _repeated(data.x_train, passes),
+        _repeated(data.y_train, passes),
         validation_data=(data.x_test, data.y_test),
         batch_size=chosen.batch_size,
         epochs=epochs,
@@ -477,6 +493,10 @@ def _fit(
         callbacks=[stage.callback()],
     )
     return _curve(history, passes)
+
+
+def _repeated(array: np.ndarray, times: int) -> np.ndarray:
+    return array if times == 1 else np.concatenate([array] * times)
 
 
 def _curve(history: keras.callbacks.History, passes: int = 1) -> dict[str, list[float]]:
@@ -546,17 +566,24 @@ def _error_figure(rows: list[Trained], unit: str) -> Figure:
     return _legend_below(figure)
 
 
-def _alignment_figure(angles: dict[str, list[float]], initial: dict[str, float]) -> Figure:
+def _alignment_figure(rows: list[Trained]) -> Figure:
     """Draw the angles: a colour for each layer, a dash for each rule."""
-    figure = plots.alignment(angles, initial)
-    unrelated, *lines = figure.axes[0].get_lines()
-    names = [line.get_label().partition(": ") for line in lines]
-    layers_named = list(dict.fromkeys(layer for _, _, layer in names))
-    colours = [lines[index].get_color() for index in range(len(layers_named))]
-    for line, (key, _, layer) in zip(lines, names, strict=True):
-        line.set_color(colours[layers_named.index(layer)])
+    angles = {
+        f"alignment_angle/{row.key}, {layer}": values
+        for row in rows
+        for layer, values in row.angles.items()
+    }
+    figure = plots.alignment(
+        {name: values[1:] for name, values in angles.items()},
+        initial={name: values[0] for name, values in angles.items()},
+    )
+    lines = figure.axes[0].get_lines()[1:]  # The first is the line of unrelated kernels.
+    names = [str(line.get_label()).split(", ") for line in lines]
+    watched = list(dict.fromkeys(layer for _, layer in names))
+    colours = [lines[index].get_color() for index in range(len(watched))]
+    for line, (key, layer) in zip(lines, names, strict=True):
+        line.set_color(colours[watched.index(layer)])
         line.set_linestyle("--" if key == "fixed" else "-")
-        line.set_label(f"{key}, {layer}")
     return _legend_below(figure)
 
 
@@ -568,7 +595,9 @@ def _legend_below(figure: Figure) -> Figure:
         half = 1 + len(labels) // 2
         handles = [*handles[1:half], handles[0], *handles[half:]]
         labels = [*labels[1:half], labels[0], *labels[half:]]
-    axes.get_legend().remove()
+    beside = axes.get_legend()
+    if beside is not None:
+        beside.remove()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.set_size_inches(5.4, 4.4)
     return figure

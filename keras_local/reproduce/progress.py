@@ -71,7 +71,10 @@ class Stages:
         self._console = console
         self._progress = Progress(
             TextColumn("{task.description:<32}"),
-            BarColumn(bar_width=18),
+            # Colours that a terminal of few colours has, too.
+            BarColumn(
+                bar_width=18, complete_style="cyan", finished_style="green", pulse_style="cyan"
+            ),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,

@@ -42,14 +42,13 @@ def show(console: Console, results: Results, folder: Path) -> None:
     from rich.text import Text
 
     images = results.images
-    title = f"{images.data}: errors on {images.test:,} test images"
-    table = Table(
-        title=title + (", quick run: they mean nothing" if results.quick else ""),
-        title_style="bold",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+    console.print()
+    console.print(
+        Text(f"{images.data}: errors on {images.test:,} test images", style="bold"), soft_wrap=True
     )
+    if results.quick:
+        console.print(Text("Quick run: the errors mean nothing.", style="yellow"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
     for heading in ("test", "training", "mean angle", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -179,10 +178,10 @@ def _errors(results: Results) -> str:
 <tr class="group"><th colspan="5" scope="rowgroup">{second}</th></tr>
 {"".join(_error_row(row, largest) for row in results.features)}
 </tbody></table></div>
-<p class="small">All errors are those after the last epoch: the test images chose neither an epoch nor
-a setting in this run. One of {_of(images.test, images.test_of, "test")} is {_percent(1 / images.test)},
-and an error of {_percent(error)} measured on so many is known to about {100 * spread:.1f} points up
-or down (95 % interval). Smaller differences say little.</p>
+<p class="small">All errors are those after the last epoch: the test images chose neither an epoch
+nor a setting in this run. One of {_of(images.test, images.test_of, "test")} is
+{_percent(1 / images.test)}, and an error of {_percent(error)} measured on so many is known to about
+{100 * spread:.1f} points up or down (95 % interval). Smaller differences say little.</p>
 </section>"""
 
 
@@ -237,14 +236,14 @@ def _error_paths(results: Results, pictures: Mapping[str, bytes]) -> str:
 <h2>Three ways back for the error</h2>
 <p>Backpropagation sends errors down through the transposed forward weights, which a synapse cannot
 know. Here the same net starts from the same weights and sees the same batches in the same order
-three times; only the weights that carry the error differ. Random weights that stay fixed teach too,
-because the forward weights come to lie at an acute angle to them. Random weights that receive the
-forward weights' own update come close to them by themselves.</p>
+three times; only the weights that carry the error differ. Random weights that stay fixed can teach
+if the forward weights come to lie at an acute angle to them. Random weights that receive the
+forward weights' own update turn towards them by themselves.</p>
 {learning}
 {alignment}
 {table}
-<p class="small">The lowest convolution is left out: nothing below it needs an error. All layers learn
-by the local hinge loss and SGD.</p>
+<p class="small">The lowest convolution is left out: nothing below it needs an error. All layers
+learn from the local hinge loss, by SGD.</p>
 </section>"""
 
 
@@ -470,7 +469,9 @@ p { margin: 0 0 1rem; max-width: 46rem; }
 .tiles li {
   background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem;
 }
-.tiles b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.tiles b {
+  display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums;
+}
 .tiles span { display: block; margin-top: .35rem; font-size: .875rem; color: var(--soft); }
 .table { overflow-x: auto; margin: 0 0 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
@@ -496,7 +497,7 @@ tbody th small, td small { display: block; }
 figure { margin: 1.75rem 0; }
 figure img {
   display: block; max-width: 100%; height: auto; background: #fff; padding: .75rem;
-  border: 1px solid var(--line); border-radius: .6rem; max-height: 36rem; width: 40rem; object-fit: contain; object-position: left;
+  border: 1px solid var(--line); border-radius: .6rem; width: 40rem;
 }
 figcaption { margin-top: .5rem; max-width: 46rem; }
 details { margin-top: .5rem; font-size: .9rem; }
@@ -531,6 +532,7 @@ p code { background: var(--code); padding: .1em .3em; border-radius: .25em; font
     text-align: left;
   }
   .cards .group { border-bottom: 0; padding-bottom: 0; }
+  dl { grid-template-columns: 1fr 1fr; gap: .75rem 1rem; }
   .plain { width: 100%; }
   .plain .wide { width: 35%; }
   .plain .bar { min-width: 3rem; }
@@ -544,7 +546,7 @@ p code { background: var(--code); padding: .1em .3em; border-radius: .25em; font
   main { max-width: none; padding: 0; }
   h2, h3 { break-after: avoid; }
   figure, tr, dl, .tiles { break-inside: avoid; }
-  figure img { max-height: 11cm; border: 0; padding: 0; }
+  figure img { width: auto; max-height: 11cm; border: 0; padding: 0; }
   details { display: none; }
   .bar i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   pre { white-space: pre-wrap; }

@@ -1,0 +1,125 @@
+"""Everything that trains, as one list: a rule or a layer joins the battery with one row.
+
+A row needs an id, a function that makes the layers in question (fresh ones at each call), and the
+shape of one sample. The battery adds a readout, data with something to learn, and the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_local import feedback, layers
+
+Part = Callable[[], list[keras.layers.Layer]]
+
+
+def momentum(rate: float) -> keras.optimizers.Optimizer:
+    """The optimizer of a row that names no other."""
+    return keras.optimizers.SGD(rate, momentum=0.9)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is put through all cells.
+
+    Attributes:
+        id: Name of the row in the report.
+        part: Makes the layers, at least two where an error has to pass through one.
+        input_shape: Shape of one sample.
+        twin: Makes the stock Keras layers to which a cell compares, if there are any.
+        supervised: Whether a readout and labels are added; else the layers learn by themselves
+            from `fit(x)`.
+        optimizer: Of the learning rate.
+        rate: Learning rate.
+        fixed: Names of weights that no training may change.
+    """
+
+    id: str
+    part: Part
+    input_shape: tuple[int, ...]
+    twin: Part | None = None
+    supervised: bool = True
+    optimizer: Callable[[float], Any] = momentum
+    rate: float = 0.02
+    fixed: tuple[str, ...] = ()
+
+
+def dense(rule: feedback.FeedbackRule) -> Part:
+    return lambda: [
+        layers.FeedbackDense(7, "tanh", feedback=rule),
+        layers.FeedbackDense(6, "tanh", feedback=rule),
+    ]
+
+
+def conv(cls: Any, rule: feedback.FeedbackRule) -> Part:
+    return lambda: [
+        cls(3, 3, padding="same", activation="tanh", feedback=rule),
+        cls(4, 2, strides=2, activation="tanh", feedback=rule),
+    ]
+
+
+def dense_twin() -> list[keras.layers.Layer]:
+    return [keras.layers.Dense(7, "tanh"), keras.layers.Dense(6, "tanh")]
+
+
+def conv_twin(cls: Any) -> Part:
+    def twin() -> list[keras.layers.Layer]:
+        return [
+            cls(3, 3, padding="same", activation="tanh"),
+            cls(4, 2, strides=2, activation="tanh"),
+        ]
+
+    return twin
+
+
+RULES: dict[str, tuple[feedback.FeedbackRule, tuple[str, ...]]] = {
+    "symmetric": (feedback.Symmetric(), ()),
+    "feedback_alignment": (feedback.FeedbackAlignment(), ("feedback_kernel",)),
+    "kolen_pollack": (
+        feedback.KolenPollack(),
+        # The scalar is a trainable weight with gradient zero.
+        ("feedback_kernel_offset", "feedback_kernel_scale"),
+    ),
+    "separate": (feedback.KolenPollack(separate=True), ()),
+    "rate": (feedback.KolenPollack(rate=0.5), ()),
+    "decay": (feedback.KolenPollack(decay=0.5), ()),
+}
+
+CONVOLUTIONS: dict[str, tuple[Any, Any, tuple[int, ...], tuple[str, ...]]] = {
+    "conv1d": (
+        layers.FeedbackConv1D,
+        keras.layers.Conv1D,
+        (8, 2),
+        ("feedback_alignment", "kolen_pollack"),
+    ),
+    "conv2d": (layers.FeedbackConv2D, keras.layers.Conv2D, (6, 6, 2), tuple(RULES)),
+    "conv3d": (
+        layers.FeedbackConv3D,
+        keras.layers.Conv3D,
+        (4, 4, 4, 2),
+        ("feedback_alignment", "kolen_pollack"),
+    ),
+}
+
+ROWS: list[Row] = [
+    *(
+        Row(f"dense-{name}", dense(rule), (8,), dense_twin, fixed=fixed)
+        for name, (rule, fixed) in RULES.items()
+    ),
+    *(
+        Row(
+            f"{kind}-{name}",
+            conv(ours, RULES[name][0]),
+            shape,
+            twin,
+            fixed=RULES[name][1],
+        )
+        for kind, (ours, stock, shape, names) in CONVOLUTIONS.items()
+        for twin in [conv_twin(stock)]
+        for name in names
+    ),
+]

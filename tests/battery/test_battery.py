@@ -1,0 +1,122 @@
+"""Every row through every way of training; each way must give the same weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.battery import cells
+from tests.battery.table import ROWS, Row
+from tests.support import BACKEND, largest_difference, two_replicas, weights_of
+
+pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a battery for TensorFlow")
+
+
+def rows(known: dict[str, str] | None = None) -> list[Any]:
+    """All rows; those in `known` fail in this cell for a known reason."""
+    return [
+        pytest.param(
+            row.id,
+            marks=[pytest.mark.xfail(strict=True, reason=reason)]
+            if (reason := (known or {}).get(row.id))
+            else [],
+        )
+        for row in ROWS
+    ]
+
+
+@pytest.fixture(params=rows())
+def row(request: pytest.FixtureRequest) -> Row:
+    return cells.find(request.param)
+
+
+def test_it_trains(row: Row) -> None:
+    """The loss falls, and every weight moves that is not declared fixed."""
+    reference = cells.reference(row.id)
+    if row.supervised:
+        assert reference.losses[-1] < 0.95 * reference.losses[0]
+    paths = [weight.path for weight in reference.model.weights]
+    for path, before, after in zip(paths, reference.start, reference.end, strict=True):
+        moved = float(np.abs(after - before).max())
+        if path.split("/")[-1] in row.fixed:
+            assert moved == 0.0, path
+        else:
+            assert moved > 1e-3, path
+
+
+def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
+    still = cells.run(row, cells.reference(row.id).start, rate=0.0)
+    for before, after in zip(still.start, still.end, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "options", [{"run_eagerly": True}, {"jit_compile": True}], ids=["eager", "xla"]
+)
+def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
+    reference = cells.reference(row.id)
+    other = cells.run(row, reference.start, **options)
+    assert other.losses == pytest.approx(reference.losses, rel=1e-5)
+    assert largest_difference(other.end, reference.end) < 5e-6
+
+
+DOUBLED = "each replica adds the whole decay of the rule to its share of the gradient"
+UNSCALED = "the decay of the rule is divided by the loss scale"
+
+
+@pytest.mark.parametrize("row_id", rows({"dense-decay": DOUBLED, "conv2d-decay": DOUBLED}))
+def test_two_replicas_equal_one_device(row_id: str) -> None:
+    row = cells.find(row_id)
+    reference = cells.reference(row.id)
+    with two_replicas().scope():
+        model = cells.build(row)
+        model.set_weights(reference.start)
+        cells.compiled(model, row)
+    losses = cells.fit(model, row)
+    assert losses == pytest.approx(reference.losses, rel=1e-6)
+    assert largest_difference(weights_of(model), reference.end) < 2e-6
+
+
+# How far from the end in float32 half precision may end, in parts of the way.
+TOLERANCE = {"mixed_float16": 0.01, "mixed_bfloat16": 0.05}
+
+
+@pytest.mark.parametrize("row_id", rows({"dense-decay": UNSCALED, "conv2d-decay": UNSCALED}))
+def test_mixed_float16_is_near_float32(row_id: str) -> None:
+    check_half_precision(cells.find(row_id), "mixed_float16")
+
+
+def test_mixed_bfloat16_is_near_float32(row: Row) -> None:
+    check_half_precision(row, "mixed_bfloat16")
+
+
+def check_half_precision(row: Row, policy: str) -> None:
+    reference = cells.reference(row.id)
+    assert deviation_from(reference, row, policy, stock=False) < TOLERANCE[policy]
+    if row.twin is not None:
+        assert stock_deviation(row, policy) < TOLERANCE[policy]
+
+
+STOCK: dict[tuple[object, str], float] = {}
+
+
+def stock_deviation(row: Row, policy: str) -> float:
+    key = (row.twin, policy)
+    if key not in STOCK:
+        STOCK[key] = deviation_from(cells.run(row, part=row.twin), row, policy, stock=True)
+    return STOCK[key]
+
+
+def deviation_from(reference: cells.Run, row: Row, policy: str, stock: bool) -> float:
+    keras.config.set_dtype_policy(policy)
+    try:
+        half = cells.run(row, reference.start, part=row.twin if stock else None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert half.model.layers[0].compute_dtype == policy.removeprefix("mixed_")
+    assert np.isfinite(half.losses).all()
+    assert all(np.isfinite(weight).all() for weight in half.end)
+    return cells.distance(half.end, reference.end) / reference.way

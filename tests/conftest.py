@@ -1,0 +1,28 @@
+"""What every test relies on: a backend, two logical CPUs for TensorFlow, fixed seeds."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Two replicas on one machine. Only possible before anything has touched the devices.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+    )
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """Seed Python, NumPy and the backend before each test, and return the seed."""
+    value = 20190404
+    keras.utils.set_random_seed(value)
+    return value

@@ -1,0 +1,226 @@
+"""`feedback="symmetric"` is the Keras layer: arguments, outputs, gradients, ten steps."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from keras_local import layers
+from tests.support import (
+    BACKEND,
+    array,
+    compile_options,
+    largest_difference,
+    model_gradients,
+    probe,
+    weights_of,
+)
+
+TWINS = {
+    "dense": (layers.FeedbackDense, keras.layers.Dense),
+    "conv1d": (layers.FeedbackConv1D, keras.layers.Conv1D),
+    "conv2d": (layers.FeedbackConv2D, keras.layers.Conv2D),
+    "conv3d": (layers.FeedbackConv3D, keras.layers.Conv3D),
+}
+
+
+def seeded(**options: Any) -> dict[str, Any]:
+    """Arguments that draw the same weights in both layers."""
+    return {"kernel_initializer": keras.initializers.HeNormal(seed=5), **options}
+
+
+COMMON = {
+    "activation": "relu",
+    "bias_initializer": keras.initializers.RandomNormal(stddev=0.1, seed=7),
+    "kernel_regularizer": keras.regularizers.L1L2(0.01, 0.02),
+    "bias_regularizer": keras.regularizers.L2(0.03),
+    "activity_regularizer": keras.regularizers.L2(0.04),
+    "kernel_constraint": keras.constraints.MaxNorm(0.9),
+    "bias_constraint": keras.constraints.NonNeg(),
+}
+CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "dense": ("dense", {"units": 4}, (5,)),
+    "dense-common": ("dense", {"units": 4, **COMMON}, (5,)),
+    "dense-no-bias": ("dense", {"units": 4, "use_bias": False, "activation": "tanh"}, (5,)),
+    "dense-rank-4": ("dense", {"units": 4}, (2, 3, 5)),
+    "conv1d": ("conv1d", {"filters": 4, "kernel_size": 3}, (7, 2)),
+    "conv1d-causal-dilated": (
+        "conv1d",
+        {"filters": 4, "kernel_size": 3, "padding": "causal", "dilation_rate": 2},
+        (7, 2),
+    ),
+    "conv1d-strided-grouped": (
+        "conv1d",
+        {"filters": 4, "kernel_size": 3, "padding": "same", "strides": 2, "groups": 2},
+        (7, 2),
+    ),
+    "conv2d-common": ("conv2d", {"filters": 4, "kernel_size": 3, **COMMON}, (6, 5, 2)),
+    "conv2d-strided": (
+        "conv2d",
+        {"filters": 4, "kernel_size": (3, 2), "padding": "SAME", "strides": (2, 1)},
+        (6, 5, 2),
+    ),
+    "conv2d-dilated": (
+        "conv2d",
+        {"filters": 4, "kernel_size": 2, "dilation_rate": (2, 1), "use_bias": False},
+        (6, 5, 2),
+    ),
+    "conv2d-grouped": ("conv2d", {"filters": 4, "kernel_size": 3, "groups": 2}, (6, 5, 4)),
+    "conv2d-channels-first": (
+        "conv2d",
+        {"filters": 4, "kernel_size": 3, "data_format": "channels_first"},
+        (2, 6, 5),
+    ),
+    "conv3d": ("conv3d", {"filters": 3, "kernel_size": 2, "activation": "elu"}, (4, 3, 4, 2)),
+    "conv3d-strided": (
+        "conv3d",
+        {"filters": 3, "kernel_size": 2, "padding": "same", "strides": (1, 2, 2)},
+        (4, 3, 4, 2),
+    ),
+}
+
+
+def pair(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    ours, theirs = TWINS[name]
+    return ours(**seeded(**options), feedback="symmetric"), theirs(**seeded(**options))
+
+
+def model(layer: Any, shape: tuple[int, ...]) -> keras.Model:
+    """The layer between others, so that an error passes through it."""
+    below = keras.layers.Dense(
+        shape[-1], kernel_initializer=keras.initializers.GlorotUniform(seed=1)
+    )
+    head = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=2))
+    return keras.Sequential([keras.Input(shape), below, layer, keras.layers.Flatten(), head])
+
+
+def equal(ours: Any, theirs: Any) -> None:
+    """Bit for bit on TensorFlow, to 1e-6 elsewhere."""
+    if BACKEND == "tensorflow":
+        np.testing.assert_array_equal(array(ours), array(theirs))
+    else:
+        np.testing.assert_allclose(array(ours), array(theirs), rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], tuple[int, ...]]:
+    return CASES[request.param]
+
+
+def test_outputs_and_gradients(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> None:
+    name, options, shape = case
+    ours, theirs = (model(layer, shape) for layer in pair(name, options))
+    inputs = probe((3, *shape))
+    equal(ours(inputs), theirs(inputs))
+    gradients, below = model_gradients(ours, inputs, lambda y: keras.ops.sum(y * y))
+    expected, expected_below = model_gradients(theirs, inputs, lambda y: keras.ops.sum(y * y))
+    assert list(gradients) == list(expected)
+    for key, gradient in gradients.items():
+        assert np.abs(expected[key]).max() > 0
+        equal(gradient, expected[key])
+    equal(below, expected_below)
+
+
+def test_ten_steps_of_fit(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> None:
+    name, options, shape = case
+    losses, weights, starts = [], [], []
+    for layer in pair(name, options):
+        net = model(layer, shape)
+        starts.append(weights_of(net))
+        net.compile(keras.optimizers.SGD(0.02, momentum=0.9), "mse", **compile_options())
+        history = net.fit(
+            probe((40, *shape)), probe((40, 2), 1), batch_size=4, shuffle=False, verbose=0
+        )
+        losses.append(history.history["loss"])
+        weights.append(weights_of(net))
+    assert largest_difference(starts[0], starts[1]) == 0.0
+    assert largest_difference(starts[0], weights[0]) > 1e-2
+    equal(losses[0], losses[1])
+    for ours, theirs in zip(*weights, strict=True):
+        equal(ours, theirs)
+
+
+def test_shapes_masks_and_names(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> None:
+    name, options, shape = case
+    ours, theirs = pair(name, options)
+    ours.build((None, *shape))
+    theirs.build((None, *shape))
+    assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
+    assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
+    assert ours.supports_masking == theirs.supports_masking
+    assert ours.count_params() == theirs.count_params()
+    for batch in (None, 3):
+        assert ours.compute_output_shape((batch, *shape)) == tuple(
+            theirs.compute_output_shape((batch, *shape))
+        )
+        assert ours(keras.Input(shape, batch)).shape == theirs(keras.Input(shape, batch)).shape
+
+
+@pytest.mark.parametrize("name", [name for name in TWINS if name != "dense"])
+def test_shapes_of_unknown_size(name: str) -> None:
+    rank = int(name[4])
+    ours, theirs = pair(name, {"filters": 3, "kernel_size": 2, "strides": 2, "padding": "same"})
+    shape = (None,) * (rank + 1) + (2,)
+    assert ours.compute_output_shape(shape) == tuple(theirs.compute_output_shape(shape))
+    assert ours(keras.Input(shape[1:])).shape == theirs(keras.Input(shape[1:])).shape
+
+
+@pytest.mark.parametrize(
+    "policy",
+    # JAX has no float64 unless it is told so before it starts.
+    ["mixed_float16", "mixed_bfloat16", *(["float64"] if BACKEND != "jax" else [])],
+)
+@pytest.mark.parametrize("name", ["dense", "conv2d-strided"])
+def test_types_follow_the_policy(name: str, policy: str) -> None:
+    kind, options, shape = CASES[name]
+    ours, theirs = pair(kind, {**options, "dtype": policy})
+    inputs = probe((2, *shape))
+    outputs, expected = ours(inputs), theirs(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == ours.compute_dtype
+    assert [w.dtype for w in ours.weights] == [w.dtype for w in theirs.weights]
+    equal(keras.ops.cast(outputs, "float32"), keras.ops.cast(expected, "float32"))
+
+
+LEFT_OUT = ("lora", "quantization")
+
+
+@pytest.mark.parametrize(("ours", "theirs"), TWINS.values(), ids=TWINS)
+def test_every_argument_of_the_keras_layer(ours: Any, theirs: Any) -> None:
+    arguments = [
+        name
+        for name, parameter in inspect.signature(theirs.__init__).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        and name != "self"
+        and not name.startswith(LEFT_OUT)
+    ]
+    assert len(arguments) >= 10
+    options = {"units": 2} if ours is layers.FeedbackDense else {"filters": 2, "kernel_size": 1}
+    layer = ours(**options)
+    config = layer.get_config()
+    assert set(arguments) <= set(config)
+    # The Keras Dense layer leaves its activity regularizer out of its config.
+    own = {"feedback", "feedback_initializer", "activity_regularizer"}
+    assert set(config) - set(theirs(**options).get_config()) <= own
+    # Their defaults are the defaults here, and their config is understood.
+    stock = {k: v for k, v in theirs(**options).get_config().items() if not k.startswith(LEFT_OUT)}
+    assert {k: config[k] for k in stock if k != "name"} == {
+        k: v for k, v in stock.items() if k != "name"
+    }
+    restored = ours.from_config(stock)
+    assert restored.get_config()["name"] == stock["name"]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), TWINS.values(), ids=TWINS)
+def test_leading_positional_arguments_are_theirs(ours: Any, theirs: Any) -> None:
+    def positional(cls: Any) -> list[str]:
+        return list(inspect.signature(cls.__init__).parameters)[1:]
+
+    shared = positional(ours)[: positional(ours).index("feedback")]
+    assert shared == positional(theirs)[: len(shared)]
+    assert shared[-2:] == ["activation", "use_bias"]
+    assert positional(ours)[len(shared) : len(shared) + 2] == ["feedback", "feedback_initializer"]
+    assert ours.plain is theirs

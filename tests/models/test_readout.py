@@ -1,0 +1,554 @@
+"""The linear readout: its formula, its training, and that the encoder stays as it is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from keras_local import layers
+from keras_local.losses import LocalHinge, PowerLoss
+from keras_local.models import pretrain, readout
+from keras_local.plasticity import KrotovHopfield
+from tests.plasticity.encoders import assert_close
+from tests.support import BACKEND, array, probe, weights_of
+
+pytestmark = [
+    pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.data"),
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
+]
+
+UNITS, SAMPLES = 9, 60
+NEVER_WON = 4
+"""The unit of `encoder` that still has its large initial weights."""
+
+
+def samples(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images in [0, 1] of very different contrast, and their three classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, SAMPLES)
+    centres = np.random.default_rng(7).random((3, 20))
+    images = np.clip(centres[labels] + rng.normal(0.0, 0.15, (SAMPLES, 20)), 0.0, None)
+    return (images * rng.uniform(0.05, 1.0, (SAMPLES, 1))).astype("float32"), labels
+
+
+X, Y = samples()
+XE, YE = samples(1)
+
+
+def unit_kernel(p: float = 2.0) -> np.ndarray:
+    """Units on the Lp sphere, as after pretraining, but for one."""
+    kernel = np.abs(probe((20, UNITS), 5))
+    kernel /= np.sum(kernel**p, axis=0) ** (1.0 / p)
+    kernel[:, NEVER_WON] *= 6.0
+    return kernel.astype("float32")
+
+
+def encoder(p: float = 2.0, kernel: np.ndarray | None = None, **options: Any) -> keras.Sequential:
+    layer = layers.HebbianDense(UNITS, KrotovHopfield(p), name="hebbian", **options)
+    model = keras.Sequential([keras.Input((20,)), layer])
+    layer.kernel.assign(unit_kernel(p) if kernel is None else kernel)
+    return model
+
+
+def fitted(**options: Any) -> Any:
+    model = readout(encoder(), classes=3)
+    model.fit(X, Y, **{"epochs": 2, "batch_size": 20, "verbose": 0, **options})
+    return model
+
+
+def features(
+    images: np.ndarray, kernel: np.ndarray, power: float, used: np.ndarray, of: np.ndarray = X
+) -> np.ndarray:
+    """`RePU(W v / |v|) / RMS`, the RMS that of the used units over the images `of`."""
+
+    def raw(v: np.ndarray) -> np.ndarray:
+        v = v.reshape(len(v), -1).astype("float64")
+        unit = v / np.sqrt(np.sum(v**2, axis=1))[:, None]
+        return np.maximum(unit @ kernel.astype("float64"), 0.0) ** power
+
+    rms = np.sqrt(np.mean(raw(of)[:, used] ** 2))
+    return raw(images) * used / rms
+
+
+USED = np.arange(UNITS) != NEVER_WON
+
+
+def scores_kernel(model: Any) -> Any:
+    return model.get_layer("head").get_layer("scores").kernel
+
+
+def scale_of(model: Any) -> np.ndarray:
+    return array(model.get_layer("head").get_layer("feature_scale").scale)
+
+
+def dataset(x: np.ndarray, y: np.ndarray, batch: int = 20) -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch)
+
+
+class TestFormula:
+    @pytest.mark.parametrize("power", [1.0, 2.0, 4.5])
+    def test_scores(self, power: float) -> None:
+        model = readout(encoder(), classes=3, power=power)
+        model.fit(X, Y, batch_size=20, epochs=2, verbose=0)
+        expected = features(XE, unit_kernel(), power, USED) @ array(scores_kernel(model))
+        assert_close(model.predict(XE, verbose=0), expected, 1e-5)
+        assert np.std(expected) > 0.1
+
+    def test_contrast_does_not_matter(self) -> None:
+        model = fitted()
+        expected = model.predict(XE, verbose=0).astype("float64")
+        assert_close(model.predict(3.0 * XE, verbose=0), expected, 1e-5)
+        contrast = np.random.default_rng(0).uniform(0.01, 100.0, (SAMPLES, 1)).astype("float32")
+        assert_close(model.predict(contrast * XE, verbose=0), expected, 1e-5)
+        assert np.max(np.abs(model.predict(XE + 0.3, verbose=0) - expected)) > 0.05
+
+    def test_an_image_of_zeros(self) -> None:
+        scores = fitted().predict(np.zeros((2, 20)), verbose=0)
+        np.testing.assert_array_equal(scores, np.zeros((2, 3)))
+
+    def test_features_have_an_rms_of_one(self) -> None:
+        """Over the units used and the images of the first fit, and 0 for the unit never won."""
+        scale = scale_of(fitted())
+        assert scale[NEVER_WON] == 0.0
+        assert np.all(scale[USED] == scale[0])
+        x = X.astype("float64") / np.linalg.norm(X.astype("float64"), axis=1, keepdims=True)
+        powers = np.maximum(x @ unit_kernel(), 0.0) ** 4.5 * scale
+        assert np.sqrt(np.mean(powers[:, USED] ** 2)) == pytest.approx(1.0, rel=1e-5)
+
+    @pytest.mark.parametrize("p", [2.0, 3.0])
+    def test_the_norm_of_the_rule_says_who_never_won(self, p: float) -> None:
+        """With p = 3 a unit at rest may be longer than 1.2 in the Euclidean norm."""
+        model = readout(encoder(p), classes=3)
+        model.fit(X, Y, verbose=0)
+        np.testing.assert_array_equal(scale_of(model) > 0.0, USED)
+        if p == 3.0:
+            assert np.min(np.sum(unit_kernel(p)[:, USED] ** 2, axis=0)) > 1.2
+
+    def test_activation_of_the_encoder_comes_before_the_power(self) -> None:
+        model = readout(encoder(activation="tanh"), classes=3, power=3.0)
+        model.fit(X, Y, verbose=0)
+        unit = X.astype("float64") / np.linalg.norm(X.astype("float64"), axis=1)[:, None]
+        powers = np.maximum(np.tanh(unit @ unit_kernel()), 0.0) ** 3 * scale_of(model)
+        expected = powers @ array(scores_kernel(model))
+        assert_close(model.predict(X, verbose=0), expected, 1e-5)
+
+    def test_image_shaped_inputs(self) -> None:
+        flat = fitted(shuffle=False)
+        layer = layers.HebbianDense(UNITS, KrotovHopfield(), name="hebbian")
+        images = keras.Sequential([keras.Input((5, 4, 1)), keras.layers.Flatten(), layer])
+        layer.kernel.assign(unit_kernel())
+        model = readout(images, classes=3)
+        scores_kernel(model).assign(probe((UNITS, 3)))
+        model.fit(X.reshape(-1, 5, 4, 1), Y, batch_size=20, epochs=2, verbose=0, shuffle=False)
+        expected = features(XE, unit_kernel(), 4.5, USED) @ array(scores_kernel(model))
+        assert_close(model.predict(XE.reshape(-1, 5, 4, 1), verbose=0), expected, 1e-5)
+        np.testing.assert_allclose(scale_of(model), scale_of(flat), rtol=1e-5)
+
+    def test_an_encoder_without_plastic_layers(self) -> None:
+        dense = keras.Sequential([keras.Input((20,)), keras.layers.Dense(UNITS, use_bias=False)])
+        dense.layers[0].kernel.assign(unit_kernel())
+        model = readout(dense, classes=3)
+        model.fit(X, Y, verbose=0)
+        everyone = np.ones(UNITS, bool)
+        expected = features(XE, unit_kernel(), 4.5, everyone) @ array(scores_kernel(model))
+        assert_close(model.predict(XE, verbose=0), expected, 1e-5)
+
+    def test_no_unit_has_converged(self) -> None:
+        model = readout(encoder(kernel=5.0 * unit_kernel()), classes=3)
+        with pytest.warns(UserWarning, match="No unit of layer 'hebbian' has converged") as record:
+            model.fit(X, Y, verbose=0)
+        assert [w.filename for w in record if "No unit" in str(w.message)] == [__file__]
+        assert np.all(scale_of(model) > 0.0)
+
+
+class TestTraining:
+    def test_defaults(self) -> None:
+        model = readout(encoder(), classes=3)
+        assert isinstance(model.loss, PowerLoss)
+        assert (model.loss.power, model.loss.beta) == (6.0, 0.3)
+        assert isinstance(model.optimizer, keras.optimizers.Adam)
+        assert float(array(model.optimizer.learning_rate)) == pytest.approx(1e-3)
+        assert [w.path for w in model.trainable_weights] == [scores_kernel(model).path]
+
+    def test_one_step_is_the_gradient(self) -> None:
+        """Of the mean squared error at the frozen features, and of nothing else."""
+        model = readout(
+            encoder(), 3, loss="mse", optimizer=keras.optimizers.SGD(0.1), use_bias=True
+        )
+        kernel, bias = (array(w).astype("float64") for w in model.trainable_weights)
+        targets = np.eye(3)[Y]
+        model.fit(X, targets, batch_size=SAMPLES, verbose=0)
+        h = features(X, unit_kernel(), 4.5, USED)
+        error = 2.0 * (h @ kernel + bias - targets) / targets.size
+        after = [array(w) for w in model.trainable_weights]
+        assert_close(after[0] - kernel, -0.1 * h.T @ error, 1e-5)
+        assert_close(after[1] - bias, -0.1 * error.sum(axis=0), 1e-5)
+
+    def test_encoder_does_not_change(self) -> None:
+        base = encoder()
+        before = array(base.layers[0].kernel)
+        model = readout(base, classes=3)
+        for data in ((X, Y), (dataset(X, Y),)):
+            scores = array(scores_kernel(model))
+            model.fit(*data, epochs=2, verbose=0)
+            assert np.any(array(scores_kernel(model)) != scores)
+        np.testing.assert_array_equal(array(base.layers[0].kernel), before)
+        assert not base.trainable
+        assert base.losses == []
+
+    def test_it_learns(self) -> None:
+        model = readout(encoder(), classes=3, optimizer=keras.optimizers.Adam(0.05))
+        chance = model.evaluate(XE, YE, verbose=0)[1]
+        history = model.fit(X, Y, epochs=30, batch_size=20, verbose=0).history
+        accuracy = np.mean(np.argmax(model.predict(XE, verbose=0), axis=1) == YE)
+        assert chance < 0.6
+        assert accuracy > 0.9
+        assert history["accuracy"][-1] > 0.9
+        assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+    @staticmethod
+    def weights_after(*data: Any, start: int = 3, **options: Any) -> list[np.ndarray]:
+        model = readout(encoder(), classes=3, optimizer=keras.optimizers.Adam(0.01))
+        scores_kernel(model).assign(probe((UNITS, 3), start))
+        arguments = {"epochs": 3, "verbose": 0, "shuffle": False, **options}
+        model.fit(*data, **arguments)
+        return weights_of(model)
+
+    def test_features_are_computed_once_or_in_every_step(self) -> None:
+        """Arrays and datasets come to the same."""
+        arrays = self.weights_after(X, Y, batch_size=20)
+        stream = self.weights_after(dataset(X, Y))
+        assert np.max(np.abs(arrays[2] - probe((UNITS, 3), 3))) > 0.02
+        for one, other in zip(arrays, stream, strict=True):
+            assert_close(one, other.astype("float64"), 1e-5)
+
+    def test_forms_of_labels(self) -> None:
+        expected = self.weights_after(X, Y, batch_size=20)
+        for labels in (Y[:, None], np.eye(3, dtype="float32")[Y], Y.astype("uint8")):
+            for one, other in zip(
+                self.weights_after(X, labels, batch_size=20), expected, strict=True
+            ):
+                assert_close(one, other.astype("float64"), 1e-6)
+
+    def test_labels_matter(self) -> None:
+        expected = self.weights_after(X, Y, batch_size=20)
+        other = self.weights_after(X, (Y + 1) % 3, batch_size=20)
+        assert np.max(np.abs(expected[2] - other[2])) > 0.01
+
+    def test_other_losses(self) -> None:
+        for loss in (
+            LocalHinge(),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ):
+            model = readout(encoder(), 3, loss=loss, optimizer=keras.optimizers.Adam(0.05))
+            losses = model.fit(X, Y, epochs=15, verbose=0).history["loss"]
+            assert losses[-1] < 0.7 * losses[0]
+
+    def test_validation_data(self) -> None:
+        model = readout(encoder(), classes=3)
+        history = model.fit(X, Y, validation_data=(XE, YE), epochs=2, verbose=0).history
+        assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
+        expected = model.evaluate(XE, YE, verbose=0)
+        assert history["val_loss"][-1] == pytest.approx(expected[0], rel=1e-5)
+        assert history["val_accuracy"][-1] == pytest.approx(expected[1], rel=1e-5)
+        scores = model.predict(XE, verbose=0)
+        assert expected[1] == pytest.approx(np.mean(np.argmax(scores, axis=1) == YE))
+
+    def test_validation_split(self) -> None:
+        model = readout(encoder(), classes=3)
+        history = model.fit(X, Y, validation_split=0.25, epochs=2, verbose=0).history
+        expected = model.evaluate(X[45:], Y[45:], verbose=0)
+        assert history["val_loss"][-1] == pytest.approx(expected[0], rel=1e-5)
+
+    def test_validation_data_as_a_dataset(self) -> None:
+        model = readout(encoder(), classes=3)
+        history = model.fit(X, Y, validation_data=dataset(XE, YE), verbose=0).history
+        expected = model.evaluate(XE, YE, verbose=0)
+        assert history["val_loss"][-1] == pytest.approx(expected[0], rel=1e-5)
+
+    def test_a_dataset_validated_by_arrays(self) -> None:
+        model = readout(encoder(), classes=3)
+        history = model.fit(dataset(X, Y), validation_data=(XE, YE), verbose=0).history
+        expected = model.evaluate(XE, YE, verbose=0)
+        assert history["val_loss"][-1] == pytest.approx(expected[0], rel=1e-5)
+
+    def test_sample_weights(self) -> None:
+        weights = (np.arange(SAMPLES) % 2).astype("float32")
+        some = self.weights_after(X, Y, batch_size=SAMPLES, sample_weight=weights)
+        everyone = self.weights_after(X, Y, batch_size=SAMPLES)
+        assert np.max(np.abs(some[2] - everyone[2])) > 1e-3
+
+    def test_fit_again(self) -> None:
+        """It goes on, with the scale of the first fit, also on brighter or other images."""
+        model = fitted()
+        scale, scores = scale_of(model), array(scores_kernel(model))
+        loss = model.evaluate(X, Y, verbose=0)[0]
+        model.fit(XE, YE, epochs=20, verbose=0)
+        np.testing.assert_array_equal(scale_of(model), scale)
+        assert np.any(array(scores_kernel(model)) != scores)
+        assert model.evaluate(X, Y, verbose=0)[0] < loss
+
+    def test_after_fit_the_model_takes_images(self) -> None:
+        model = readout(encoder(), classes=3)
+        model.fit(X, Y, verbose=0)
+        assert model.predict(XE, verbose=0).shape == (SAMPLES, 3)
+        assert len(model.evaluate(XE, YE, verbose=0)) == 2
+        model.fit(dataset(X, Y), verbose=0)
+        model.train_on_batch(X, Y)
+        assert tuple(model(XE).shape) == (SAMPLES, 3)
+
+    def test_interrupted_fit_leaves_a_working_model(self) -> None:
+        class Stop(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+                raise KeyboardInterrupt
+
+        model = readout(encoder(), classes=3)
+        before = array(scores_kernel(model))
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, Y, verbose=0, callbacks=[Stop()])
+        assert np.any(array(scores_kernel(model)) != before)
+        assert model.predict(XE, verbose=0).shape == (SAMPLES, 3)
+
+    def test_after_pretraining(self) -> None:
+        """The whole way, from images to classes."""
+        start = keras.initializers.RandomUniform(0, 1, seed=1)
+        layer = layers.HebbianDense(12, kernel_initializer=start)
+        base = keras.Sequential([keras.Input((20,)), layer])
+        pretrain(base, X, epochs=40, batch_size=20, step_size=0.1, verbose=0)
+        model = readout(base, classes=3, optimizer=keras.optimizers.Adam(0.05))
+        model.fit(X, Y, epochs=30, verbose=0)
+        assert model.evaluate(XE, YE, verbose=0)[1] > 0.9
+
+
+class TestCallbacks:
+    def test_early_stopping_restores_the_best_weights(self) -> None:
+        seen: list[np.ndarray] = []
+        model = readout(encoder(), classes=3, optimizer=keras.optimizers.Adam(0.1))
+        look = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(array(scores_kernel(model)))
+        )
+        stop = keras.callbacks.EarlyStopping(
+            "loss", min_delta=1e9, patience=2, restore_best_weights=True
+        )
+        history = model.fit(X, Y, epochs=9, verbose=0, callbacks=[look, stop])
+        assert len(history.epoch) == 3
+        np.testing.assert_array_equal(array(scores_kernel(model)), seen[0])
+        assert np.any(seen[2] != seen[0])
+
+    def test_checkpoints_hold_the_whole_model(self, tmp_path: Path) -> None:
+        path = tmp_path / "{epoch}.keras"
+        model = readout(encoder(), classes=3)
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(str(path))])
+        last = keras.models.load_model(tmp_path / "2.keras")
+        first = keras.models.load_model(tmp_path / "1.keras")
+        expected = model.predict(XE, verbose=0)
+        np.testing.assert_allclose(last.predict(XE, verbose=0), expected, rtol=1e-6, atol=1e-6)
+        assert np.max(np.abs(first.predict(XE, verbose=0) - expected)) > 1e-4
+
+    def test_callbacks_can_use_the_model(self) -> None:
+        """Evaluate on other images after every epoch, as many callbacks do."""
+        losses: list[float] = []
+
+        class Look(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                losses.append(self.model.evaluate(XE, YE, verbose=0)[0])
+
+        model = readout(encoder(), classes=3)
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[Look()])
+        assert losses[-1] == pytest.approx(model.evaluate(XE, YE, verbose=0)[0], rel=1e-5)
+
+
+class TestSaving:
+    def test_keras_file(self, tmp_path: Path) -> None:
+        model = fitted(shuffle=False)
+        model.save(tmp_path / "model.keras")
+        restored = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(restored.predict(XE, verbose=0), model.predict(XE, verbose=0))
+        assert [w.path.split("/")[-1] for w in restored.trainable_weights] == ["kernel"]
+        for one in (model, restored):
+            one.fit(X, Y, epochs=2, batch_size=20, shuffle=False, verbose=0)
+        for one, other in zip(weights_of(model), weights_of(restored), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_weights_file(self, tmp_path: Path) -> None:
+        model, other = fitted(), readout(encoder(kernel=probe((20, UNITS))), classes=3)
+        model.save_weights(tmp_path / "model.weights.h5")
+        other.load_weights(tmp_path / "model.weights.h5")
+        np.testing.assert_array_equal(other.predict(XE, verbose=0), model.predict(XE, verbose=0))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+class TestMixedPrecision:
+    def test_training(self, policy: str) -> None:
+        expected = TestTraining.weights_after(X, Y, batch_size=20)
+        keras.config.set_dtype_policy(policy)
+        try:
+            half = TestTraining.weights_after(X, Y, batch_size=20)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert all(np.isfinite(weight).all() for weight in half)
+        assert np.max(np.abs(half[2] - probe((UNITS, 3), 3))) > 0.05
+        # Among them a step that the loss scale of float16 may have left out.
+        assert_close(half[2], expected[2].astype("float64"), 0.03)
+
+    def test_units_that_never_won(self, policy: str) -> None:
+        """A power of their currents may leave the range of half precision."""
+        kernel = unit_kernel()
+        kernel[:, NEVER_WON] *= 5.0  # As long as the initial weights of 784 inputs.
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = readout(encoder(kernel=kernel), classes=3)
+            model.fit(X, Y, verbose=0)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert np.isfinite(model.predict(X, verbose=0)).all()
+
+
+def with_nan(position: tuple[int, int] = (50, 3)) -> np.ndarray:
+    x = X.copy()
+    x[position] = np.nan
+    return x
+
+
+def label(value: float, index: int = 50) -> np.ndarray:
+    y = Y.astype("float32")
+    y[index] = value
+    return y
+
+
+ONE_HOT = np.eye(3)[Y]
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "rank": (lambda: (X[0], Y), r"`x`.*\(None, 20\).*Received: x=\(20,\)"),
+    "rank 3": (lambda: (X[None], Y), r"`x`.*\(None, 20\).*Received: x=\(1, 60, 20\)"),
+    "width": (lambda: (X[:, :19], Y), r"`x`.*\(None, 20\).*Received: x=\(60, 19\)"),
+    "NaN": (lambda: (with_nan(), Y), "`x` must be finite.*Received.*NaN"),
+    "label above": (lambda: (X, label(3)), r"`y`.*from 0 to 2.*Received: y=\[3"),
+    "label below": (lambda: (X, label(-1)), r"`y`.*from 0 to 2.*Received: y=\[-1"),
+    "too few labels": (lambda: (X, Y[:59]), r"`y`.*60 integer labels.*Received: y='shape \(59,\)"),
+    "no labels": (lambda: (X, None), "`y`.*60 integer labels.*Received: y=None"),
+    "one-hot of 4": (lambda: (X, np.eye(4)[Y]), r"`y`.*3 classes.*shape \(60, 4\)"),
+    "one-hot of 2": (lambda: (X, np.eye(3)[Y][:, :2]), r"`y`.*3 classes.*shape \(60, 2\)"),
+    "labels of rank 3": (lambda: (X, ONE_HOT[None]), r"`y`.*Received.*shape \(1, 60, 3\)"),
+}
+UNSEEN: dict[str, tuple[Callable[[], Any], str]] = {
+    "half labels": (lambda: (X, label(1.5)), r"`y`.*Received.*1\.5"),
+    "NaN label": (lambda: (X, label(np.nan)), "`y`.*Received.*nan"),
+    "text": (lambda: (X, np.array(["a"] * SAMPLES)), "`y`.*Received"),
+    "two hot": (lambda: (X, np.minimum(ONE_HOT + np.eye(3)[0], 1.0)), "`y`.*one-hot.*Received"),
+    "soft": (lambda: (X, 0.5 * ONE_HOT), "`y`.*one-hot.*Received"),
+}
+
+
+@pytest.fixture
+def untouched() -> Iterator[Any]:
+    """A readout whose weights are the same afterwards, bit for bit."""
+    model = readout(encoder(), classes=3)
+    before = weights_of(model)
+    yield model
+    for one, other in zip(weights_of(model), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert model.predict(XE, verbose=0).shape == (SAMPLES, 3)
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG.values(), ids=WRONG)
+def test_bad_input(untouched: Any, data: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        untouched.fit(*data(), verbose=0)
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG.values(), ids=WRONG)
+def test_bad_validation_data(untouched: Any, data: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        untouched.fit(X, Y, validation_data=data(), verbose=0)
+
+
+@pytest.mark.parametrize(("data", "message"), UNSEEN.values(), ids=UNSEEN)
+def test_bad_labels(data: Callable[[], Any], message: str) -> None:
+    model = readout(encoder(), classes=3)
+    before = weights_of(model)
+    with pytest.raises(ValueError, match=message):
+        model.fit(*data(), verbose=0)
+    for one, other in zip(weights_of(model), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class TestBadDatasets:
+    @staticmethod
+    def refused(x: np.ndarray, y: np.ndarray, kind: Any = ValueError) -> tuple[str, Any]:
+        model = readout(encoder(), classes=3)
+        before = array(scores_kernel(model))
+        with pytest.raises(kind) as error:
+            model.fit(dataset(x, y, batch=SAMPLES), verbose=0)
+        np.testing.assert_array_equal(array(scores_kernel(model)), before)
+        return str(error.value), model
+
+    def test_one_hot_of_the_wrong_width(self) -> None:
+        message, _ = self.refused(X, np.eye(4)[Y])
+        assert "4" in message
+
+    def test_labels_out_of_range(self) -> None:
+        """A graph cannot raise a ValueError; the step stops before a weight changes."""
+        import tensorflow as tf
+
+        self.refused(X, label(3).astype("int64"), (ValueError, tf.errors.InvalidArgumentError))
+
+    def test_width(self) -> None:
+        message, _ = self.refused(X[:, :19], Y)
+        assert "19" in message
+
+    def test_nan(self) -> None:
+        message, _ = self.refused(with_nan(), Y)
+        assert "NaN" in message
+
+    def test_the_scale_is_as_before(self) -> None:
+        _, model = self.refused(X, np.eye(4)[Y])
+        assert not np.any(scale_of(model))
+
+
+@pytest.mark.parametrize("classes", [1, 0, -3, 2.5, "10", None, True])
+def test_bad_classes(classes: Any) -> None:
+    with pytest.raises(ValueError, match=r"`classes` must be an integer.*Received") as error:
+        readout(encoder(), classes)
+    assert repr(classes) in str(error.value)
+
+
+@pytest.mark.parametrize("power", [0.99, 0.0, -1.0, float("nan"), float("inf"), "4.5", None])
+def test_bad_power(power: Any) -> None:
+    with pytest.raises(ValueError, match=r"`power` must be a finite number.*Received") as error:
+        readout(encoder(), 3, power=power)
+    assert repr(power) in str(error.value)
+
+
+class TestBadEncoder:
+    def test_not_built(self) -> None:
+        with pytest.raises(ValueError, match=r"`encoder`.*built.*Received"):
+            readout(keras.Sequential([layers.HebbianDense(4)]), 3)
+
+    @pytest.mark.parametrize("wrong", [None, "encoder", layers.HebbianDense(4)])
+    def test_not_a_model(self, wrong: Any) -> None:
+        with pytest.raises(ValueError, match=r"`encoder`.*keras\.Model.*Received"):
+            readout(wrong, 3)
+
+    def test_outputs_of_another_rank(self) -> None:
+        model = keras.Sequential([keras.Input((5, 20)), layers.HebbianDense(4)])
+        with pytest.raises(ValueError, match=r"`encoder`.*Received.*\(None, 5, 4\)"):
+            readout(model, 3)
+
+    def test_a_refused_encoder_is_not_frozen(self) -> None:
+        base = encoder()
+        with pytest.raises(ValueError, match="`classes`"):
+            readout(base, 1)
+        assert base.trainable
+
+    def test_silence_where_all_is_well(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            fitted()
