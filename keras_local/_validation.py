@@ -53,11 +53,12 @@ def one_of(argument: str, value: Any, options: Sequence[Any]) -> Any:
 def sizes(argument: str, value: Any, rank: int, minimum: int = 1) -> tuple[int, ...]:
     """Return `value`, one integer or `rank` of them, as a tuple of `rank` integers."""
     items = [value] * rank if isinstance(value, numbers.Integral) else value
-    valid = isinstance(items, Sequence) and len(items) == rank
-    whole = (isinstance(item, numbers.Integral) and int(item) >= minimum for item in items)
-    valid = valid and all(whole)
-    allowed = f"an integer of at least {minimum}, or {rank} of them"
-    require(valid, argument, allowed, value)
+    valid = (
+        isinstance(items, Sequence)
+        and len(items) == rank
+        and all(isinstance(item, numbers.Integral) and int(item) >= minimum for item in items)
+    )
+    require(valid, argument, f"an integer of at least {minimum}, or {rank} of them", value)
     return tuple(int(item) for item in items)
 
 

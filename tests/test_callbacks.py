@@ -14,6 +14,7 @@ from keras_local.callbacks import AlignmentMonitor, ConvergenceMonitor
 from keras_local.layers import FeedbackConv2D, FeedbackDense, HebbianDense
 from keras_local.losses import LocalHinge
 from keras_local.plasticity import KrotovHopfield
+from tests.support import two_replicas
 
 MEASURES = ("alignment_angle", "norm_ratio", "weight_correlation")
 
@@ -561,10 +562,7 @@ def test_layers_that_need_two_inputs_need_data_by_layer():
 def test_two_replicas():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("MirroredStrategy")
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+    with two_replicas().scope():
         model = keras.Sequential(
             [
                 keras.Input((4,)),

@@ -21,12 +21,12 @@ def with_gradient(
         outputs = forward(*tensors)
 
         def gradient(upstream: tf.Tensor) -> Any:
-            gradients = backward(upstream, outputs, *tensors)
+            first, second, *others = backward(upstream, outputs, *tensors)
             # The update of a weight must wait until the weight has been read. The runtime ties the
             # two itself, but loses the tie where a custom gradient stands between them and the
-            # gradient does not depend on the weight.
-            with tf.control_dependencies(tensors):
-                return [None if g is None else tf.identity(g) for g in gradients]
+            # gradient does not depend on the weight: that of a feedback weight does not.
+            with tf.control_dependencies(tensors[2:]):
+                return [first, second, *(None if g is None else tf.identity(g) for g in others)]
 
         return outputs, gradient
 

@@ -143,8 +143,9 @@ def _header(results: Results) -> str:
             "angle between the forward weights and the updated feedback weights, mean of layers",
         ),
         (
-            f"{results.served.same_classes:,} / {results.served.images:,}",
-            "test images in the same class when the exported model is served without keras_local",
+            f"{results.served.largest_difference:.2g}",
+            "largest difference of a class score when the exported model is served without "
+            f"keras_local; the largest score is {results.served.largest_score:.3g}",
         ),
     ]
     return f"""<header>

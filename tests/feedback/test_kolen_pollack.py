@@ -274,7 +274,7 @@ def test_bad_numbers(argument: str, value: Any) -> None:
 
 
 def test_bad_form() -> None:
-    with pytest.raises(ValueError, match=r"`separate` must be one of .*separate='no'"):
+    with pytest.raises(ValueError, match=r"`separate` must be True, False or None.*separate='no'"):
         feedback.KolenPollack(separate="no")
     for options in ({"rate": 0.5}, {"decay": 0.1}):
         with pytest.raises(ValueError, match=r"`separate` must be True or None .*separate=False"):

@@ -224,3 +224,28 @@ def test_leading_positional_arguments_are_theirs(ours: Any, theirs: Any) -> None
     assert shared[-2:] == ["activation", "use_bias"]
     assert positional(ours)[len(shared) : len(shared) + 2] == ["feedback", "feedback_initializer"]
     assert ours.plain is theirs
+
+
+@pytest.mark.parametrize("rule", ["symmetric", "feedback_alignment", "kolen_pollack"])
+def test_kernels_start_where_those_of_keras_start(rule: str) -> None:
+    """Under one global seed, and whatever the rule; feedback kernels follow the same seed."""
+
+    def stack(cls: Any, conv: Any, **options: Any) -> list[Any]:
+        keras.utils.set_random_seed(3)
+        stacked = [conv(4, 3, **options), conv(4, 3, **options), cls(5, **options)]
+        net = keras.Sequential([keras.Input((9, 9, 4)), *stacked])
+        return net.layers
+
+    theirs = stack(keras.layers.Dense, keras.layers.Conv2D)
+    ours = stack(layers.FeedbackDense, layers.FeedbackConv2D, feedback=rule)
+    again = stack(layers.FeedbackDense, layers.FeedbackConv2D, feedback=rule)
+    for one, stock, other in zip(ours, theirs, again, strict=True):
+        np.testing.assert_array_equal(array(one.kernel), array(stock.kernel))
+        if rule == "symmetric":
+            continue
+        drawn = array(one.feedback_kernel)
+        np.testing.assert_array_equal(drawn, array(other.feedback_kernel))
+        assert abs(np.corrcoef(drawn.ravel(), array(one.kernel).ravel())[0, 1]) < 0.5
+    if rule != "symmetric":
+        first, second = (array(layer.feedback_kernel) for layer in ours[:2])
+        assert np.abs(first - second).max() > 0.1

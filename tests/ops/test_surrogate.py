@@ -147,13 +147,14 @@ class TestReplicas:
 
         strategy = two_replicas()
 
-        @tf.function
         def step() -> Any:
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             share = tf.fill((2,), 1.0 + 10.0 * tf.cast(number, "float32"))
             return ops.replica_sum(share), ops.replica_count()
 
-        sums, counts = strategy.run(step)
+        # One function around both replicas, as in `fit`: run one by one, they would leave their
+        # collective behind for the next strategy in this process.
+        sums, counts = tf.function(lambda: strategy.run(step))()
         for total in strategy.experimental_local_results(sums):
             np.testing.assert_array_equal(array(total), [12.0, 12.0])
         assert {int(count) for count in strategy.experimental_local_results(counts)} == {2}

@@ -81,7 +81,8 @@ def test_headline_numbers_are_formatted_right() -> None:
         "1.26 % test error of a linear readout of Hebbian features",  # 5 / 397
         "5.79 % test error with updated random feedback, 1.76 % with backpropagation",
         "90° to 57° angle",  # (90.25 + 89.75) / 2, (71.125 + 41.875) / 2 = 56.5
-        "396 / 397",
+        "3.8e-06 largest difference of a class score",
+        "396 of 397 images",
         "One of 397 test images is 0.25 %",
         "the first 1,000 of 1,400 training images",
         "3.8e-06",
