@@ -11,6 +11,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
 from keras_local.layers import FeedbackLayer, HebbianDense
+from keras_local.models._clone import Cloning, forward_values, sublayers
 from keras_local.models.readout import Readout
 
 
@@ -39,77 +40,42 @@ def to_plain(model: keras.Model) -> keras.Model:
     ['InputLayer', 'Dense']
     """
     check.require(isinstance(model, keras.Model), "model", "a keras.Model", type(model).__name__)
-    return _Conversion().model(model)
+    return _ToPlain().model(model)
 
 
-class _Conversion:
-    """One pass over a model; remembers what it made, so that shared layers stay shared."""
+class _ToPlain(Cloning):
+    """Built-in layers in place of ours; the built-in form of an activation is called after them."""
+
+    keeps_sequential = False
 
     def __init__(self) -> None:
-        self.made: dict[int, Any] = {}
+        super().__init__()
         self.activations: dict[int, Callable[[Any], Any]] = {}
 
     def model(self, model: keras.Model) -> keras.Model:
-        if isinstance(model, Readout):
-            return self._readout(model)
-        graph = hasattr(model, "inputs") and hasattr(model, "operations")
-        if isinstance(model, keras.Sequential):
-            graph = model.built
-        check.require(
-            graph and bool(model.inputs),
-            "model",
-            "a built Sequential or functional model, or a Readout",
-            f"{type(model).__name__} {model.name!r}",
-        )
-        # A model of the same graph that is not compiled: the clone shall not be, either.
-        # `input` of a Sequential is that of the call in which it stands inside of another model.
-        sequential = isinstance(model, keras.Sequential)
-        ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
-        bare = keras.Model(*ends, name=model.name)
-        call = keras.Sequential.call if sequential else type(bare).call
-        check.require(
-            type(model).call is call,
-            "model",
-            "a model without a `call` of its own",
-            f"{type(model).__name__} {model.name!r}",
-        )
-        clone = keras.models.clone_model(
-            bare, clone_function=self.operation, call_function=self.call
-        )
-        for layer in bare.layers:
-            if id(layer) in self.made and not isinstance(layer, keras.Model):
-                self.made[id(layer)].set_weights(_plain_weights(layer))
-        return clone
-
-    def operation(self, operation: Any) -> Any:
-        """Return the plain form of a layer, or of an operation, which is itself."""
-        if id(operation) not in self.made:
-            self.made[id(operation)] = self._plain(operation)
-        return self.made[id(operation)]
+        return self._readout(model) if isinstance(model, Readout) else super().model(model)
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Call a plain layer and then the built-in form of its activation."""
         outputs = operation(*arguments, **keywords)
         activation = self.activations.get(id(operation))
         return outputs if activation is None else activation(outputs)
 
-    def _plain(self, operation: Any) -> Any:
-        if not isinstance(operation, keras.layers.Layer):
-            return operation
-        if isinstance(operation, keras.Model):
-            return self.model(operation)
-        kind, config = type(operation), operation.get_config()
-        if isinstance(operation, FeedbackLayer):
-            kind = operation.plain
+    def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
+        new.set_weights(forward_values(layer))
+
+    def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        kind, config = type(layer), layer.get_config()
+        if isinstance(layer, FeedbackLayer):
+            kind = layer.plain
             del config["feedback"], config["feedback_initializer"]
-        elif isinstance(operation, HebbianDense):
-            kind = operation.plain
+        elif isinstance(layer, HebbianDense):
+            kind = layer.plain
             del config["plasticity"]
             config["use_bias"] = False
-        self._refuse_wrapped(operation)
-        ours = getattr(getattr(operation, "activation", None), "plain", None)
+        self._refuse_wrapped(layer)
+        ours = getattr(getattr(layer, "activation", None), "plain", None)
         # Inside of a recurrence the activation does not come last.
-        if isinstance(operation, keras.layers.RNN):
+        if isinstance(layer, keras.layers.RNN):
             ours = None
         if ours is not None:
             config["activation"] = "linear"
@@ -117,16 +83,16 @@ class _Conversion:
             not kind.__module__.startswith(PACKAGE) and f"'{PACKAGE}" not in str(config),
             "model",
             "a model in which all that is of keras_local has a plain form",
-            f"{kind.__name__} {operation.name!r}",
+            f"{kind.__name__} {layer.name!r}",
         )
-        layer = kind.from_config(config)
+        new = kind.from_config(config)
         if ours is not None:
-            self.activations[id(layer)] = ours
-        return layer
+            self.activations[id(new)] = ours
+        return new
 
     def _refuse_wrapped(self, layer: Any) -> None:
         ours = (FeedbackLayer, HebbianDense)
-        inner = [part for part in _sublayers(layer) if isinstance(part, ours)]
+        inner = [part for part in sublayers(layer) if isinstance(part, ours)]
         check.require(
             not inner,
             "model",
@@ -144,15 +110,3 @@ class _Conversion:
         gain = ops.convert_to_numpy(scale.scale)
         plain.set_weights([gain[:, None] * kernel, *bias])
         return clone
-
-
-def _sublayers(layer: keras.layers.Layer) -> list[Any]:
-    found: list[Any] = layer._flatten_layers(include_self=False)
-    return found
-
-
-def _plain_weights(layer: keras.layers.Layer) -> list[Any]:
-    if isinstance(layer, FeedbackLayer):
-        bias = [] if layer.bias is None else [layer.bias]
-        return [ops.convert_to_numpy(weight) for weight in (layer.kernel, *bias)]
-    return list(layer.get_weights())

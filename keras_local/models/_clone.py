@@ -1,0 +1,117 @@
+"""What every conversion of a whole model shares: a walk over its graph, layer by layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local.layers import FeedbackLayer
+
+
+class Cloning(ABC):
+    """Interface of one pass over a model; remembers what it made: shared layers stay shared."""
+
+    keeps_sequential: ClassVar[bool]
+    """Whether a Sequential model stays one, or becomes a functional model."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, Any] = {}
+
+    @abstractmethod
+    def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        """Return the new form of a layer, without weights."""
+
+    @abstractmethod
+    def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
+        """Give the new form of a layer, which is built, the weights of the old one."""
+
+    def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Call the new form of a layer in the new graph."""
+        return operation(*arguments, **keywords)
+
+    def opens(self, layer: Any) -> bool:
+        """Tell whether to convert a model layer by layer, rather than as one layer."""
+        return isinstance(layer, keras.Model)
+
+    def model(self, model: keras.Model) -> keras.Model:
+        """Return the new form of a model, not compiled.
+
+        Raises:
+            ValueError: For a model that is not built or has a `call` of its own.
+        """
+        require_graph(model)
+        if isinstance(model, keras.Sequential) and self.keeps_sequential:
+            clone = self._sequential(model)
+        else:
+            clone = keras.models.clone_model(
+                _bare(model), clone_function=self.operation, call_function=self.call
+            )
+        if not model.trainable:
+            clone.trainable = False
+        for layer in model.layers:
+            if id(layer) in self.made and not self.opens(layer):
+                self.carry(layer, self.made[id(layer)])
+        return clone
+
+    def operation(self, operation: Any) -> Any:
+        """Return the new form of a layer, or of an operation, which is itself."""
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        if id(operation) not in self.made:
+            make = self.model if self.opens(operation) else self.layer
+            self.made[id(operation)] = make(operation)
+        return self.made[id(operation)]
+
+    def _sequential(self, model: keras.Sequential) -> keras.Sequential:
+        first = model.inputs[0]
+        inputs = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
+        return keras.Sequential([inputs, *map(self.operation, model.layers)], name=model.name)
+
+
+def require_graph(model: keras.Model) -> None:
+    """Refuse a model whose graph of layers is not all that it does."""
+    graph = hasattr(model, "inputs") and hasattr(model, "operations")
+    if isinstance(model, keras.Sequential):
+        graph = model.built
+    described = f"{type(model).__name__} {model.name!r}"
+    allowed = "a built Sequential or functional model, or a Readout"
+    check.require(graph and bool(model.inputs), "model", allowed, described)
+    sequential = isinstance(model, keras.Sequential)
+    call = keras.Sequential.call if sequential else type(_bare(model)).call
+    allowed = "a model without a `call` of its own"
+    check.require(type(model).call is call, "model", allowed, described)
+
+
+def _bare(model: keras.Model) -> keras.Model:
+    """Return a model of the same graph that is not compiled: the clone shall not be, either."""
+    # `input` of a Sequential is that of the call in which it stands inside of another model.
+    sequential = isinstance(model, keras.Sequential)
+    ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
+    return keras.Model(*ends, name=model.name)
+
+
+def sublayers(layer: keras.layers.Layer) -> list[Any]:
+    """Return all layers inside of a layer, at every depth."""
+    found: list[Any] = layer._flatten_layers(include_self=False)
+    return found
+
+
+def feedback_parts(layer: keras.layers.Layer) -> list[FeedbackLayer]:
+    """Return the layers with a rule among a layer and all that is inside of it."""
+    return [part for part in (layer, *sublayers(layer)) if isinstance(part, FeedbackLayer)]
+
+
+def forward_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return a layer's weights but those that belong to a feedback rule."""
+    parts = feedback_parts(layer)
+    ours = {id(weight) for part in parts for weight in part._feedback_weights}
+    return [weight for weight in layer.weights if id(weight) not in ours]
+
+
+def forward_values(layer: keras.layers.Layer) -> list[Any]:
+    """Return the values of `forward_weights`, as arrays."""
+    return [ops.convert_to_numpy(weight) for weight in forward_weights(layer)]
