@@ -21,6 +21,7 @@ from keras_local.feedback.feedback_alignment import FeedbackAlignment as Feedbac
 from keras_local.feedback.kolen_pollack import KolenPollack as KolenPollack
 from keras_local.feedback.rule import FeedbackRule as FeedbackRule
 from keras_local.feedback.rule import FeedbackWeight as FeedbackWeight
+from keras_local.feedback.rule import Synapses as Synapses
 from keras_local.feedback.symmetric import Symmetric as Symmetric
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FeedbackWeight",
     "KolenPollack",
     "Symmetric",
+    "Synapses",
     "get",
     "serialize",
 ]

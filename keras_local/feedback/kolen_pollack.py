@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
 from keras_local.ops import Signals
 from keras_local.ops.backend import Tensor
 
@@ -114,21 +114,20 @@ class KolenPollack(FeedbackRule):
             return [feedback_kernel]
         return [feedback_kernel - kernel, ops.ones(())]
 
-    def kernel_gradient(self, signals: Signals) -> Tensor:
-        """`x^T delta + decay W`."""
-        return self._decayed(signals.kernel_gradient, signals.kernel)
-
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """`rate x^T delta + decay B`, or zero for the scalar of the default form."""
+        """`rate x^T delta`, or zero for the scalar of the default form."""
         if not self._separate:
             return None, ops.zeros_like(signals.feedback[1])
         gradient = signals.kernel_gradient
-        if self.rate != 1.0:
-            gradient = self.rate * gradient
-        return (self._decayed(gradient, signals.feedback[0]),)
+        return (gradient if self.rate == 1.0 else self.rate * gradient,)
 
-    def _decayed(self, gradient: Tensor, weight: Tensor) -> Tensor:
-        return gradient + self.decay * weight if self.decay else gradient
+    def local_gradients(
+        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+    ) -> tuple[Tensor | None, ...] | None:
+        """`decay W` and `decay B`."""
+        if not self.decay:
+            return None
+        return self.decay * synapses.kernel, self.decay * synapses.feedback[0]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

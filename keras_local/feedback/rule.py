@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -26,21 +26,55 @@ class FeedbackWeight:
         shape: Its shape.
         initializer: A Keras initializer, or any callable of shape and dtype.
         trainable: Whether the optimizer changes it.
+        dtype: None for that of the kernel.
     """
 
     name: str
     shape: tuple[int, ...]
     initializer: Any
     trainable: bool
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """What a layer hands to its rule in each call: its weights, and what it can do with them.
+
+    Attributes:
+        linear_map: The map that the kernel enters.
+        kernel: Tensor of forward weights.
+        feedback: Tensors of the rule's own weights, in the order in which it declared them.
+        variables: The variables behind `feedback`.
+        respond: Function from the map's outputs to the layer's activity: bias and activation.
+        law: Draws a tensor of the kernel's shape from the law of the initial feedback kernel, anew
+            at each call; None unless the rule `draws`.
+        seed: Generator of seeds for the rule's own noise; None unless the rule `draws`.
+        learn: Hands gradients to the optimizer, in the order of the kernel and then the rule's
+            weights; None where there is nothing to learn. Loss scales and replicas are the
+            layer's business: a gradient is the mean over the examples of the call.
+    """
+
+    linear_map: LinearMap
+    kernel: Tensor
+    feedback: tuple[Tensor, ...]
+    variables: tuple[keras.Variable, ...]
+    respond: Callable[[Tensor], Tensor]
+    law: Callable[[], Tensor] | None
+    seed: keras.random.SeedGenerator | None
+    learn: Callable[[tuple[Tensor | None, ...]], None]
 
 
 class FeedbackRule(Strategy, ABC):
     """Interface: which kernel carries the error back, and what the feedback weights receive.
 
-    To write a rule, implement `weights`, `error_kernel` and `assignment`, `feedback_gradients` if
-    the feedback weights learn, and `get_config` if it has arguments. Decorate the class with
+    To write a rule, implement `weights`, `error_kernel` and `assignment`, and `get_config` if it
+    has arguments. Feedback weights learn from the error in `feedback_gradients`, or from the
+    layer's activity alone in `local_gradients`. Decorate the class with
     `keras.saving.register_keras_serializable`.
     """
+
+    draws: ClassVar[bool] = False
+    """Whether the rule draws random numbers in training."""
 
     @abstractmethod
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
@@ -57,20 +91,33 @@ class FeedbackRule(Strategy, ABC):
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
         """Return the values of the rule's weights for which the error kernel is as given."""
 
-    def kernel_gradient(self, signals: Signals) -> Tensor:
-        """Return the forward kernel's gradient; by default that of backpropagation's product."""
-        return signals.kernel_gradient
-
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """Return one gradient for each weight of the rule; by default none of them learns."""
+        """Return what the error teaches each weight of the rule; by default nothing."""
         return tuple(None for _ in signals.feedback)
 
-    def connect(
-        self, linear_map: LinearMap, inputs: Tensor, kernel: keras.Variable, feedback: list[Any]
-    ) -> Tensor:
-        """Apply the map with this rule's error path."""
-        weights = tuple(weight.value for weight in feedback)
-        return ops.asymmetric(linear_map, self, inputs, kernel.value, weights)
+    def local_gradients(
+        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+    ) -> tuple[Tensor | None, ...] | None:
+        """Return what activity alone teaches kernel and feedback weights; by default nothing.
+
+        Called in training only, with the layer's inputs and the outputs of its map.
+        """
+        return None
+
+    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+        """Return the tensors that `error_kernel` reads; by default the rule's weights."""
+        return synapses.feedback
+
+    def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
+        """Apply the map with this rule's error path, and learn from activity in training."""
+        feedback = self.signals(synapses, training)
+        outputs = ops.asymmetric(synapses.linear_map, self, inputs, synapses.kernel, feedback)
+        if training:
+            detached = keras.ops.stop_gradient(inputs), keras.ops.stop_gradient(outputs)
+            gradients = self.local_gradients(synapses, *detached)
+            if gradients is not None:
+                synapses.learn(gradients)
+        return outputs
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Return the form of the rule for a layer whose kernel alone is regularised or constrained.

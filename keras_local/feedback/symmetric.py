@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer
-from keras_local.ops import LinearMap
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
 from keras_local.ops.backend import Tensor
 
 
@@ -43,8 +40,6 @@ class Symmetric(FeedbackRule):
             "feedback='symmetric' has no feedback kernel to assign: errors return through `kernel`."
         )
 
-    def connect(
-        self, linear_map: LinearMap, inputs: Tensor, kernel: keras.Variable, feedback: list[Any]
-    ) -> Tensor:
+    def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
         """Apply the plain map: the backend differentiates it."""
-        return linear_map.apply(inputs, kernel)
+        return synapses.linear_map.apply(inputs, synapses.kernel)

@@ -10,7 +10,8 @@ import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
 from keras_local import feedback as feedback_rules
-from keras_local.ops import LinearMap
+from keras_local.feedback import Synapses
+from keras_local.ops import LinearMap, replica_count, surrogate_loss
 from keras_local.ops.backend import Tensor
 
 Shape = tuple[int | None, ...]
@@ -72,6 +73,10 @@ class FeedbackLayer(keras.layers.Layer):
     def bias_shape(self) -> tuple[int, ...]:
         """Return the shape in which the bias is added to the outputs."""
 
+    def bias_weight_shape(self) -> tuple[int, ...]:
+        """Return the shape of the bias: one entry a channel, unless a layer says otherwise."""
+        return (max(self.bias_shape()),)
+
     def build(self, input_shape: Shape) -> None:
         """Create kernel, bias and the weights that the rule declares."""
         self.kernel = self.add_weight(
@@ -85,7 +90,7 @@ class FeedbackLayer(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(
                 name="bias",
-                shape=(max(self.bias_shape()),),
+                shape=self.bias_weight_shape(),
                 initializer=self.bias_initializer,
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
@@ -96,9 +101,12 @@ class FeedbackLayer(keras.layers.Layer):
                 shape=weight.shape,
                 initializer=weight.initializer,
                 trainable=weight.trainable,
+                dtype=weight.dtype,
             )
             for weight in self._rule.weights(self.kernel, self._feedback_law())
         ]
+        if self._rule.draws:
+            self._seed = keras.random.SeedGenerator(self._derived_seed("noise of"))
         self.built = True
 
     def _feedback_law(self) -> Any:
@@ -106,29 +114,61 @@ class FeedbackLayer(keras.layers.Layer):
         if not isinstance(self.feedback_initializer, initializers.Initializer):
             return self.feedback_initializer
         config = self.feedback_initializer.get_config()
-        seed = getattr(self.kernel_initializer, "seed", None)
-        if config.get("seed", seed) is not None or not isinstance(seed, int):
+        seed = self._derived_seed("feedback of")
+        if config.get("seed", seed) is not None or seed is None:
             return self.feedback_initializer
-        config["seed"] = random.Random(f"feedback of {seed}").randrange(1, 10**9)
-        return type(self.feedback_initializer).from_config(config)
+        return type(self.feedback_initializer).from_config({**config, "seed": seed})
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def _derived_seed(self, purpose: str) -> int | None:
+        """Return a seed that follows from the kernel's, or None where that has none."""
+        seed = getattr(self.kernel_initializer, "seed", None)
+        if not isinstance(seed, int):
+            return None
+        return random.Random(f"{purpose} {seed}").randrange(1, 10**9)
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return `activation(M(inputs, kernel) + bias)`."""
-        outputs = self._rule.connect(self.linear_map, inputs, self.kernel, self._feedback_weights)
-        return self.activation(self._add_bias(outputs))
+        outputs = self._rule.connect(self._synapses(), inputs, training and self.trainable)
+        return self._respond(outputs)
 
-    def _add_bias(self, outputs: Tensor) -> Tensor:
-        if self.bias is None:
-            return outputs
-        return ops.add(outputs, ops.reshape(self.bias, self.bias_shape()))
+    def _synapses(self) -> Synapses:
+        kernel = self.kernel.value
+        feedback = tuple(weight.value for weight in self._feedback_weights)
+        return Synapses(
+            linear_map=self.linear_map,
+            kernel=kernel,
+            feedback=feedback,
+            variables=tuple(self._feedback_weights),
+            respond=self._respond,
+            law=self._draw if self._rule.draws else None,
+            seed=self._seed if self._rule.draws else None,
+            learn=lambda gradients: self._learn((kernel, *feedback), gradients),
+        )
+
+    def _respond(self, outputs: Tensor) -> Tensor:
+        if self.bias is not None:
+            outputs = ops.add(outputs, ops.reshape(self.bias, self.bias_shape()))
+        return self.activation(outputs)
+
+    def _draw(self) -> Tensor:
+        """Draw from the law of the initial feedback kernel, anew at each call."""
+        config = {**self.feedback_initializer.get_config(), "seed": self._seed}
+        law = type(self.feedback_initializer)(**config)
+        return law(tuple(self.kernel.shape), dtype=self.compute_dtype)
+
+    def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
+        """Hand gradients to the optimizer: each replica adds its share."""
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if gradient is not None:
+                self.add_loss(surrogate_loss(weight, -gradient / replica_count()))
 
     @property
     def feedback_kernel(self) -> Tensor | None:
         """The kernel that carries errors back, or None if it is `kernel` itself."""
-        kernel = self.kernel.value
-        weights = (weight.value for weight in self._feedback_weights)
-        error_kernel = self._rule.error_kernel(kernel, *weights)
-        return None if error_kernel is kernel else error_kernel
+        synapses = self._synapses()
+        signals = self._rule.signals(synapses, training=False)
+        error_kernel = self._rule.error_kernel(synapses.kernel, *signals)
+        return None if error_kernel is synapses.kernel else error_kernel
 
     def assign_feedback_kernel(self, value: Any) -> None:
         """Set the kernel that carries errors back.

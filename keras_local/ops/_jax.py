@@ -9,11 +9,16 @@ import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
+    from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
+    from keras_local.ops.transposed import TransposedConvolution
 
 
 def with_gradient(
-    forward: Callable[..., jax.Array], backward: Callable[..., Any], *tensors: Any
+    forward: Callable[..., jax.Array],
+    backward: Callable[..., Any],
+    *tensors: Any,
+    independent: int = 2,
 ) -> jax.Array:
     """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient."""
 
@@ -50,6 +55,34 @@ def conv_kernel_gradient(
     linear_map: Convolution, inputs: jax.Array, upstream: jax.Array, kernel: jax.Array
 ) -> jax.Array:
     """Return the transpose of the convolution in its kernel."""
+    return _transpose(lambda k: linear_map.apply(inputs, k), kernel, upstream)
+
+
+def depthwise_input_gradient(
+    linear_map: DepthwiseConvolution, upstream: jax.Array, kernel: jax.Array, inputs: jax.Array
+) -> jax.Array:
+    """Return the transpose of the depthwise convolution in its inputs."""
+    return _transpose(lambda x: linear_map.apply(x, kernel), inputs, upstream)
+
+
+def depthwise_kernel_gradient(
+    linear_map: DepthwiseConvolution, inputs: jax.Array, upstream: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """Return the transpose of the depthwise convolution in its kernel."""
+    return _transpose(lambda k: linear_map.apply(inputs, k), kernel, upstream)
+
+
+def transposed_input_gradient(
+    linear_map: TransposedConvolution, upstream: jax.Array, kernel: jax.Array, inputs: jax.Array
+) -> jax.Array:
+    """Return the transpose of the transposed convolution in its inputs."""
+    return _transpose(lambda x: linear_map.apply(x, kernel), inputs, upstream)
+
+
+def transposed_kernel_gradient(
+    linear_map: TransposedConvolution, inputs: jax.Array, upstream: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """Return the transpose of the transposed convolution in its kernel."""
     return _transpose(lambda k: linear_map.apply(inputs, k), kernel, upstream)
 
 

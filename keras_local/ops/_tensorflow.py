@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tensorflow as tf
 
 if TYPE_CHECKING:
+    from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
+    from keras_local.ops.transposed import TransposedConvolution
+
+    Map = TypeVar("Map", Convolution, DepthwiseConvolution)
 
 
 def with_gradient(
-    forward: Callable[..., tf.Tensor], backward: Callable[..., Any], *tensors: Any
+    forward: Callable[..., tf.Tensor],
+    backward: Callable[..., Any],
+    *tensors: Any,
+    independent: int = 2,
 ) -> tf.Tensor:
-    """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient."""
+    """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient.
+
+    The gradients from number `independent` on may be independent of the tensors' values.
+    """
 
     @tf.custom_gradient
     def operation(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
         outputs = forward(*tensors)
 
         def gradient(upstream: tf.Tensor) -> Any:
-            first, second, *others = backward(upstream, outputs, *tensors)
+            gradients = backward(upstream, outputs, *tensors)
             # The update of a weight must wait until the weight has been read. The runtime ties the
             # two itself, but loses the tie where a custom gradient stands between them and the
             # gradient does not depend on the weight: that of a feedback weight does not.
-            with tf.control_dependencies(tensors[2:]):
-                return [first, second, *(None if g is None else tf.identity(g) for g in others)]
+            with tf.control_dependencies(tensors[independent:]):
+                tied = [None if g is None else tf.identity(g) for g in gradients[independent:]]
+            return [*gradients[:independent], *tied]
 
         return outputs, gradient
 
@@ -62,6 +73,56 @@ def conv_kernel_gradient(
     return _adjoint(_kernel_gradient, linear_map, inputs, kernel, upstream)
 
 
+def depthwise_input_gradient(
+    linear_map: DepthwiseConvolution, upstream: tf.Tensor, kernel: tf.Tensor, inputs: tf.Tensor
+) -> tf.Tensor:
+    """Return the backend's depthwise-backprop-input of `upstream` with `kernel`."""
+    if not _is_native(linear_map):
+        return _derived(linear_map, 0, inputs, kernel, upstream)
+    if len(linear_map.strides) == 1:
+        flat, inputs, upstream = _as_2d(linear_map, inputs, upstream)
+        return depthwise_input_gradient(flat, upstream, kernel[None], inputs)[:, 0]
+    return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+        input_sizes=tf.shape(inputs),
+        filter=kernel,
+        out_backprop=upstream,
+        strides=_full(linear_map.strides, first=False),
+        padding=linear_map.padding.upper(),
+    )
+
+
+def depthwise_kernel_gradient(
+    linear_map: DepthwiseConvolution, inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor
+) -> tf.Tensor:
+    """Return the backend's depthwise-backprop-filter of `inputs` and `upstream`."""
+    if not _is_native(linear_map):
+        return _derived(linear_map, 1, inputs, kernel, upstream)
+    if len(linear_map.strides) == 1:
+        flat, inputs, upstream = _as_2d(linear_map, inputs, upstream)
+        return depthwise_kernel_gradient(flat, inputs, upstream, kernel[None])[0]
+    return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=inputs,
+        filter_sizes=tf.shape(kernel),
+        out_backprop=upstream,
+        strides=_full(linear_map.strides, first=False),
+        padding=linear_map.padding.upper(),
+    )
+
+
+def transposed_input_gradient(
+    linear_map: TransposedConvolution, upstream: tf.Tensor, kernel: tf.Tensor, inputs: tf.Tensor
+) -> tf.Tensor:
+    """Return the convolution of `upstream` with `kernel`."""
+    return linear_map.convolution.apply(upstream, kernel)
+
+
+def transposed_kernel_gradient(
+    linear_map: TransposedConvolution, inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor
+) -> tf.Tensor:
+    """Return the convolution's kernel gradient, with activity and error exchanged."""
+    return conv_kernel_gradient(linear_map.convolution, upstream, inputs, kernel)
+
+
 def take_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:
     """Read rows of a variable; the gradient touches these rows only."""
     return tf.gather(variable, rows)
@@ -86,13 +147,13 @@ def replica_count() -> int:
     return count
 
 
-def _new_axis(linear_map: Convolution) -> int:
+def _new_axis(linear_map: Convolution | DepthwiseConvolution) -> int:
     return 1 if linear_map.data_format == "channels_last" else 2
 
 
 def _as_2d(
-    linear_map: Convolution, inputs: tf.Tensor, upstream: tf.Tensor
-) -> tuple[Convolution, tf.Tensor, tf.Tensor]:
+    linear_map: Map, inputs: tf.Tensor, upstream: tf.Tensor
+) -> tuple[Map, tf.Tensor, tf.Tensor]:
     axis = _new_axis(linear_map)
     flat = type(linear_map)(
         strides=(1, *linear_map.strides),
@@ -127,6 +188,29 @@ def _adjoint(
         padding=linear_map.padding.upper(),
         data_format=_DATA_FORMATS[spatial, first],
     )
+
+
+def _is_native(linear_map: DepthwiseConvolution) -> bool:
+    return linear_map.data_format == "channels_last" and max(linear_map.dilation_rate) == 1
+
+
+def _derived(
+    linear_map: DepthwiseConvolution,
+    argument: int,
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    upstream: tf.Tensor,
+) -> tf.Tensor:
+    """Differentiate what keras.ops puts together where the operation lacks a case.
+
+    In a function of its own, so that the forward product, which no gradient needs, is pruned.
+    """
+
+    def gradient(inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+        outputs = linear_map.apply(inputs, kernel)
+        return tf.gradients(outputs, (inputs, kernel)[argument], upstream)[0]
+
+    return tf.function(gradient, autograph=False)(inputs, kernel, upstream)
 
 
 _DATA_FORMATS = {(2, False): "NHWC", (2, True): "NCHW", (3, False): "NDHWC", (3, True): "NCDHW"}

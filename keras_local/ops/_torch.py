@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from keras import ops
 
 if TYPE_CHECKING:
+    from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
+    from keras_local.ops.transposed import TransposedConvolution
 
 
 class _Operation(torch.autograd.Function):
@@ -29,7 +32,10 @@ class _Operation(torch.autograd.Function):
 
 
 def with_gradient(
-    forward: Callable[..., torch.Tensor], backward: Callable[..., Any], *tensors: Any
+    forward: Callable[..., torch.Tensor],
+    backward: Callable[..., Any],
+    *tensors: Any,
+    independent: int = 2,
 ) -> torch.Tensor:
     """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient."""
     return _Operation.apply(forward, backward, *(ops.convert_to_tensor(t) for t in tensors))
@@ -60,6 +66,49 @@ def conv_kernel_gradient(
     padded, _ = _pad(linear_map, _channels_first(linear_map, inputs), kernel)
     gradient = _convolution_backward(linear_map, upstream, padded, kernel, (False, True, False))[1]
     return gradient.permute(*range(2, gradient.ndim), 1, 0)
+
+
+def depthwise_input_gradient(
+    linear_map: DepthwiseConvolution,
+    upstream: torch.Tensor,
+    kernel: torch.Tensor,
+    inputs: torch.Tensor,
+) -> torch.Tensor:
+    """Return the input half of `aten::convolution_backward`, a group for each channel."""
+    return conv_input_gradient(linear_map.convolution, upstream, _grouped(kernel), inputs)
+
+
+def depthwise_kernel_gradient(
+    linear_map: DepthwiseConvolution,
+    inputs: torch.Tensor,
+    upstream: torch.Tensor,
+    kernel: torch.Tensor,
+) -> torch.Tensor:
+    """Return the kernel half of `aten::convolution_backward`, a group for each channel."""
+    gradient = conv_kernel_gradient(linear_map.convolution, inputs, upstream, _grouped(kernel))
+    return gradient.reshape(kernel.shape)
+
+
+def transposed_input_gradient(
+    linear_map: TransposedConvolution,
+    upstream: torch.Tensor,
+    kernel: torch.Tensor,
+    inputs: torch.Tensor,
+) -> torch.Tensor:
+    """Return the convolution of `upstream`, as large as before it was cropped, with `kernel`."""
+    convolution, uncropped = _uncropped(linear_map, upstream, kernel, inputs)
+    return convolution.apply(uncropped, kernel)
+
+
+def transposed_kernel_gradient(
+    linear_map: TransposedConvolution,
+    inputs: torch.Tensor,
+    upstream: torch.Tensor,
+    kernel: torch.Tensor,
+) -> torch.Tensor:
+    """Return the convolution's kernel gradient, with activity and error exchanged."""
+    convolution, uncropped = _uncropped(linear_map, upstream, kernel, inputs)
+    return conv_kernel_gradient(convolution, uncropped, inputs, kernel)
 
 
 def take_rows(variable: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -105,6 +154,32 @@ def _pad(
             amounts[i] = (total // 2, total - total // 2)
     flat = [amount for pair in reversed(amounts) for amount in pair]
     return torch.nn.functional.pad(inputs, flat), amounts
+
+
+def _grouped(kernel: torch.Tensor) -> torch.Tensor:
+    return kernel.reshape(*kernel.shape[:-2], 1, -1)
+
+
+def _uncropped(
+    linear_map: TransposedConvolution,
+    upstream: torch.Tensor,
+    kernel: torch.Tensor,
+    inputs: torch.Tensor,
+) -> tuple[Convolution, torch.Tensor]:
+    """Undo the crop by which keras.ops brings the natural outputs to the size of `upstream`.
+
+    Of what is cut off for "same", the odd one comes from behind, as does all that is added.
+    """
+    first = 2 if linear_map.data_format == "channels_first" else 1
+    flat = [] if first == 2 else [0, 0]
+    for i in reversed(range(len(linear_map.strides))):
+        reach = (kernel.shape[i] - 1) * linear_map.dilation_rate[i] + 1
+        natural = (inputs.shape[first + i] - 1) * linear_map.strides[i] + reach
+        cut = natural - upstream.shape[first + i]
+        before = max(cut, 0) // 2 if linear_map.padding == "same" else 0
+        flat += [before, cut - before]
+    valid = replace(linear_map.convolution, padding="valid")
+    return valid, torch.nn.functional.pad(upstream, flat)
 
 
 def _convolution_backward(

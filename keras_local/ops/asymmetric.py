@@ -19,7 +19,7 @@ class Signals:
         outputs: Postsynaptic field before bias and activation.
         upstream: Error at the outputs (derivative of the loss).
         kernel: Forward weights.
-        feedback: The rule's own weights, in the order in which the rule declared them.
+        feedback: What the rule reads besides the kernel: its own weights, as a rule.
         kernel_gradient: `linear_map.kernel_gradient(inputs, upstream)`, the forward weights'
             gradient.
     """
@@ -39,11 +39,8 @@ class ErrorPath(Protocol):
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
         """Return the kernel that carries the error back, in the kernel's own shape."""
 
-    def kernel_gradient(self, signals: Signals) -> Tensor:
-        """Return the gradient that the forward kernel receives."""
-
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """Return one gradient (or None) for each weight of the rule."""
+        """Return one gradient (or None) for each tensor in `signals.feedback`."""
 
 
 def asymmetric(
@@ -69,7 +66,7 @@ def asymmetric(
         inputs: Tensor of inputs.
         kernel: Tensor of forward weights. Pass `variable.value`, never a variable: eager
             TensorFlow refuses variables inside a custom gradient.
-        feedback: Tensors of the rule's weights.
+        feedback: Tensors that the rule reads: its weights, as a rule.
 
     Returns:
         The outputs of the map.
@@ -95,7 +92,7 @@ def asymmetric(
         )
         return (
             linear_map.input_gradient(upstream, error_kernel, inputs),
-            rule.kernel_gradient(signals),
+            signals.kernel_gradient,
             *rule.feedback_gradients(signals),
         )
 

@@ -10,6 +10,7 @@ A rule that works with these three methods works for every linear layer.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -32,6 +33,10 @@ class LinearMap(ABC):
     @abstractmethod
     def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
         """Correlate activity with error. Only the shape of `kernel` is read."""
+
+    @abstractmethod
+    def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return how many inputs reach an output, and how many outputs an input reaches."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class Dense(LinearMap):
             inputs = ops.reshape(inputs, (-1, inputs.shape[-1]))
             upstream = ops.reshape(upstream, (-1, upstream.shape[-1]))
         return backend.matmul(inputs, upstream, transpose_a=True)
+
+    def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
+        """`(n, m)`."""
+        return kernel_shape[0], kernel_shape[1]
 
 
 @dataclass(frozen=True)
@@ -102,3 +111,8 @@ class Convolution(LinearMap):
     def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
         """Return the product of patch and error, summed over batch and positions."""
         return backend.conv_kernel_gradient(self, inputs, upstream, kernel)
+
+    def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
+        """Taps of the kernel times the channels of a group, before and behind."""
+        taps = math.prod(kernel_shape[:-2])
+        return taps * kernel_shape[-2], taps * kernel_shape[-1]

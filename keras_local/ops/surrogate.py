@@ -7,7 +7,7 @@ import keras
 from keras_local.ops.backend import Tensor, backend
 
 
-def surrogate_loss(variable: keras.Variable, change: Tensor) -> Tensor:
+def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
     """Return a loss of value 0 whose gradient at `variable` is `-change`.
 
     Added to a model's losses, it makes any Keras optimizer, schedule, loss scale and
@@ -15,7 +15,7 @@ def surrogate_loss(variable: keras.Variable, change: Tensor) -> Tensor:
     as those of every other loss, so hand in this replica's share of the change.
 
     Args:
-        variable: The weight to be changed.
+        variable: The weight to be changed, or the tensor that was read from it.
         change: Tensor of the variable's shape; an ascent direction.
 
     Returns:
@@ -27,7 +27,8 @@ def surrogate_loss(variable: keras.Variable, change: Tensor) -> Tensor:
     >>> float(ops.surrogate_loss(weight, keras.ops.ones(2)))
     0.0
     """
-    return _surrogate_loss(variable.value, change)
+    value = variable.value if isinstance(variable, keras.Variable) else variable
+    return _surrogate_loss(value, change)
 
 
 def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) -> Tensor:
@@ -48,16 +49,20 @@ def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) ->
 
 
 def _surrogate_loss(value: Tensor, change: Tensor) -> Tensor:
+    # Keras adds up losses as they are: half precision does not add to single.
+    precise = "float64" if keras.backend.standardize_dtype(value.dtype) == "float64" else "float32"
+
     def forward(value: Tensor, change: Tensor) -> Tensor:
-        return keras.ops.zeros((), dtype=value.dtype)
+        return keras.ops.zeros((), dtype=precise)
 
     def backward(
         upstream: Tensor, outputs: Tensor, value: Tensor, change: Tensor
     ) -> tuple[Tensor | None, ...]:
         # Keras divides every loss by the number of replicas; a change is a sum over them.
-        return -change * (upstream * replica_count()), None
+        gradient = -keras.ops.cast(change, precise) * (upstream * replica_count())
+        return keras.ops.cast(gradient, value.dtype), None
 
-    return backend.with_gradient(forward, backward, value, change)
+    return backend.with_gradient(forward, backward, value, change, independent=0)
 
 
 def replica_sum(tensor: Tensor) -> Tensor:

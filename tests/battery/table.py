@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_local import feedback, layers
+from keras_local import feedback, layers, plasticity
 
 Part = Callable[[], list[keras.layers.Layer]]
 
@@ -76,6 +76,16 @@ def conv_twin(cls: Any) -> Part:
     return twin
 
 
+def hebbian(rule: plasticity.PlasticityRule) -> Part:
+    """Weights of deviation 1.5: the units start outside the unit sphere, and win."""
+    start = keras.initializers.RandomNormal(stddev=1.5, seed=3)
+    return lambda: [layers.HebbianDense(6, plasticity=rule, kernel_initializer=start)]
+
+
+def plain_sgd(rate: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(rate)
+
+
 RULES: dict[str, tuple[feedback.FeedbackRule, tuple[str, ...]]] = {
     "symmetric": (feedback.Symmetric(), ()),
     "feedback_alignment": (feedback.FeedbackAlignment(), ("feedback_kernel",)),
@@ -121,5 +131,18 @@ ROWS: list[Row] = [
         for kind, (ours, stock, shape, names) in CONVOLUTIONS.items()
         for twin in [conv_twin(stock)]
         for name in names
+    ),
+    *(
+        Row(
+            f"hebbian-{name}",
+            hebbian(rule),
+            (8,),
+            supervised=False,
+            optimizer=plain_sgd,
+        )
+        for name, rule in {
+            "p2": plasticity.KrotovHopfield(p=2, rank=2, delta=0.4),
+            "p3": plasticity.KrotovHopfield(p=3, rank=3, delta=0.4),
+        }.items()
     ),
 ]

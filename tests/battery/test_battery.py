@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import pytest
@@ -15,20 +13,7 @@ from tests.support import BACKEND, largest_difference, two_replicas, weights_of
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a battery for TensorFlow")
 
 
-def rows(known: dict[str, str] | None = None) -> list[Any]:
-    """All rows; those in `known` fail in this cell for a known reason."""
-    return [
-        pytest.param(
-            row.id,
-            marks=[pytest.mark.xfail(strict=True, reason=reason)]
-            if (reason := (known or {}).get(row.id))
-            else [],
-        )
-        for row in ROWS
-    ]
-
-
-@pytest.fixture(params=rows())
+@pytest.fixture(params=[row.id for row in ROWS])
 def row(request: pytest.FixtureRequest) -> Row:
     return cells.find(request.param)
 
@@ -63,13 +48,7 @@ def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
     assert largest_difference(other.end, reference.end) < 5e-6
 
 
-DOUBLED = "each replica adds the whole decay of the rule to its share of the gradient"
-UNSCALED = "the decay of the rule is divided by the loss scale"
-
-
-@pytest.mark.parametrize("row_id", rows({"dense-decay": DOUBLED, "conv2d-decay": DOUBLED}))
-def test_two_replicas_equal_one_device(row_id: str) -> None:
-    row = cells.find(row_id)
+def test_two_replicas_equal_one_device(row: Row) -> None:
     reference = cells.reference(row.id)
     with two_replicas().scope():
         model = cells.build(row)
@@ -84,9 +63,8 @@ def test_two_replicas_equal_one_device(row_id: str) -> None:
 TOLERANCE = {"mixed_float16": 0.01, "mixed_bfloat16": 0.05}
 
 
-@pytest.mark.parametrize("row_id", rows({"dense-decay": UNSCALED, "conv2d-decay": UNSCALED}))
-def test_mixed_float16_is_near_float32(row_id: str) -> None:
-    check_half_precision(cells.find(row_id), "mixed_float16")
+def test_mixed_float16_is_near_float32(row: Row) -> None:
+    check_half_precision(row, "mixed_float16")
 
 
 def test_mixed_bfloat16_is_near_float32(row: Row) -> None:

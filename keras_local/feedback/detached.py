@@ -1,0 +1,46 @@
+"""No feedback: a layer that sends no error down."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_local._serialization import serializable
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.ops.backend import Tensor
+
+
+@serializable
+class Detached(FeedbackRule):
+    """No error goes through the layer to what is below it.
+
+    `delta_(l-1) = 0`, and `dW = x_(l-1)^T delta_l` as in backpropagation. What is below learns from
+    an error of its own: one that `layers.DirectFeedback` or `layers.DirectRandomTarget` sends
+    there, or that of a local loss. The product that would send an error down is not computed.
+
+    Local: nothing crosses the synapse downwards.
+
+    >>> import keras_local as kl
+    >>> kl.layers.FeedbackDense(2, feedback="detached").feedback.get_config()
+    {}
+
+    Source: the layers of Nokland 2016, "Direct feedback alignment provides learning in deep neural
+    networks", get their errors from the output alone.
+    """
+
+    def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
+        """No weights beside the kernel."""
+        return []
+
+    def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
+        """`W`: there is no other, and `connect` keeps errors from it."""
+        return kernel
+
+    def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
+        """Refuse: there is nothing to assign."""
+        raise ValueError(
+            "feedback='detached' has no feedback kernel to assign: no error goes through the layer."
+        )
+
+    def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
+        """Apply the plain map to inputs that no error leaves."""
+        return synapses.linear_map.apply(keras.ops.stop_gradient(inputs), synapses.kernel)
