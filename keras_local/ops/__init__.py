@@ -9,6 +9,8 @@ backend.
 from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
+from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
+from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
@@ -16,13 +18,17 @@ from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
 from keras_local.ops.surrogate import touched_rows_loss as touched_rows_loss
+from keras_local.ops.transposed import TransposedConvolution as TransposedConvolution
 
 __all__ = [
     "Convolution",
     "Dense",
+    "DepthwiseConvolution",
+    "Einsum",
     "ErrorPath",
     "LinearMap",
     "Signals",
+    "TransposedConvolution",
     "asymmetric",
     "replica_count",
     "replica_sum",

@@ -1,0 +1,93 @@
+"""The Einstein sum of inputs and kernel."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from dataclasses import dataclass
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local.ops.backend import Tensor
+from keras_local.ops.linear_maps import LinearMap
+
+_FORM = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
+
+
+@dataclass(frozen=True)
+class Einsum(LinearMap):
+    """`y = einsum(equation, x, kernel)`, as in `keras.layers.EinsumDense`.
+
+    Both adjoints are Einstein sums with the three terms of the equation exchanged:
+    `"ab,bc->ac"` sends errors down by `"ac,bc->ab"` and compares by `"ab,ac->bc"`. An ellipsis
+    stands for as many axes as the inputs have beyond the named ones.
+
+    Args:
+        equation: `"x,k->y"`, `"...x,k->...y"` or `"x...,k->y..."` where `x`, `k` and `y` are the
+            axes of inputs, kernel and outputs, a letter each.
+
+    Raises:
+        ValueError: For another form, a letter that comes twice in one term, and a letter that
+            comes in one term only: a sum over that axis alone, which is no weighted connection.
+
+    >>> import numpy as np
+    >>> from keras_local import ops
+    >>> ops.Einsum("...x,xy->...y").apply(np.ones((2, 5, 3)), np.ones((3, 4))).shape[-1]
+    4
+    """
+
+    equation: str
+
+    def __post_init__(self) -> None:
+        """Refuse an equation that has no adjoints of its kind."""
+        form = "an equation 'x,k->y', '...x,k->...y' or 'x...,k->y...'"
+        match = _FORM.fullmatch(self.equation) if isinstance(self.equation, str) else None
+        check.require(match is not None, "equation", form, self.equation)
+        before, inputs, behind, kernel, out_before, outputs, out_behind = (
+            match.groups() if match else ("",) * 7
+        )
+        elided = (before, behind) == (out_before, out_behind) and not (before and behind)
+        check.require(elided, "equation", form, self.equation)
+        once = all(len(set(term)) == len(term) for term in (inputs, kernel, outputs))
+        check.require(once, "equation", f"{form} with each letter once in a term", self.equation)
+        count = Counter(inputs + kernel + outputs)
+        check.require(
+            min(count.values()) > 1,
+            "equation",
+            f"{form} with each letter in two terms or three",
+            self.equation,
+        )
+
+    def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Return `einsum(equation, inputs, kernel)`."""
+        return ops.einsum(self.equation, inputs, kernel)
+
+    def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
+        """Return the sum over the axes of the outputs."""
+        x, k, y = self._terms(len(inputs.shape))
+        return ops.einsum(f"{y},{k}->{x}", upstream, kernel)
+
+    def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
+        """Return the product of activity and error, summed over the axes that the kernel lacks."""
+        x, k, y = self._terms(len(inputs.shape))
+        return ops.einsum(f"{x},{y}->{k}", inputs, upstream)
+
+    def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
+        """Sizes of the kernel's axes that the outputs lack, and of those that the inputs lack."""
+        x, k, y = re.findall(r"[a-zA-Z]+", self.equation)
+        sizes = dict(zip(k, kernel_shape, strict=True))
+        return (
+            math.prod(size for axis, size in sizes.items() if axis not in y),
+            math.prod(size for axis, size in sizes.items() if axis not in x),
+        )
+
+    def _terms(self, rank: int) -> tuple[str, str, str]:
+        """Return the three terms with a letter for each axis that an ellipsis stands for."""
+        named = re.findall(r"[a-zA-Z]+", self.equation)
+        free = [letter for letter in string.ascii_letters if letter not in self.equation]
+        elided = "".join(free[: rank - len(named[0])])
+        x, k, y = re.split(",|->", self.equation.replace("...", elided))
+        return x, k, y
