@@ -1,9 +1,23 @@
-"""Whole models: pretraining and readout, and conversion to built-in layers for shipping."""
+"""Whole models: pretraining and readout, and conversion to feedback layers and back."""
 
+from keras_local.models.convert import convert as convert
 from keras_local.models.export import export as export
 from keras_local.models.pretrain import pretrain as pretrain
 from keras_local.models.readout import Readout as Readout
 from keras_local.models.readout import readout as readout
+from keras_local.models.report import ConversionReport as ConversionReport
+from keras_local.models.report import LayerReport as LayerReport
+from keras_local.models.report import conversion_report as conversion_report
 from keras_local.models.to_plain import to_plain as to_plain
 
-__all__ = ["Readout", "export", "pretrain", "readout", "to_plain"]
+__all__ = [
+    "ConversionReport",
+    "LayerReport",
+    "Readout",
+    "conversion_report",
+    "convert",
+    "export",
+    "pretrain",
+    "readout",
+    "to_plain",
+]

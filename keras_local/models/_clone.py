@@ -94,6 +94,26 @@ def _bare(model: keras.Model) -> keras.Model:
     return keras.Model(*ends, name=model.name)
 
 
+def copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a layer of the same class and arguments, without weights.
+
+    Raises:
+        ValueError: For a layer that cannot be copied, as it does not say what its arguments are.
+    """
+    if type(layer) is keras.layers.Lambda:
+        # From its config, a Python function would come back without the names that it refers to.
+        config = {key: layer.get_config()[key] for key in ("name", "trainable", "dtype")}
+        return keras.layers.Lambda(
+            layer.function, layer._output_shape, layer.mask, layer.arguments, **config
+        )
+    try:
+        return type(layer).from_config(layer.get_config())
+    except (NotImplementedError, TypeError) as error:
+        described = f"{type(layer).__name__} {layer.name!r}"
+        allowed = "a model of layers that can be copied by `get_config` and `from_config`"
+        raise ValueError(f"`model` must be {allowed}. Received: {described}") from error
+
+
 def sublayers(layer: keras.layers.Layer) -> list[Any]:
     """Return all layers inside of a layer, at every depth."""
     found: list[Any] = layer._flatten_layers(include_self=False)

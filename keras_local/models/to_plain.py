@@ -11,7 +11,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
 from keras_local.layers import FeedbackLayer, HebbianDense
-from keras_local.models._clone import Cloning, forward_values, sublayers
+from keras_local.models._clone import Cloning, copy_of, forward_values, sublayers
 from keras_local.models.readout import Readout
 
 
@@ -85,7 +85,7 @@ class _ToPlain(Cloning):
             "a model in which all that is of keras_local has a plain form",
             f"{kind.__name__} {layer.name!r}",
         )
-        new = kind.from_config(config)
+        new = copy_of(layer) if kind is keras.layers.Lambda else kind.from_config(config)
         if ours is not None:
             self.activations[id(new)] = ours
         return new
