@@ -39,7 +39,9 @@ def serializable(cls: type[T]) -> type[T]:
     return register(cls)
 
 
-def resolve(identifier: Any, family: type[T], aliases: Mapping[str, type[T]], argument: str) -> T:
+def resolve(
+    identifier: Any, family: type[T], aliases: Mapping[str, Callable[[], T]], argument: str
+) -> T:
     """Turn an alias, a config dict or an object into an object of `family`.
 
     An alias stands for the class with its default arguments: `"kolen_pollack"` is

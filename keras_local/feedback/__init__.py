@@ -8,39 +8,98 @@ knows no layer: it works with the two adjoints of any linear map.
 | `"symmetric"` | `Symmetric`: backpropagation, the stock Keras layer |
 | `"feedback_alignment"`, `"frfb"` | `FeedbackAlignment`: fixed random feedback |
 | `"kolen_pollack"`, `"urfb"` | `KolenPollack`: updated random feedback |
+| `"sign_symmetry"`, `"usf"`; `"brsf"`, `"frsf"` | `SignSymmetry`: the kernel's signs only |
+| `"weight_mirror"` | `WeightMirror`: feedback weights learn from noise |
+| `"symmetric_alignment"` | `SymmetricAlignment`: pulled towards the kernel |
+| `"activation_alignment"` | `ActivationAlignment`: reproduce the forward projection |
+| `"information_alignment"` | `InformationAlignment`: Hebbian, bounded by what returns |
+
+`LocalAlignment` takes any sum of the primitives `Decay`, `Amplify`, `Nullify`, `Sparsify` and
+`SelfAlign`. `MatchedNorm` and `NoisyUpdates` wrap another rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 
 from keras_local._serialization import resolve
+from keras_local.feedback.activation_alignment import ActivationAlignment as ActivationAlignment
+from keras_local.feedback.alignment_rule import AlignmentRule as AlignmentRule
+from keras_local.feedback.alignment_rule import Noise as Noise
+from keras_local.feedback.detached import Detached as Detached
 from keras_local.feedback.feedback_alignment import FeedbackAlignment as FeedbackAlignment
+from keras_local.feedback.information_alignment import InformationAlignment as InformationAlignment
 from keras_local.feedback.kolen_pollack import KolenPollack as KolenPollack
+from keras_local.feedback.local_alignment import LocalAlignment as LocalAlignment
+from keras_local.feedback.matched_norm import MatchedNorm as MatchedNorm
+from keras_local.feedback.noisy_updates import NoisyUpdates as NoisyUpdates
+from keras_local.feedback.primitives import Activity as Activity
+from keras_local.feedback.primitives import Amplify as Amplify
+from keras_local.feedback.primitives import Decay as Decay
+from keras_local.feedback.primitives import Nullify as Nullify
+from keras_local.feedback.primitives import Primitive as Primitive
+from keras_local.feedback.primitives import Regulariser as Regulariser
+from keras_local.feedback.primitives import SelfAlign as SelfAlign
+from keras_local.feedback.primitives import Sparsify as Sparsify
 from keras_local.feedback.rule import FeedbackRule as FeedbackRule
 from keras_local.feedback.rule import FeedbackWeight as FeedbackWeight
 from keras_local.feedback.rule import Synapses as Synapses
+from keras_local.feedback.sign_symmetry import SignSymmetry as SignSymmetry
 from keras_local.feedback.symmetric import Symmetric as Symmetric
+from keras_local.feedback.symmetric_alignment import SymmetricAlignment as SymmetricAlignment
+from keras_local.feedback.weight_mirror import WeightMirror as WeightMirror
+from keras_local.feedback.wrapped_rule import WrappedRule as WrappedRule
 
 __all__ = [
+    "ActivationAlignment",
+    "Activity",
+    "AlignmentRule",
+    "Amplify",
+    "Decay",
+    "Detached",
     "FeedbackAlignment",
     "FeedbackRule",
     "FeedbackWeight",
+    "InformationAlignment",
     "KolenPollack",
+    "LocalAlignment",
+    "MatchedNorm",
+    "Noise",
+    "NoisyUpdates",
+    "Nullify",
+    "Primitive",
+    "Regulariser",
+    "SelfAlign",
+    "SignSymmetry",
+    "Sparsify",
     "Symmetric",
+    "SymmetricAlignment",
     "Synapses",
+    "WeightMirror",
+    "WrappedRule",
     "get",
     "serialize",
 ]
 
-_ALIASES: dict[str, type[FeedbackRule]] = {
+_ALIASES: dict[str, Callable[[], FeedbackRule]] = {
+    "detached": Detached,
     "symmetric": Symmetric,
     "feedback_alignment": FeedbackAlignment,
     "frfb": FeedbackAlignment,
     "kolen_pollack": KolenPollack,
     "urfb": KolenPollack,
+    "sign_symmetry": SignSymmetry,
+    "usf": SignSymmetry,
+    "brsf": partial(SignSymmetry, magnitude="batchwise"),
+    "frsf": partial(SignSymmetry, magnitude="fixed"),
+    "weight_mirror": WeightMirror,
+    "symmetric_alignment": SymmetricAlignment,
+    "activation_alignment": ActivationAlignment,
+    "information_alignment": InformationAlignment,
 }
 
 

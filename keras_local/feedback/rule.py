@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 
@@ -73,8 +73,10 @@ class FeedbackRule(Strategy, ABC):
     `keras.saving.register_keras_serializable`.
     """
 
-    draws: ClassVar[bool] = False
-    """Whether the rule draws random numbers in training."""
+    @property
+    def draws(self) -> bool:
+        """Whether the rule draws random numbers in training."""
+        return False
 
     @abstractmethod
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:

@@ -55,9 +55,9 @@ class FeedbackConv1D(FeedbackConvolution):
         """Causal padding exists in one dimension only."""
         return ("valid", "same", "causal")
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Pad causally if asked to, then convolve."""
-        return super().call(self._pad(inputs))
+        return super().call(self._pad(inputs), training)
 
     def _pad(self, inputs: Tensor) -> Tensor:
         if self.padding != "causal":

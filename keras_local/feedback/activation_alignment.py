@@ -1,0 +1,53 @@
+"""Activation alignment: feedback weights that reproduce the forward projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_local._serialization import serializable
+from keras_local.feedback.alignment_rule import AlignmentRule
+from keras_local.feedback.primitives import Amplify, Regulariser, Sparsify
+
+
+@serializable
+class ActivationAlignment(AlignmentRule):
+    """The inputs' projection through the feedback kernel comes to equal that through the kernel.
+
+    `R = sparsify / 2 mean |u|^2 - amplify mean <u, z>` with `z = M(x, W)`, `u = M(x, B)` (AA),
+    hence `dB = x^T (sparsify u - amplify z)`. For a frozen kernel and inputs of full rank `B`
+    converges to `amplify / sparsify W`, slowest along the directions in which the inputs vary
+    least: to `W` itself by default.
+
+    Not local: a synapse would have to know what arrives at the others of its neuron. It costs one
+    more forward product and one product of activities.
+
+    The step is stable while `learning_rate * sparsify * v < 2`, with `v` the largest eigenvalue of
+    the inputs' second moment (of patches, in a convolution).
+
+    Args:
+        sparsify: Rate of the term `|u|^2`.
+        amplify: Rate of the term `<u, z>`.
+        **options: Of `AlignmentRule`.
+
+    Raises:
+        ValueError: If a rate is negative.
+
+    >>> import keras_local as kl
+    >>> kl.layers.FeedbackDense(3, feedback="activation_alignment").feedback.amplify
+    0.01
+
+    Source: Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry".
+    """
+
+    def __init__(self, sparsify: float = 0.01, amplify: float = 0.01, **options: Any) -> None:
+        self.sparsify, self.amplify = Sparsify(sparsify).rate, Amplify(amplify).rate
+        super().__init__(**options)
+
+    @property
+    def regulariser(self) -> Regulariser:
+        """`sparsify + amplify`."""
+        return Sparsify(self.sparsify) + Amplify(self.amplify)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"sparsify": self.sparsify, "amplify": self.amplify, **super().get_config()}

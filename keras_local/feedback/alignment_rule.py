@@ -1,0 +1,162 @@
+"""The interface of the rules whose feedback weights follow a local regulariser."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import Strategy, serializable
+from keras_local.feedback.primitives import Activity, Regulariser
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.ops.backend import Tensor
+
+
+@serializable
+class Noise(Strategy):
+    """Independent zero-mean noise that drives a layer in place of its inputs.
+
+    Args:
+        stddev: Standard deviation of each entry.
+        law: `"normal"` or `"uniform"`.
+
+    Raises:
+        ValueError: If `stddev` is not positive or `law` is unknown.
+
+    >>> from keras_local import feedback
+    >>> feedback.Noise(0.05, "uniform").get_config()
+    {'stddev': 0.05, 'law': 'uniform'}
+    """
+
+    def __init__(self, stddev: float = 1.0, law: str = "normal") -> None:
+        self.stddev = check.real("stddev", stddev, minimum=0.0, exclusive=True)
+        self.law = check.one_of("law", law, ("normal", "uniform"))
+
+    def draw(self, like: Tensor, seed: keras.random.SeedGenerator | None) -> Tensor:
+        """Return noise of the shape of `like`."""
+        shape, dtype = ops.shape(like), like.dtype
+        if self.law == "normal":
+            return keras.random.normal(shape, stddev=self.stddev, dtype=dtype, seed=seed)
+        bound = 3.0**0.5 * self.stddev
+        return keras.random.uniform(shape, -bound, bound, dtype=dtype, seed=seed)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"stddev": self.stddev, "law": self.law}
+
+
+class AlignmentRule(FeedbackRule):
+    """Interface: the feedback kernel descends a regulariser of its own layer.
+
+    `delta_(l-1) = (delta_l B_l^T) * f'`, `dW = x^T delta`, `dB = dR/dB`, where the regulariser `R`
+    reads the activity on both sides of the layer's synapses and no error.
+
+    Args:
+        noise: `Noise` that drives the layer when `R` is computed; None for the layer's own inputs.
+            Noise costs one more forward product.
+        centre: Whether the mean over the batch is subtracted from the inputs that `R` reads: it
+            turns products of activities into covariances.
+        respond: Whether `R` reads the outputs behind bias and activation.
+        every: `R` acts in one of so many training steps, beginning with the first.
+        update_forward: Whether the kernel descends `R` too.
+
+    Raises:
+        ValueError: If an argument is not as said.
+    """
+
+    def __init__(
+        self,
+        noise: Noise | None = None,
+        centre: bool = False,
+        respond: bool = False,
+        every: int = 1,
+        update_forward: bool = False,
+    ) -> None:
+        self.noise = None if noise is None else check.instance("noise", noise, Noise)
+        self.centre = check.instance("centre", centre, bool)
+        self.respond = check.instance("respond", respond, bool)
+        self.every = check.positive_integer("every", every)
+        self.update_forward = check.instance("update_forward", update_forward, bool)
+
+    @property
+    @abstractmethod
+    def regulariser(self) -> Regulariser:
+        """The regulariser `R`."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether noise drives the layer."""
+        return self.noise is not None
+
+    def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
+        """A kernel that learns, and a count of steps where not every step counts."""
+        weights = [FeedbackWeight("feedback_kernel", tuple(kernel.shape), initializer, True)]
+        if self.every > 1:
+            weights.append(FeedbackWeight("alignment_step", (), "zeros", False, "float32"))
+        return weights
+
+    def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
+        """`B`."""
+        return feedback[0]
+
+    def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
+        """`B` itself; the count of steps begins anew."""
+        return [feedback_kernel, *([ops.zeros(())] if self.every > 1 else [])]
+
+    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+        """`B` alone."""
+        return synapses.feedback[:1]
+
+    def local_gradients(
+        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+    ) -> tuple[Tensor | None, ...] | None:
+        """`dR/dB`, and `dR/dW` if the kernel descends `R` too."""
+        if self.every == 1:
+            forward, backward = self._both(synapses, inputs, outputs)
+            return (forward if self.update_forward else None), backward
+        step = synapses.variables[1]
+        due = ops.equal(ops.mod(step, float(self.every)), 0.0)
+        step.assign_add(1.0)
+        forward, backward = ops.cond(
+            due,
+            lambda: self._both(synapses, inputs, outputs),
+            lambda: (ops.zeros_like(synapses.kernel), ops.zeros_like(synapses.feedback[0])),
+        )
+        return (forward if self.update_forward else None), backward, None
+
+    def _both(self, synapses: Synapses, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        activity = self._activity(synapses, inputs, outputs)
+        forward = ops.zeros_like(synapses.kernel)
+        if self.update_forward:
+            forward = self.regulariser.forward_gradient(activity)
+        return forward, self.regulariser.gradient(activity)
+
+    def _activity(self, synapses: Synapses, inputs: Tensor, outputs: Tensor) -> Activity:
+        if self.noise is not None:
+            inputs = self.noise.draw(inputs, synapses.seed)
+            outputs = synapses.linear_map.apply(inputs, ops.stop_gradient(synapses.kernel))
+        if self.respond:
+            outputs = ops.stop_gradient(synapses.respond(outputs))
+        if self.centre:
+            inputs = inputs - ops.mean(inputs, axis=0, keepdims=True)
+        return Activity(
+            linear_map=synapses.linear_map,
+            inputs=inputs,
+            outputs=outputs,
+            kernel=ops.stop_gradient(synapses.kernel),
+            feedback_kernel=ops.stop_gradient(synapses.feedback[0]),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        noise = self.noise and keras.saving.serialize_keras_object(self.noise)
+        return {
+            "noise": noise,
+            "centre": self.centre,
+            "respond": self.respond,
+            "every": self.every,
+            "update_forward": self.update_forward,
+        }

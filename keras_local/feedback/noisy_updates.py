@@ -1,0 +1,80 @@
+"""Noise on what the feedback weights learn: how much exactness does a rule need?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.wrapped_rule import WrappedRule
+from keras_local.ops import replica_count
+from keras_local.ops.backend import Tensor
+
+
+@serializable
+class NoisyUpdates(WrappedRule):
+    """Another rule, whose feedback weights receive Gaussian noise with every update.
+
+    `dB = (the rule's) + N(0, stddev^2)`, drawn anew in each training step. Under plain SGD a step
+    of size `r` thus adds noise of deviation `r stddev`, which a schedule anneals with the step.
+
+    Args:
+        rule: The rule inside, whose feedback weights learn.
+        stddev: Standard deviation of the noise.
+
+    Raises:
+        ValueError: If `rule` is no feedback rule or has no weights that learn, or if `stddev` is negative.
+
+    >>> import keras_local as kl
+    >>> rule = kl.feedback.NoisyUpdates(kl.feedback.KolenPollack(), stddev=0.01)
+    >>> layer = kl.layers.FeedbackDense(3, feedback=rule)
+
+    Source: the robustness comparison of Kunin et al. 2020.
+    """
+
+    def __init__(self, rule: FeedbackRule, stddev: float = 0.01) -> None:
+        super().__init__(rule)
+        # Noise makes a difference of two weights that are otherwise updated alike.
+        self.rule = self.rule.adapt(kernel_has_own_terms=True)
+        self.stddev = check.real("stddev", stddev, minimum=0.0)
+
+    @property
+    def draws(self) -> bool:
+        """True: the noise."""
+        return True
+
+    def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
+        """Those of the rule inside."""
+        weights = self.rule.weights(kernel, initializer)
+        check.require(
+            any(weight.trainable for weight in weights),
+            "rule",
+            "a rule with feedback weights that learn",
+            type(self.rule).__name__,
+        )
+        return weights
+
+    def local_gradients(
+        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+    ) -> tuple[Tensor | None, ...] | None:
+        """Those of the rule inside, and noise for each weight that learns."""
+        nothing = (None,) * (1 + len(synapses.feedback))
+        inner = self.rule.local_gradients(synapses, inputs, outputs) or nothing
+        noisy: list[Tensor | None] = [inner[0]]
+        for gradient, variable in zip(inner[1:], synapses.variables, strict=True):
+            noise = None
+            if variable.trainable:
+                # The mean of the replicas' draws has the deviation of one.
+                spread = self.stddev * replica_count() ** 0.5
+                noise = keras.random.normal(variable.shape, stddev=spread, seed=synapses.seed)
+                noise = keras.ops.cast(noise, synapses.kernel.dtype)
+            parts = [part for part in (gradient, noise) if part is not None]
+            noisy.append(sum(parts[1:], parts[0]) if parts else None)
+        return tuple(noisy)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "stddev": self.stddev}

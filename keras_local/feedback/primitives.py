@@ -1,0 +1,258 @@
+"""Kunin's primitives: local regularisers of the feedback kernel, as objects that add up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import Strategy, serializable
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+
+
+@dataclass
+class Activity:
+    """What a regulariser reads: activity on both sides of the synapses, and both kernels.
+
+    Attributes:
+        linear_map: The map `M` of the layer.
+        inputs: Presynaptic activity `x`.
+        outputs: Postsynaptic activity `z`, as a rule `M(x, W)`.
+        kernel: Forward weights `W`.
+        feedback_kernel: Feedback weights `B`, in the kernel's shape.
+    """
+
+    linear_map: LinearMap
+    inputs: Tensor
+    outputs: Tensor
+    kernel: Tensor
+    feedback_kernel: Tensor
+
+    @cached_property
+    def projection(self) -> Tensor:
+        """Inputs sent forward through the feedback weights, `u = M(x, B)`."""
+        return self.linear_map.apply(self.inputs, self.feedback_kernel)
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """Outputs sent back through the feedback weights, `r = M^T(z, B)`."""
+        return self.linear_map.input_gradient(self.outputs, self.feedback_kernel, self.inputs)
+
+    def correlation(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return the mean product of activities at each synapse, over examples and positions."""
+        product = self.linear_map.kernel_gradient(inputs, outputs, self.kernel)
+        fan_in, _ = self.linear_map.fans(tuple(self.kernel.shape))
+        uses = ops.cast(ops.size(outputs), product.dtype) * fan_in / ops.size(product)
+        return product / ops.cast(uses, product.dtype)
+
+    def mean(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the mean inner product of two activities, over examples."""
+        return ops.sum(first * second) / ops.cast(ops.shape(first)[0], first.dtype)
+
+
+class Primitive(Strategy, ABC):
+    """Interface: one term of a layer-local regulariser, and its gradients.
+
+    `feedback.Decay(0.1) + feedback.SelfAlign(0.1)` is a `Regulariser`. Forms and gradients are
+    those of the paper, with its halves. In a convolution the mean is taken over positions too, so
+    that one rate serves layers of every size.
+
+    Args:
+        rate: Weight of the term.
+
+    Raises:
+        ValueError: If the rate is negative.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = check.real("rate", rate, minimum=0.0)
+
+    @abstractmethod
+    def value(self, activity: Activity) -> Tensor:
+        """Return the value of the term, without its rate; sums run over positions."""
+
+    @abstractmethod
+    def gradient(self, activity: Activity) -> Tensor:
+        """Return the gradient at the feedback kernel, without the rate."""
+
+    @abstractmethod
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """Return the gradient at the kernel, without the rate; most rules do not use it."""
+
+    def __add__(self, other: Primitive | Regulariser) -> Regulariser:
+        """Return the sum of the two."""
+        return Regulariser([self]) + other
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"rate": self.rate}
+
+
+@serializable
+class Decay(Primitive):
+    """`1/2 |B|^2`: feedback weights decay. Local. Gradient `B`.
+
+    >>> from keras_local import feedback
+    >>> feedback.Decay(0.5).get_config()
+    {'rate': 0.5}
+
+    Source: Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry".
+    """
+
+    def value(self, activity: Activity) -> Tensor:
+        """`1/2 |B|^2`."""
+        return 0.5 * ops.sum(ops.square(activity.feedback_kernel))
+
+    def gradient(self, activity: Activity) -> Tensor:
+        """`B`."""
+        return activity.feedback_kernel
+
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """`W`."""
+        return activity.kernel
+
+
+@serializable
+class Amplify(Primitive):
+    """`-mean <u, z>`: Hebbian growth with the product of both activities. Local.
+
+    Gradient `-x^T z`, the negative product of pre- and postsynaptic activity.
+
+    Source: Kunin et al. 2020.
+    """
+
+    def value(self, activity: Activity) -> Tensor:
+        """`-mean <u, z>`."""
+        return -activity.mean(activity.projection, activity.outputs)
+
+    def gradient(self, activity: Activity) -> Tensor:
+        """`-x^T z`."""
+        return -activity.correlation(activity.inputs, activity.outputs)
+
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """`-x^T u`."""
+        return -activity.correlation(activity.inputs, activity.projection)
+
+
+@serializable
+class Nullify(Primitive):
+    """`1/2 mean |r|^2`: keep what returns through the feedback weights small. Local.
+
+    Gradient `r^T z` with the reconstruction `r`: Oja's kind of normalisation, which keeps
+    `Amplify` from growing without bound.
+
+    Source: Kunin et al. 2020.
+    """
+
+    def value(self, activity: Activity) -> Tensor:
+        """`1/2 mean |r|^2`."""
+        return 0.5 * activity.mean(activity.reconstruction, activity.reconstruction)
+
+    def gradient(self, activity: Activity) -> Tensor:
+        """`r^T z`."""
+        return activity.correlation(activity.reconstruction, activity.outputs)
+
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """`x^T M(r, B)`."""
+        returned = activity.linear_map.apply(activity.reconstruction, activity.feedback_kernel)
+        return activity.correlation(activity.inputs, returned)
+
+
+@serializable
+class Sparsify(Primitive):
+    """`1/2 mean |u|^2`: inputs excite the feedback weights little. Not local.
+
+    Gradient `x^T u`: the synapse would have to know what arrives at all the others of its neuron.
+
+    Source: Kunin et al. 2020.
+    """
+
+    def value(self, activity: Activity) -> Tensor:
+        """`1/2 mean |u|^2`."""
+        return 0.5 * activity.mean(activity.projection, activity.projection)
+
+    def gradient(self, activity: Activity) -> Tensor:
+        """`x^T u`."""
+        return activity.correlation(activity.inputs, activity.projection)
+
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """`x^T z`."""
+        return activity.correlation(activity.inputs, activity.outputs)
+
+
+@serializable
+class SelfAlign(Primitive):
+    """`-<W, B>`: pull the feedback weights towards the kernel. Not local. Gradient `-W`.
+
+    Source: Kunin et al. 2020.
+    """
+
+    def value(self, activity: Activity) -> Tensor:
+        """`-<W, B>`."""
+        return -ops.sum(activity.kernel * activity.feedback_kernel)
+
+    def gradient(self, activity: Activity) -> Tensor:
+        """`-W`."""
+        return -activity.kernel
+
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """`-B`."""
+        return -activity.feedback_kernel
+
+
+@serializable
+class Regulariser(Strategy):
+    """A sum of primitives, each with its rate; `a + b` makes it.
+
+    Args:
+        terms: The primitives.
+
+    Raises:
+        ValueError: If one of the terms is no `Primitive`.
+
+    >>> from keras_local import feedback
+    >>> total = feedback.Decay(0.1) + feedback.Amplify(0.2) + feedback.Nullify(0.1)
+    >>> [type(term).__name__ for term in total.terms]
+    ['Decay', 'Amplify', 'Nullify']
+    """
+
+    def __init__(self, terms: Iterable[Primitive]) -> None:
+        self.terms = [check.instance("terms", term, Primitive) for term in terms]
+
+    def __add__(self, other: Primitive | Regulariser) -> Regulariser:
+        """Return the sum with another primitive or regulariser."""
+        more = other.terms if isinstance(other, Regulariser) else [other]
+        return Regulariser([*self.terms, *more])
+
+    @property
+    def active(self) -> list[Primitive]:
+        """The terms whose rate is not zero."""
+        return [term for term in self.terms if term.rate]
+
+    def value(self, activity: Activity) -> Tensor:
+        """Return the value of the sum."""
+        return sum(term.rate * term.value(activity) for term in self.active)
+
+    def gradient(self, activity: Activity) -> Tensor:
+        """Return the gradient at the feedback kernel."""
+        return sum(term.rate * term.gradient(activity) for term in self.active)
+
+    def forward_gradient(self, activity: Activity) -> Tensor:
+        """Return the gradient at the kernel."""
+        return sum(term.rate * term.forward_gradient(activity) for term in self.active)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"terms": [keras.saving.serialize_keras_object(term) for term in self.terms]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Regulariser:
+        """Restore the sum."""
+        return cls(keras.saving.deserialize_keras_object(term) for term in config["terms"])

@@ -1,0 +1,48 @@
+"""Symmetric alignment: feedback weights pulled towards the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_local._serialization import serializable
+from keras_local.feedback.alignment_rule import AlignmentRule
+from keras_local.feedback.primitives import Decay, Regulariser, SelfAlign
+
+
+@serializable
+class SymmetricAlignment(AlignmentRule):
+    """The feedback kernel decays, and is pulled towards the kernel (SA).
+
+    `R = decay / 2 |B|^2 - self_align <W, B>`, hence `dB = decay B - self_align W`. For a frozen
+    kernel `B` converges to `self_align / decay W`, whatever the data: to `W` itself by default.
+
+    Not local: the feedback synapse reads the forward weight. It is one of the two rules that the
+    authors scale up to deep networks. No activity is read, so it costs two elementwise products.
+
+    Args:
+        decay: Rate of the decay.
+        self_align: Rate of the pull.
+        **options: `every`, `update_forward` of `AlignmentRule`; the others have nothing to act on.
+
+    Raises:
+        ValueError: If a rate is negative.
+
+    >>> import keras_local as kl
+    >>> kl.layers.FeedbackDense(3, feedback="symmetric_alignment").feedback.decay
+    0.1
+
+    Source: Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry".
+    """
+
+    def __init__(self, decay: float = 0.1, self_align: float = 0.1, **options: Any) -> None:
+        self.decay, self.self_align = Decay(decay).rate, SelfAlign(self_align).rate
+        super().__init__(**options)
+
+    @property
+    def regulariser(self) -> Regulariser:
+        """`decay + self_align`."""
+        return Decay(self.decay) + SelfAlign(self.self_align)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"decay": self.decay, "self_align": self.self_align, **super().get_config()}

@@ -1,0 +1,68 @@
+"""The weight mirror: noise shows the feedback weights what the kernel is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_local._serialization import serializable
+from keras_local.feedback.alignment_rule import AlignmentRule, Noise
+from keras_local.feedback.primitives import Amplify, Decay, Regulariser
+
+
+@serializable
+class WeightMirror(AlignmentRule):
+    """The feedback kernel learns from noise that is sent through the layer (WM).
+
+    Each layer is driven by independent zero-mean noise `xi`, answers with `y = f(M(xi, W) + b)`,
+    and the feedback kernel learns by the product of both:
+    `dB = decay B - amplify xi^T y`. On average `xi^T y` is the noise's variance times `W` for a
+    linear answer; a nonlinear one rescales it. In a convolution the product is divided by the
+    number of positions.
+
+    Local: the product of pre- and postsynaptic activity, and a decay. With the layer's own inputs
+    in place of noise (`noise=None`) `B` converges to the inputs' second moment times `W`, which is
+    not aligned with it. It costs one more forward product and one product of activities.
+
+    The decay keeps `B` bounded. To keep its norm equal to the kernel's, wrap the rule:
+    `MatchedNorm(WeightMirror())`. A phase in which nothing but the mirrors learns is
+    `models.align(model, inputs)`.
+
+    Args:
+        amplify: Rate of the product.
+        decay: Rate of the decay.
+        noise: The noise; normal with deviation 1 by default.
+        centre: Whether the batch mean of the noise is subtracted: less variance, same mean.
+        respond: Whether the answer passes through bias and activation.
+        **options: `every` and `update_forward` of `AlignmentRule`.
+
+    Raises:
+        ValueError: If a rate is negative, or an option is not as said.
+
+    >>> import keras_local as kl
+    >>> kl.layers.FeedbackDense(3, feedback="weight_mirror").feedback.noise.stddev
+    1.0
+
+    Source: Akrout et al. 2019, "Deep learning without weight transport"; as a sum of primitives in
+    Kunin et al. 2020.
+    """
+
+    def __init__(
+        self,
+        amplify: float = 0.1,
+        decay: float = 0.1,
+        noise: Noise | None = Noise(),  # noqa: B008
+        centre: bool = True,
+        respond: bool = True,
+        **options: Any,
+    ) -> None:
+        self.amplify, self.decay = Amplify(amplify).rate, Decay(decay).rate
+        super().__init__(noise=noise, centre=centre, respond=respond, **options)
+
+    @property
+    def regulariser(self) -> Regulariser:
+        """`amplify + decay`."""
+        return Amplify(self.amplify) + Decay(self.decay)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"amplify": self.amplify, "decay": self.decay, **super().get_config()}
