@@ -10,6 +10,7 @@ from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
+from keras_local.ops.direct import direct as direct
 from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
@@ -30,6 +31,7 @@ __all__ = [
     "Signals",
     "TransposedConvolution",
     "asymmetric",
+    "direct",
     "replica_count",
     "replica_sum",
     "surrogate_loss",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
+    from keras_local.ops.locally_connected import Windows
     from keras_local.ops.transposed import TransposedConvolution
 
     Map = TypeVar("Map", Convolution, DepthwiseConvolution)
@@ -23,6 +26,7 @@ def with_gradient(
 ) -> tf.Tensor:
     """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient.
 
+    Where `forward` returns a tuple, `upstream` and `outputs` are tuples as well.
     The gradients from number `independent` on may be independent of the tensors' values.
     """
 
@@ -30,8 +34,9 @@ def with_gradient(
     def operation(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
         outputs = forward(*tensors)
 
-        def gradient(upstream: tf.Tensor) -> Any:
-            gradients = backward(upstream, outputs, *tensors)
+        def gradient(*upstream: tf.Tensor) -> Any:
+            several = isinstance(outputs, tuple)
+            gradients = backward(upstream if several else upstream[0], outputs, *tensors)
             # The update of a weight must wait until the weight has been read. The runtime ties the
             # two itself, but loses the tie where a custom gradient stands between them and the
             # gradient does not depend on the weight: that of a feedback weight does not.
@@ -121,6 +126,31 @@ def transposed_kernel_gradient(
 ) -> tf.Tensor:
     """Return the convolution's kernel gradient, with activity and error exchanged."""
     return conv_kernel_gradient(linear_map.convolution, upstream, inputs, kernel)
+
+
+def patches(inputs: tf.Tensor, windows: Windows) -> tf.Tensor:
+    """Bring `(*space, c, batch)` to `(positions, taps * c, batch)`, with a fast gradient."""
+
+    @tf.custom_gradient
+    def operation(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        channels, batch = inputs.shape[-2], inputs.shape[-1] or tf.shape(inputs)[-1]
+        rows = tf.reshape(inputs, (math.prod(windows.sizes), channels * batch))
+        taken = tf.gather(rows, _seen_rows(windows))
+        shape = (math.prod(windows.positions), math.prod(windows.kernel_size) * channels, batch)
+        return tf.reshape(taken, shape), lambda upstream: patches_adjoint(upstream, windows)
+
+    return operation(inputs)
+
+
+def patches_adjoint(upstream: tf.Tensor, windows: Windows) -> tf.Tensor:
+    """Sum patches where they overlap, one spatial axis after the other."""
+    channels = upstream.shape[1] // math.prod(windows.kernel_size)
+    batch = upstream.shape[-1] or tf.shape(upstream)[-1]
+    shape = (*windows.positions, *windows.kernel_size, channels * batch)
+    tensor = tf.reshape(upstream, shape)
+    for axis in reversed(range(len(windows.sizes))):
+        tensor = _overlap_add(tensor, axis, windows.strides[axis], windows.sizes[axis])
+    return tf.reshape(tensor, (*windows.sizes, channels, batch))
 
 
 def take_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:
@@ -244,3 +274,49 @@ def _kernel_gradient(
     return operation(
         input=inputs, filter_sizes=tf.shape(kernel), out_backprop=upstream, **attributes
     )
+
+
+def _seen_rows(windows: Windows) -> np.ndarray:
+    """For each position and tap, the number of the input in the flattened space."""
+    rank, rows = len(windows.sizes), np.zeros((1,), "int32")
+    for i, (size, taps, stride, count) in enumerate(
+        zip(
+            windows.sizes, windows.kernel_size, windows.strides, windows.positions, strict=True
+        )
+    ):
+        seen = stride * np.arange(count)[:, None] + np.arange(taps)
+        shape = [1] * (2 * rank)
+        shape[i], shape[rank + i] = count, taps
+        rows = rows * size + seen.reshape(shape).astype("int32")
+    return rows.reshape(-1)
+
+
+def _overlap_add(tensor: tf.Tensor, axis: int, stride: int, size: int) -> tf.Tensor:
+    """Join the positions on `axis` and their taps, on the last axis but one, to `size` inputs."""
+    taps = tf.unstack(tensor, axis=-2)
+    most = -(-len(taps) // stride)
+    # The taps of one lane are a whole number of strides apart: they add up without gaps.
+    lanes = [
+        tf.add_n(
+            [_pad(tap, axis, i, most - 1 - i) for i, tap in enumerate(taps[lane::stride])]
+            or [_pad(tf.zeros_like(taps[0]), axis, 0, most - 1)]
+        )
+        for lane in range(stride)
+    ]
+    if stride == 1:
+        return lanes[0]
+    length = lanes[0].shape[axis] * stride
+    joined = tf.stack(lanes, axis + 1)
+    shape = tf.shape(joined)
+    joined = tf.reshape(joined, tf.concat([shape[:axis], [length], shape[axis + 2 :]], 0))
+    if length > size:
+        return joined[(slice(None),) * axis + (slice(size),)]
+    return _pad(joined, axis, 0, size - length)
+
+
+def _pad(tensor: tf.Tensor, axis: int, before: int, behind: int) -> tf.Tensor:
+    if before == behind == 0:
+        return tensor
+    amounts = [(0, 0)] * tensor.shape.rank
+    amounts[axis] = (before, behind)
+    return tf.pad(tensor, amounts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,23 +13,31 @@ from keras import ops
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
+    from keras_local.ops.locally_connected import Windows
     from keras_local.ops.transposed import TransposedConvolution
 
 
 class _Operation(torch.autograd.Function):
     @staticmethod
     def forward(
-        context: Any, forward: Callable[..., torch.Tensor], backward: Any, *tensors: torch.Tensor
-    ) -> torch.Tensor:
+        context: Any, forward: Callable[..., Any], backward: Any, *tensors: torch.Tensor
+    ) -> Any:
         outputs = forward(*tensors)
-        context.save_for_backward(outputs, *tensors)
+        several = isinstance(outputs, tuple)
+        context.count = len(outputs) if several else None
+        context.save_for_backward(*(outputs if several else (outputs,)), *tensors)
         context.gradient = backward
         return outputs
 
     @staticmethod
-    def backward(context: Any, upstream: torch.Tensor) -> Any:
+    def backward(context: Any, *upstream: torch.Tensor) -> Any:
+        count, saved = context.count, context.saved_tensors
+        if count is None:
+            arguments = (*upstream, *saved)
+        else:
+            arguments = (upstream, saved[:count], *saved[count:])
         with torch.no_grad():
-            return None, None, *context.gradient(upstream, *context.saved_tensors)
+            return None, None, *context.gradient(*arguments)
 
 
 def with_gradient(
@@ -109,6 +118,23 @@ def transposed_kernel_gradient(
     """Return the convolution's kernel gradient, with activity and error exchanged."""
     convolution, uncropped = _uncropped(linear_map, upstream, kernel, inputs)
     return conv_kernel_gradient(convolution, uncropped, inputs, kernel)
+
+
+def patches(inputs: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """Bring `(*space, c, batch)` to `(positions, taps * c, batch)`."""
+    seen = torch.stack([inputs[window] for window in windows.slices()], len(windows.sizes))
+    return seen.reshape(math.prod(windows.positions), -1, inputs.shape[-1])
+
+
+def patches_adjoint(upstream: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """Sum patches where they overlap, tap by tap."""
+    taps = math.prod(windows.kernel_size)
+    channels, batch = upstream.shape[1] // taps, upstream.shape[-1]
+    upstream = upstream.reshape(*windows.positions, taps, channels, batch)
+    gradient = upstream.new_zeros(*windows.sizes, channels, batch)
+    for window, part in zip(windows.slices(), upstream.unbind(-3), strict=True):
+        gradient[window] += part
+    return gradient
 
 
 def take_rows(variable: Any, rows: torch.Tensor) -> torch.Tensor:

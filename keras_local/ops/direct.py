@@ -1,0 +1,69 @@
+"""The direct gradient: an error, or a target, goes from the outputs to every hidden layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from keras import ops
+
+from keras_local.ops.backend import Tensor, backend
+
+
+def direct(
+    signal: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
+    hidden: Sequence[Tensor],
+    feedback: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Pass `logits` on while hidden tensors get their error straight from it.
+
+    Forward: the logits. Backward, for the error `e` at the logits: `e` itself goes to the logits
+    and `signal(e, share) D` to each hidden tensor, one product with a matrix for each of them.
+
+    Args:
+        signal: Function of the error `(batch, classes)` and the share of one example: what is sent
+            through the feedback weights.
+        logits: Tensor `(batch, classes)`.
+        hidden: Tensors `(batch, ...)`. Their own derivatives do not come here: whatever leads from
+            them to the logits has to be cut, or it adds its error.
+        feedback: Tensors `(classes, ...)`, one for each hidden tensor and with its shape. Pass
+            `variable.value`, never a variable.
+
+    Returns:
+        The logits, and a loss of value zero. The derivative that arrives at this loss is the factor
+        by which a trainer scales all losses (loss scale, number of replicas); divided by the number
+        of examples it is `share`. A signal that reads `share` needs the loss among those of the
+        model (`add_loss`), or its share is zero.
+
+    >>> import numpy as np
+    >>> from keras_local import ops
+    >>> logits, hidden, weights = np.ones((2, 3)), np.ones((2, 4)), np.ones((3, 4))
+    >>> ops.direct(lambda error, share: error, logits, [hidden], [weights])[0].shape == (2, 3)
+    True
+    """
+    count = len(hidden)
+
+    def forward(logits: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        # The loss is float32 at least: a loss scale may exceed the range of float16.
+        return ops.copy(logits), ops.zeros((), "float32")
+
+    def backward(
+        upstream: tuple[Tensor, Tensor], outputs: Tensor, logits: Tensor, *others: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        error, scale = upstream
+        sent = signal(error, scale / ops.cast(ops.shape(error)[0], scale.dtype))
+        errors = [
+            _send(sent, weights, activity)
+            for activity, weights in zip(others[:count], others[count:], strict=True)
+        ]
+        return error, *errors, *(None for _ in errors)
+
+    tensors = (logits, *hidden, *feedback)
+    outputs, loss = backend.with_gradient(forward, backward, *tensors, independent=len(tensors))
+    return outputs, loss
+
+
+def _send(sent: Tensor, weights: Tensor, activity: Tensor) -> Tensor:
+    matrix = ops.cast(ops.reshape(weights, (weights.shape[0], -1)), activity.dtype)
+    arrived = ops.matmul(ops.cast(sent, activity.dtype), matrix)
+    return ops.reshape(arrived, (-1, *activity.shape[1:]))
