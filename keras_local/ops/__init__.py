@@ -15,6 +15,7 @@ from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
+from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
 from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
@@ -28,6 +29,7 @@ __all__ = [
     "Einsum",
     "ErrorPath",
     "LinearMap",
+    "LocallyConnected",
     "Signals",
     "TransposedConvolution",
     "asymmetric",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
+    from keras_local.ops.locally_connected import Windows
     from keras_local.ops.transposed import TransposedConvolution
 
 
@@ -41,7 +43,7 @@ def matmul(
     a: jax.Array, b: jax.Array, transpose_a: bool = False, transpose_b: bool = False
 ) -> jax.Array:
     """Multiply matrices; the compiler folds the transposes."""
-    return jnp.matmul(a.T if transpose_a else a, b.T if transpose_b else b)
+    return jnp.matmul(a.mT if transpose_a else a, b.mT if transpose_b else b)
 
 
 def conv_input_gradient(
@@ -84,6 +86,22 @@ def transposed_kernel_gradient(
 ) -> jax.Array:
     """Return the transpose of the transposed convolution in its kernel."""
     return _transpose(lambda k: linear_map.apply(inputs, k), kernel, upstream)
+
+
+def patches(inputs: jax.Array, windows: Windows) -> jax.Array:
+    """Bring `(*space, c, batch)` to `(positions, taps * c, batch)`."""
+    # With the channels last within the taps; the compiler folds the exchange into the product.
+    inputs = jnp.swapaxes(inputs, -1, -2)
+    seen = jnp.concatenate([inputs[window] for window in windows.slices()], -1)
+    seen = jnp.reshape(seen, (math.prod(windows.positions), *seen.shape[-2:]))
+    return jnp.swapaxes(seen, -1, -2)
+
+
+def patches_adjoint(upstream: jax.Array, windows: Windows) -> jax.Array:
+    """Sum patches where they overlap: the transpose of `patches`."""
+    channels = upstream.shape[1] // math.prod(windows.kernel_size)
+    like = jax.ShapeDtypeStruct((*windows.sizes, channels, upstream.shape[-1]), upstream.dtype)
+    return _transpose(lambda x: patches(x, windows), like, upstream)
 
 
 def take_rows(variable: Any, rows: jax.Array) -> jax.Array:

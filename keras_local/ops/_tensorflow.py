@@ -280,9 +280,7 @@ def _seen_rows(windows: Windows) -> np.ndarray:
     """For each position and tap, the number of the input in the flattened space."""
     rank, rows = len(windows.sizes), np.zeros((1,), "int32")
     for i, (size, taps, stride, count) in enumerate(
-        zip(
-            windows.sizes, windows.kernel_size, windows.strides, windows.positions, strict=True
-        )
+        zip(windows.sizes, windows.kernel_size, windows.strides, windows.positions, strict=True)
     ):
         seen = stride * np.arange(count)[:, None] + np.arange(taps)
         shape = [1] * (2 * rank)

@@ -123,7 +123,9 @@ def transposed_kernel_gradient(
 def patches(inputs: torch.Tensor, windows: Windows) -> torch.Tensor:
     """Bring `(*space, c, batch)` to `(positions, taps * c, batch)`."""
     seen = torch.stack([inputs[window] for window in windows.slices()], len(windows.sizes))
-    return seen.reshape(math.prod(windows.positions), -1, inputs.shape[-1])
+    channels, batch = inputs.shape[-2:]
+    rows = math.prod(windows.kernel_size) * channels
+    return seen.reshape(math.prod(windows.positions), rows, batch)
 
 
 def patches_adjoint(upstream: torch.Tensor, windows: Windows) -> torch.Tensor:

@@ -1,0 +1,283 @@
+"""The locally connected map: against loops, its adjoints, autodiff, and the convolution."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from keras_local import ops
+from tests import oracles
+from tests.support import array, tensorflow_only, value_and_gradients, whole_numbers
+
+# Sums of products of small integers have no rounding error: what differs is a wrong term.
+EXACT = 1e-4
+
+few = settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+tensor = keras.ops.convert_to_tensor
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One synapse at a time: position `p` of the outputs sees `p * stride + tap - before`."""
+
+    taps: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: str
+    channels_first: bool = False
+
+    def outputs(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if self.padding == "same":
+            return tuple(-(-n // s) for n, s in zip(sizes, self.strides, strict=True))
+        return tuple(
+            (n - k) // s + 1 for n, k, s in zip(sizes, self.taps, self.strides, strict=True)
+        )
+
+    def synapses(self, sizes: tuple[int, ...], c_in: int) -> Iterator[tuple[Any, Any, int, int]]:
+        """Every (input position, output position, input channel, row of the kernel)."""
+        counts = self.outputs(sizes)
+        before = [
+            max((m - 1) * s + k - n, 0) // 2 if self.padding == "same" else 0
+            for n, m, k, s in zip(sizes, counts, self.taps, self.strides, strict=True)
+        ]
+        for target in itertools.product(*map(range, counts)):
+            row = -1
+            for tap in itertools.product(*map(range, self.taps)):
+                source = tuple(
+                    p * s + t - b
+                    for p, s, t, b in zip(target, self.strides, tap, before, strict=True)
+                )
+                inside = all(0 <= q < n for q, n in zip(source, sizes, strict=True))
+                for channel in range(c_in):
+                    row += 1
+                    if inside:
+                        yield source, target, channel, row
+
+    def apply(self, inputs: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        x = self.last(inputs)
+        y = np.zeros((len(x), *kernel.shape[:-2], kernel.shape[-1]))
+        for source, target, channel, row in self.synapses(x.shape[1:-1], x.shape[-1]):
+            y[(slice(None), *target)] += np.outer(
+                x[(slice(None), *source, channel)], kernel[(*target, row)]
+            )
+        return self.first(y)
+
+    def input_gradient(
+        self, upstream: np.ndarray, kernel: np.ndarray, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        e, x = self.last(upstream), self.last(np.zeros(shape)).copy()
+        for source, target, channel, row in self.synapses(x.shape[1:-1], x.shape[-1]):
+            x[(slice(None), *source, channel)] += e[(slice(None), *target)] @ kernel[(*target, row)]
+        return self.first(x)
+
+    def kernel_gradient(
+        self, inputs: np.ndarray, upstream: np.ndarray, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        x, e, gradient = self.last(inputs), self.last(upstream), np.zeros(shape)
+        for source, target, channel, row in self.synapses(x.shape[1:-1], x.shape[-1]):
+            gradient[(*target, row)] += (
+                x[(slice(None), *source, channel)] @ e[(slice(None), *target)]
+            )
+        return gradient
+
+    def last(self, values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values, "float64")
+        return np.moveaxis(values, 1, -1) if self.channels_first else values
+
+    def first(self, values: np.ndarray) -> np.ndarray:
+        return np.moveaxis(values, -1, 1) if self.channels_first else values
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments and shapes of one map."""
+
+    sizes: tuple[int, ...]
+    taps: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: str
+    channels: tuple[int, int]
+    channels_first: bool = False
+    batch: int = 2
+
+    @property
+    def ours(self) -> ops.LocallyConnected:
+        data_format = "channels_first" if self.channels_first else "channels_last"
+        return ops.LocallyConnected(self.taps, self.strides, self.padding, data_format)
+
+    @property
+    def oracle(self) -> Oracle:
+        return Oracle(self.taps, self.strides, self.padding, self.channels_first)
+
+    def tensors(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs, kernel, error at the outputs."""
+        c_in, c_out = self.channels
+        counts = self.oracle.outputs(self.sizes)
+        kernel = whole_numbers((*counts, int(np.prod(self.taps)) * c_in, c_out), seed + 1)
+        shapes = [
+            (self.batch, c, *space) if self.channels_first else (self.batch, *space, c)
+            for c, space in ((c_in, self.sizes), (c_out, counts))
+        ]
+        return whole_numbers(shapes[0], seed), kernel, whole_numbers(shapes[1], seed + 2)
+
+    def check(self, seed: int = 0) -> None:
+        x, kernel, error = self.tensors(seed)
+        assert self.ours.positions(self.sizes) == self.oracle.outputs(self.sizes)
+        outputs = array(self.ours.apply(tensor(x), tensor(kernel)))
+        np.testing.assert_allclose(outputs, self.oracle.apply(x, kernel), atol=EXACT)
+        below = array(self.ours.input_gradient(tensor(error), tensor(kernel), tensor(x)))
+        expected = self.oracle.input_gradient(error, kernel, x.shape)
+        np.testing.assert_allclose(below, expected, atol=EXACT)
+        change = array(self.ours.kernel_gradient(tensor(x), tensor(error), tensor(kernel)))
+        expected = self.oracle.kernel_gradient(x, error, kernel.shape)
+        np.testing.assert_allclose(change, expected, atol=EXACT)
+        assert inner(below, x) == pytest.approx(inner(error, outputs), abs=EXACT)
+        assert inner(change, kernel) == pytest.approx(inner(error, outputs), abs=EXACT)
+
+
+def inner(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sum(np.asarray(a, "float64") * np.asarray(b, "float64")))
+
+
+@st.composite
+def cases(draw: st.DrawFn, rank: int) -> Case:
+    def per_axis(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    taps = per_axis(1, 4 if rank == 1 else 3)
+    return Case(
+        sizes=tuple(draw(st.integers(n, 7)) for n in taps),
+        taps=taps,
+        strides=per_axis(1, 4 if rank == 1 else 3),
+        padding=draw(st.sampled_from(["valid", "same"])),
+        channels=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+        channels_first=draw(st.booleans()),
+        batch=draw(st.integers(1, 3)),
+    )
+
+
+@few
+@given(case=cases(1), seed=st.integers(0, 1000))
+def test_one_dimension(case: Case, seed: int) -> None:
+    case.check(seed)
+
+
+@few
+@given(case=cases(2), seed=st.integers(0, 1000))
+def test_two_dimensions(case: Case, seed: int) -> None:
+    case.check(seed)
+
+
+CASES = {
+    "1d": Case((8,), (3,), (1,), "valid", (2, 3)),
+    "1d-same-stride": Case((8,), (3,), (2,), "same", (3, 2)),
+    "2d": Case((5, 6), (3, 2), (1, 1), "valid", (2, 3)),
+    "2d-same-stride": Case((6, 7), (3, 3), (2, 2), "same", (2, 3)),
+    "2d-inputs-that-nobody-sees": Case((7, 8), (2, 1), (3, 3), "valid", (2, 3)),
+    "2d-taps-no-multiple-of-strides": Case((9, 8), (5, 3), (2, 2), "same", (1, 2)),
+    "2d-smaller-than-the-kernel": Case((2, 3), (5, 5), (1, 1), "same", (2, 2)),
+}
+FORMATS = {"last": False, "first": True}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.mark.parametrize("channels_first", FORMATS.values(), ids=FORMATS)
+def test_corners(case: Case, channels_first: bool) -> None:
+    replace(case, channels_first=channels_first).check()
+
+
+@pytest.mark.parametrize("channels_first", FORMATS.values(), ids=FORMATS)
+def test_adjoints_are_what_the_backend_differentiates(case: Case, channels_first: bool) -> None:
+    """A layer without feedback weights leaves the gradient to the backend."""
+    case = replace(case, channels_first=channels_first)
+    x, kernel, error = case.tensors()
+    _, (below, change) = value_and_gradients(
+        lambda x, kernel: keras.ops.sum(case.ours.apply(x, kernel) * tensor(error)), x, kernel
+    )
+    np.testing.assert_array_equal(below, case.oracle.input_gradient(error, kernel, x.shape))
+    np.testing.assert_array_equal(change, case.oracle.kernel_gradient(x, error, kernel.shape))
+
+
+@pytest.mark.parametrize("channels_first", FORMATS.values(), ids=FORMATS)
+def test_one_kernel_for_all_positions_is_a_convolution(case: Case, channels_first: bool) -> None:
+    case = replace(case, channels_first=channels_first)
+    x, kernel, error = case.tensors()
+    shared = whole_numbers((*case.taps, *case.channels), 9)
+    kernel = np.broadcast_to(shared.reshape(kernel.shape[-2:]), kernel.shape).astype("float32")
+    ones = (1,) * len(case.taps)
+    convolution = oracles.Convolution(case.strides, case.padding, ones, channels_first)
+    outputs = array(case.ours.apply(tensor(x), tensor(kernel)))
+    np.testing.assert_array_equal(outputs, convolution.apply(x, shared))
+    below = array(case.ours.input_gradient(tensor(error), tensor(kernel), tensor(x)))
+    np.testing.assert_array_equal(below, convolution.input_gradient(error, shared, x.shape))
+    change = array(case.ours.kernel_gradient(tensor(x), tensor(error), tensor(kernel)))
+    summed = change.sum(axis=tuple(range(len(case.taps)))).reshape(shared.shape)
+    np.testing.assert_array_equal(summed, convolution.kernel_gradient(x, error, shared.shape))
+
+
+def test_adjoints_read_only_the_shape_of_their_template() -> None:
+    case = CASES["2d-same-stride"]
+    x, kernel, error = (tensor(a) for a in case.tensors())
+    nan_inputs, nan_kernel = x * float("nan"), kernel * float("nan")
+    assert np.isfinite(array(case.ours.input_gradient(error, kernel, nan_inputs))).all()
+    assert np.isfinite(array(case.ours.kernel_gradient(x, error, nan_kernel))).all()
+
+
+def test_an_empty_batch() -> None:
+    case = replace(CASES["2d-same-stride"], batch=0)
+    x, kernel, error = (tensor(a) for a in case.tensors())
+    assert tuple(case.ours.apply(x, kernel).shape) == tuple(error.shape)
+    assert tuple(case.ours.input_gradient(error, kernel, x).shape) == tuple(x.shape)
+    assert not array(case.ours.kernel_gradient(x, error, kernel)).any()
+
+
+@pytest.mark.parametrize("name", ["1d-same-stride", "2d-same-stride"])
+def test_fans_are_those_of_the_convolution(name: str) -> None:
+    case = CASES[name]
+    _, kernel, _ = case.tensors()
+    convolution = ops.Convolution(case.strides, case.padding, (1,) * len(case.taps))
+    expected = convolution.fans((*case.taps, *case.channels))
+    assert case.ours.fans(kernel.shape) == expected
+
+
+@tensorflow_only
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_compiled_with_any_batch_size(case: Case, jit_compile: bool) -> None:
+    import tensorflow as tf
+
+    x, kernel, error = case.tensors()
+    any_batch = [tf.TensorSpec((None, *a.shape[1:])) for a in (x, error)]
+
+    @tf.function(jit_compile=jit_compile, input_signature=[*any_batch, tf.TensorSpec(kernel.shape)])
+    def all_three(x: Any, error: Any, kernel: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = case.ours.apply(x, kernel)
+        below = case.ours.input_gradient(error, kernel, x)
+        change = case.ours.kernel_gradient(x, error, kernel)
+        return outputs, below, tape.gradient(outputs, x, error), change
+
+    outputs, below, differentiated, change = all_three(x, error, kernel)
+    np.testing.assert_array_equal(array(outputs), case.oracle.apply(x, kernel))
+    expected = case.oracle.input_gradient(error, kernel, x.shape)
+    np.testing.assert_array_equal(array(below), expected)
+    np.testing.assert_array_equal(array(differentiated), expected)
+    np.testing.assert_array_equal(
+        array(change), case.oracle.kernel_gradient(x, error, kernel.shape)
+    )
