@@ -47,8 +47,12 @@ class Cloning(ABC):
         if isinstance(model, keras.Sequential) and self.keeps_sequential:
             clone = self._sequential(model)
         else:
+            bare = _bare(model)
             clone = keras.models.clone_model(
-                _bare(model), clone_function=self.operation, call_function=self.call
+                bare,
+                input_tensors=keras.tree.map_structure(_input_like, bare.input),
+                clone_function=self.operation,
+                call_function=self.call,
             )
         if not model.trainable:
             clone.trainable = False
@@ -67,8 +71,7 @@ class Cloning(ABC):
         return self.made[id(operation)]
 
     def _sequential(self, model: keras.Sequential) -> keras.Sequential:
-        first = model.inputs[0]
-        inputs = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
+        inputs = _input_like(model.inputs[0])
         return keras.Sequential([inputs, *map(self.operation, model.layers)], name=model.name)
 
 
@@ -92,6 +95,18 @@ def _bare(model: keras.Model) -> keras.Model:
     sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
     return keras.Model(*ends, name=model.name)
+
+
+def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Return a new input of the same name, shape and kind."""
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        optional=layer.optional,
+        name=layer.name,
+    )
 
 
 def copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
