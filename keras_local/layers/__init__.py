@@ -4,9 +4,22 @@ from keras_local.layers.direct_feedback import DirectFeedback as DirectFeedback
 from keras_local.layers.direct_random_target import DirectRandomTarget as DirectRandomTarget
 from keras_local.layers.feedback_conv1d import FeedbackConv1D as FeedbackConv1D
 from keras_local.layers.feedback_conv2d import FeedbackConv2D as FeedbackConv2D
+from keras_local.layers.feedback_conv2d_transpose import (
+    FeedbackConv2DTranspose as FeedbackConv2DTranspose,
+)
 from keras_local.layers.feedback_conv3d import FeedbackConv3D as FeedbackConv3D
 from keras_local.layers.feedback_dense import FeedbackDense as FeedbackDense
+from keras_local.layers.feedback_depthwise_conv1d import (
+    FeedbackDepthwiseConv1D as FeedbackDepthwiseConv1D,
+)
+from keras_local.layers.feedback_depthwise_conv2d import (
+    FeedbackDepthwiseConv2D as FeedbackDepthwiseConv2D,
+)
+from keras_local.layers.feedback_einsum_dense import FeedbackEinsumDense as FeedbackEinsumDense
 from keras_local.layers.feedback_layer import FeedbackLayer as FeedbackLayer
+from keras_local.layers.feedback_separable_conv2d import (
+    FeedbackSeparableConv2D as FeedbackSeparableConv2D,
+)
 from keras_local.layers.hebbian_dense import HebbianDense as HebbianDense
 
 __all__ = [
@@ -14,8 +27,13 @@ __all__ = [
     "DirectRandomTarget",
     "FeedbackConv1D",
     "FeedbackConv2D",
+    "FeedbackConv2DTranspose",
     "FeedbackConv3D",
     "FeedbackDense",
+    "FeedbackDepthwiseConv1D",
+    "FeedbackDepthwiseConv2D",
+    "FeedbackEinsumDense",
     "FeedbackLayer",
+    "FeedbackSeparableConv2D",
     "HebbianDense",
 ]
