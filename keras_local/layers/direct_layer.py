@@ -13,7 +13,7 @@ from keras import initializers
 
 from keras_local import _validation as check
 from keras_local import ops
-from keras_local.layers.error_paths import open_path
+from keras_local.layers.error_paths import is_stop_gradient, open_path
 from keras_local.layers.feedback_layer import Shape
 from keras_local.ops.backend import Tensor
 
@@ -48,7 +48,7 @@ class DirectLayer(keras.layers.Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer, after a look at the graph that leads to its inputs."""
-        inputs = args[0] if args else kwargs.get("inputs")
+        inputs: Any = args[0] if args else kwargs.get("inputs")
         several = isinstance(inputs, (list, tuple)) and len(inputs) > 1
         check.require(several, "inputs", "a list [logits, hidden_1, ...]", _shapes(inputs))
         if all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
@@ -138,6 +138,19 @@ class DirectLayer(keras.layers.Layer):
         """Return the constructor's arguments."""
         law = initializers.serialize(self.feedback_initializer)
         return {**super().get_config(), "feedback_initializer": law}
+
+
+def cuts_for_direct_layer(operation: Any) -> bool:
+    """Return whether an operation is a `stop_gradient` behind what a direct layer sends to."""
+    if not is_stop_gradient(operation):
+        return False
+    tensor = operation._inbound_nodes[0].input_tensors[0]
+    above = tensor._keras_history.operation._outbound_nodes
+    return any(
+        isinstance(node.operation, DirectLayer)
+        and any(tensor is hidden for hidden in node.input_tensors[1:])
+        for node in above
+    )
 
 
 def _name(tensor: Any) -> str:

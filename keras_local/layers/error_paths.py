@@ -60,6 +60,11 @@ def _stops(operation: Any, position: int) -> bool:
         return _stops(operation.layer, 0)
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
         return open_path(operation.outputs[position], operation.inputs) is None
+    return is_stop_gradient(operation)
+
+
+def is_stop_gradient(operation: Any) -> bool:
+    """Return whether an operation of a graph is `keras.ops.stop_gradient`."""
     return type(operation) is _StopGradient
 
 

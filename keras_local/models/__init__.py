@@ -1,6 +1,7 @@
 """Whole models: pretraining and readout, and conversion to feedback layers and back."""
 
 from keras_local.models.convert import convert as convert
+from keras_local.models.direct import direct as direct
 from keras_local.models.export import export as export
 from keras_local.models.pretrain import pretrain as pretrain
 from keras_local.models.readout import Readout as Readout
@@ -16,6 +17,7 @@ __all__ = [
     "Readout",
     "conversion_report",
     "convert",
+    "direct",
     "export",
     "pretrain",
     "readout",

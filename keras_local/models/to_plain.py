@@ -11,6 +11,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
 from keras_local.layers import FeedbackLayer, HebbianDense
+from keras_local.layers.direct_layer import DirectLayer, cuts_for_direct_layer
 from keras_local.models._clone import Cloning, copy_of, forward_values, sublayers
 from keras_local.models.readout import Readout
 
@@ -21,7 +22,9 @@ def to_plain(model: keras.Model) -> keras.Model:
     Feedback layers become the Keras layers of the same name, `HebbianDense` becomes
     `keras.layers.Dense` without bias, and the activations of this package become built-in
     operations. The feature scale of a `Readout` goes into its last kernel. Feedback weights, which
-    only carry errors, are left out. The weights are copies: the two models do not share them.
+    only carry errors, are left out, and so are `DirectFeedback` and `DirectRandomTarget` with the
+    `stop_gradient` behind their hidden tensors. The weights are copies: the two models do not share
+    them.
 
     Args:
         model: A Sequential or functional model, nested or not, or a `Readout`.
@@ -54,6 +57,11 @@ class _ToPlain(Cloning):
 
     def model(self, model: keras.Model) -> keras.Model:
         return self._readout(model) if isinstance(model, Readout) else super().model(model)
+
+    def operation(self, operation: Any) -> Any:
+        if isinstance(operation, DirectLayer):
+            return _logits
+        return _same if cuts_for_direct_layer(operation) else super().operation(operation)
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
         outputs = operation(*arguments, **keywords)
@@ -110,3 +118,11 @@ class _ToPlain(Cloning):
         gain = ops.convert_to_numpy(scale.scale)
         plain.set_weights([gain[:, None] * kernel, *bias])
         return clone
+
+
+def _logits(inputs: list[Any], **_: Any) -> Any:
+    return inputs[0]
+
+
+def _same(inputs: Any, **_: Any) -> Any:
+    return inputs

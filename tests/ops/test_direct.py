@@ -34,7 +34,7 @@ def test_each_hidden_tensor_gets_its_product_and_the_weights_nothing() -> None:
 
     def loss(*tensors: Any) -> Any:
         outputs, _ = ops.direct(send_error, tensors[0], tensors[1:3], tensors[3:])
-        return keras.ops.sum(outputs * upstream)
+        return keras.ops.sum(outputs * keras.ops.convert_to_tensor(upstream))
 
     tensors = (logits, first, second, to_first, to_second)
     value, gradients = value_and_gradients(loss, *tensors)
