@@ -21,6 +21,8 @@ from keras_local.layers.feedback_separable_conv2d import (
     FeedbackSeparableConv2D as FeedbackSeparableConv2D,
 )
 from keras_local.layers.hebbian_dense import HebbianDense as HebbianDense
+from keras_local.layers.locally_connected1d import LocallyConnected1D as LocallyConnected1D
+from keras_local.layers.locally_connected2d import LocallyConnected2D as LocallyConnected2D
 
 __all__ = [
     "DirectFeedback",
@@ -36,4 +38,6 @@ __all__ = [
     "FeedbackLayer",
     "FeedbackSeparableConv2D",
     "HebbianDense",
+    "LocallyConnected1D",
+    "LocallyConnected2D",
 ]

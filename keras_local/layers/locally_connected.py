@@ -1,0 +1,156 @@
+"""What the locally connected layers of every rank share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import keras
+from keras import ops as kops
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local.layers.convolution_scaling import at_each_position
+from keras_local.layers.feedback_layer import FeedbackLayer, Shape
+from keras_local.ops.backend import Tensor
+
+
+class LocallyConnected(FeedbackLayer):
+    """Interface of a locally connected layer; `LocallyConnected1D/2D` fix its rank."""
+
+    rank: ClassVar[int]
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **local_args: Any,
+    ) -> None:
+        filters = check.positive_integer("filters", filters)
+        kernel_size = check.sizes("kernel_size", kernel_size, self.rank)
+        strides = check.sizes("strides", strides, self.rank)
+        padding = check.one_of("padding", str(padding).lower(), ("valid", "same"))
+        formats = ("channels_last", "channels_first")
+        data_format = data_format or keras.config.image_data_format()
+        data_format = check.one_of("data_format", data_format, formats)
+        super().__init__(activation, use_bias, feedback, feedback_initializer, **local_args)
+        taps = math.prod(kernel_size)
+        for name in ("kernel_initializer", "feedback_initializer"):
+            setattr(self, name, at_each_position(name, getattr(self, name), taps))
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.padding = padding
+        self.data_format = data_format
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
+
+    @property
+    def linear_map(self) -> ops.LocallyConnected:
+        """The convolution with another kernel at each position."""
+        return ops.LocallyConnected(self.kernel_size, self.strides, self.padding, self.data_format)
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """`(*positions, taps * channels, filters)`."""
+        positions = self._positions(input_shape)
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        axes = dict(enumerate(input_shape[1:], start=1))
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2, axes=axes)
+        return (*positions, math.prod(self.kernel_size) * int(channels or 0), self.filters)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """That of one output: each unit has a bias of its own."""
+        sizes = self.input_spec.axes
+        first = 1 if self.data_format == "channels_last" else 2
+        space = tuple(sizes[first + i] for i in range(self.rank))
+        return self._output_shape(self.linear_map.positions(space))
+
+    def bias_weight_shape(self) -> tuple[int, ...]:
+        """That of one output."""
+        return self.bias_shape()
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, *positions, filters)`, or the filters first."""
+        return (input_shape[0], *self._output_shape(self._positions(input_shape)))
+
+    def _output_shape(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        if self.data_format == "channels_last":
+            return (*positions, self.filters)
+        return (self.filters, *positions)
+
+    def _positions(self, input_shape: Shape) -> tuple[int, ...]:
+        name, sizes = type(self).__name__, tuple(input_shape)
+        allowed = f"of rank {self.rank + 2} for {name}"
+        check.require(len(sizes) == self.rank + 2, "input_shape", allowed, sizes)
+        if None in sizes[1:]:
+            raise ValueError(
+                f"All sizes of the inputs to `{name}` but the batch must be defined. "
+                f"Received: input_shape={sizes}"
+            )
+        space = sizes[1:-1] if self.data_format == "channels_last" else sizes[2:]
+        positions = self.linear_map.positions(tuple(int(size or 0) for size in space))
+        allowed = f"at least as large as kernel_size={self.kernel_size}"
+        check.require(min(positions) > 0, "input_shape", allowed, sizes)
+        return positions
+
+    def assign_convolution(
+        self, kernel: Any, bias: Any = None, feedback_kernel: Any = None
+    ) -> None:
+        """Give every position the weights of a convolution, of which the layer then is a copy.
+
+        Args:
+            kernel: Array `(*kernel_size, channels, filters)`.
+            bias: Array `(filters,)`; None leaves the bias as it is.
+            feedback_kernel: Array of the shape of `kernel`; None leaves the feedback as it is.
+
+        Raises:
+            ValueError: If the layer is not built, a shape is wrong, or there is no bias or
+                feedback kernel to assign. Nothing has been changed then.
+        """
+        check.require(self.built, "layer", "built", f"{self.name!r}, which is not")
+        shape = (*self.kernel_size, self.kernel.shape[-2] // math.prod(self.kernel_size))
+        shape = (*shape, self.filters)
+        kernel = self._everywhere("kernel", kernel, shape)
+        if feedback_kernel is not None:
+            feedback_kernel = self._everywhere("feedback_kernel", feedback_kernel, shape)
+            # A rule without a feedback kernel refuses before anything is changed.
+            self._rule.assignment(kernel, feedback_kernel)
+        if bias is not None:
+            check.require(self.use_bias, "bias", "None for a layer without bias", bias)
+            bias = _of_shape("bias", bias, (self.filters,), self.kernel.dtype)
+            last = self.data_format == "channels_last"
+            bias = bias if last else kops.reshape(bias, (-1, *(1,) * self.rank))
+            self.bias.assign(kops.copy(kops.broadcast_to(bias, self.bias_shape())))
+        self.kernel.assign(kernel)
+        if feedback_kernel is not None:
+            self.assign_feedback_kernel(feedback_kernel)
+
+    def _everywhere(self, argument: str, kernel: Any, shape: tuple[int, ...]) -> Tensor:
+        kernel = _of_shape(argument, kernel, shape, self.kernel.dtype)
+        kernel = kops.reshape(kernel, self.kernel.shape[-2:])
+        # A copy: JAX may not give away a buffer that someone else holds as well.
+        return kops.copy(kops.broadcast_to(kernel, self.kernel.shape))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
+
+
+def _of_shape(argument: str, value: Any, shape: tuple[int, ...], dtype: str) -> Tensor:
+    value = kops.convert_to_tensor(value, dtype=dtype)
+    received = f"shape {tuple(value.shape)}"
+    check.require(tuple(value.shape) == shape, argument, f"of shape {shape}", received)
+    return value
