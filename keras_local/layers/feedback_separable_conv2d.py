@@ -163,6 +163,10 @@ class FeedbackSeparableConv2D(keras.layers.Layer):
         """Convolve each channel, and then mix the channels."""
         return self.pointwise(self.depthwise(inputs))
 
+    def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
+        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
+        return [] if isinstance(self.feedback, feedback_rules.Detached) else inputs
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """As in the built-in layer."""
         return self.pointwise.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
