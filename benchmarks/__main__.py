@@ -2,5 +2,9 @@
 
 import runpy
 
-for script in ("benchmarks.feedback_step", "benchmarks.krotov_step"):
+for script in (
+    "benchmarks.feedback_step",
+    "benchmarks.krotov_step",
+    "benchmarks.locally_connected",
+):
     runpy.run_module(script, run_name="__main__")

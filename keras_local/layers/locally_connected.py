@@ -122,7 +122,8 @@ class LocallyConnected(FeedbackLayer):
             # A rule without a feedback kernel refuses before anything is changed.
             self._rule.assignment(kernel, feedback_kernel)
         if bias is not None:
-            check.require(self.use_bias, "bias", "None for a layer without bias", bias)
+            if self.bias is None:
+                raise ValueError(f"`bias` must be None for a layer without bias. Received: {bias!r}")
             bias = _of_shape("bias", bias, (self.filters,), self.kernel.dtype)
             last = self.data_format == "channels_last"
             bias = bias if last else kops.reshape(bias, (-1, *(1,) * self.rank))
