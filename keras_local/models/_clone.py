@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from inspect import signature
 from typing import Any, ClassVar
 
 import keras
@@ -133,6 +134,13 @@ def sublayers(layer: keras.layers.Layer) -> list[Any]:
     """Return all layers inside of a layer, at every depth."""
     found: list[Any] = layer._flatten_layers(include_self=False)
     return found
+
+
+def has_rule(kind: type) -> bool:
+    """Tell whether layers of a class have a rule: of their own, or in the layers inside of them."""
+    if issubclass(kind, FeedbackLayer):
+        return True
+    return hasattr(kind, "plain") and "feedback" in signature(kind).parameters
 
 
 def feedback_parts(layer: keras.layers.Layer) -> list[FeedbackLayer]:

@@ -21,6 +21,7 @@ from keras_local.models._clone import (
     copy_of,
     feedback_parts,
     forward_weights,
+    has_rule,
     require_graph,
     sublayers,
 )
@@ -58,7 +59,8 @@ def convert(
         feedback: A `keras_local.feedback` rule or its alias, or a function from a layer of `model`
             to one of these, or to None for a layer to leave as it is. Each layer gets a copy.
         feedback_initializer: Law of the initial feedback kernels, drawn for each layer
-            independently of all others and of the kernels.
+            independently of all others and of the kernels. None takes each layer's own
+            `kernel_initializer`.
         include: What to convert: a name (of a layer or a nested model, or their path, `"a/b"`), a
             class of layers, a function from a layer to a bool, or several of these. Everything that
             can be converted, by default.
@@ -88,7 +90,7 @@ def convert(
     if seed is not None:
         check.positive_integer("seed", seed, minimum=0)
     with _own_random_numbers():
-        law = initializers.get(feedback_initializer)
+        law = initializers.get(feedback_initializer)  # None stays None.
         origin = random.getrandbits(64) if seed is None else seed
         plan = _plan(model, _Scope(model, include, exclude), rule_of, law, origin)
         converted = _Convert(plan, keep_weights).model(model)
@@ -138,7 +140,7 @@ def _plan(
     refused: list[str] = []
     for places in _layers(model):
         path, layer = places[0].path, places[0].layer
-        kind = type(layer) if isinstance(layer, FeedbackLayer) else table.get(type(layer))
+        kind = type(layer) if has_rule(type(layer)) else table.get(type(layer))
         if not scope.covers(places) or not (kind or kernels(layer)):
             continue
         rule = rule_of(layer)
@@ -150,7 +152,13 @@ def _plan(
         seed = random.Random(f"feedback of {path}, {origin}").randrange(1, 10**9)
         random.seed(f"{path}, {origin}")
         config = _arguments(layer)
-        config.update(feedback=_copy_of_rule(rule), feedback_initializer=_seeded(law, seed))
+        own_law = getattr(layer, "kernel_initializer", "glorot_uniform") if law is None else law
+        single = issubclass(kind, FeedbackLayer)
+        config.update(
+            feedback=_copy_of_rule(rule),
+            # A layer with several kernels seeds each feedback kernel itself.
+            feedback_initializer=_seeded(own_law, seed, keep=law is not None, single=single),
+        )
         try:
             plan[id(layer)] = kind.from_config(config)
         except (TypeError, ValueError) as error:
@@ -162,13 +170,13 @@ def _plan(
     return plan
 
 
-def _table() -> dict[type, type[FeedbackLayer]]:
+def _table() -> dict[type, type[keras.layers.Layer]]:
     """Return the feedback layer of each built-in layer that has one."""
     exported = (getattr(our_layers, name) for name in our_layers.__all__)
     return {
         kind.plain: kind
         for kind in exported
-        if issubclass(kind, FeedbackLayer) and getattr(kind, "plain", None) is not None
+        if has_rule(kind) and getattr(kind, "plain", None) is not None
     }
 
 
@@ -331,14 +339,13 @@ def _copy_of_rule(rule: FeedbackRule) -> FeedbackRule:
     return type(rule).from_config(rule.get_config())
 
 
-def _seeded(law: Any, seed: int) -> Any:
-    """Return an initializer with a seed of its own, if it draws and has none."""
-    if not isinstance(law, initializers.Initializer):
+def _seeded(law: Any, seed: int, keep: bool, single: bool) -> Any:
+    """Return an initializer with a seed of its own, if it draws and has none to `keep`."""
+    law = initializers.get(law)
+    config = law.get_config() if isinstance(law, initializers.Initializer) else {}
+    if "seed" not in config or (keep and config["seed"] is not None):
         return law
-    config = law.get_config()
-    if config.get("seed", seed) is not None:
-        return law
-    return type(law).from_config({**config, "seed": seed})
+    return type(law).from_config({**config, "seed": seed if single else None})
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
 from keras_local.layers import FeedbackLayer, HebbianDense
 from keras_local.layers.direct_layer import DirectLayer, cuts_for_direct_layer
-from keras_local.models._clone import Cloning, copy_of, forward_values, sublayers
+from keras_local.models._clone import Cloning, copy_of, forward_values, has_rule, sublayers
 from keras_local.models.readout import Readout
 
 
@@ -73,14 +73,17 @@ class _ToPlain(Cloning):
 
     def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         kind, config = type(layer), layer.get_config()
-        if isinstance(layer, FeedbackLayer):
-            kind = layer.plain
+        # Of some feedback layers, as of the locally connected ones, Keras has no twin.
+        plain = getattr(kind, "plain", None)
+        if has_rule(kind) and plain is not None:
+            kind = plain
             del config["feedback"], config["feedback_initializer"]
         elif isinstance(layer, HebbianDense):
             kind = layer.plain
             del config["plasticity"]
             config["use_bias"] = False
-        self._refuse_wrapped(layer)
+        else:
+            self._refuse_wrapped(layer)
         ours = getattr(getattr(layer, "activation", None), "plain", None)
         # Inside of a recurrence the activation does not come last.
         if isinstance(layer, keras.layers.RNN):

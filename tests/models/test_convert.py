@@ -101,6 +101,17 @@ def ours() -> keras.Model:
     )
 
 
+def others() -> keras.Model:
+    """Every other linear layer that has a feedback form."""
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.SeparableConv2D(6, 3, activation="relu")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(x)
+    x = keras.layers.Conv2DTranspose(5, 3, strides=2, activation=Ramp())(x)
+    x = keras.layers.Reshape((-1, 5))(x)
+    x = keras.layers.EinsumDense("abc,cd->abd", output_shape=(None, 6), bias_axes="d")(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
+
+
 MODELS: dict[str, Callable[[], keras.Model]] = {
     "sequential": sequential,
     "convolutions": convolutions,
@@ -108,6 +119,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "residual": residual,
     "nested": nested,
     "ours": ours,
+    "others": others,
 }
 
 
@@ -185,6 +197,10 @@ class TestTwin:
             keras.layers.Conv1D,
             keras.layers.Conv2D,
             keras.layers.Conv3D,
+            keras.layers.SeparableConv2D,
+            keras.layers.DepthwiseConv2D,
+            keras.layers.Conv2DTranspose,
+            keras.layers.EinsumDense,
         }
         assert all(
             type(part.feedback).__name__ == "FeedbackAlignment"
@@ -314,6 +330,23 @@ class TestFeedbackKernels:
         for kernel in kernels[4:]:
             assert 0.9 * limit < np.abs(kernel).max() <= limit + 1e-5
             assert np.std(kernel) == pytest.approx(limit / np.sqrt(3), rel=0.1)
+
+    def test_independent_in_a_layer_with_two_kernels(self) -> None:
+        net = keras.Sequential([keras.Input((9, 9, 60)), keras.layers.SeparableConv2D(9, 3)])
+        layer = quietly(net, FA).layers[0]
+        parts = (layer.depthwise, layer.pointwise)
+        kernels = [array(k).ravel() for p in parts for k in (p.kernel, p.feedback_kernel)]
+        assert {kernel.size for kernel in kernels} == {540}
+        assert np.abs(np.corrcoef(kernels) - np.eye(4)).max() < 0.15
+
+    def test_by_the_law_of_the_kernel(self) -> None:
+        law = keras.initializers.RandomNormal(stddev=3.0, seed=1)
+        hidden = [keras.layers.Dense(60, kernel_initializer=law, name=n) for n in "ab"]
+        twin = quietly(keras.Sequential([keras.Input((60,)), *hidden]), FA, None)
+        kernels = [array(p.feedback_kernel).ravel() for p in twin.layers]
+        kernels.append(array(hidden[0].kernel).ravel())
+        assert np.std(kernels, axis=1) == pytest.approx([3.0] * 3, rel=0.1)
+        assert np.abs(np.corrcoef(kernels) - np.eye(3)).max() < 5 / 60
 
     def test_same_names_in_two_models(self) -> None:
         twin = quietly(trained("nested"), FA)
