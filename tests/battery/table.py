@@ -97,6 +97,16 @@ RULES: dict[str, tuple[feedback.FeedbackRule, tuple[str, ...]]] = {
     "separate": (feedback.KolenPollack(separate=True), ()),
     "rate": (feedback.KolenPollack(rate=0.5), ()),
     "decay": (feedback.KolenPollack(decay=0.5), ()),
+    "sign_symmetry": (feedback.SignSymmetry(), ()),
+    "fixed_magnitudes": (feedback.SignSymmetry("fixed"), ("feedback_magnitude",)),
+    "symmetric_alignment": (feedback.SymmetricAlignment(0.5, 0.5), ()),
+    "activation_alignment": (feedback.ActivationAlignment(0.5, 0.5), ()),
+    "information_alignment": (feedback.InformationAlignment(0.5, 0.5, 0.5), ()),
+    "every": (feedback.SymmetricAlignment(0.5, 0.5, every=3), ()),
+    "matched_norm": (
+        feedback.MatchedNorm(feedback.FeedbackAlignment()),
+        ("feedback_kernel",),
+    ),
 }
 
 CONVOLUTIONS: dict[str, tuple[Any, Any, tuple[int, ...], tuple[str, ...]]] = {
@@ -145,4 +155,95 @@ ROWS: list[Row] = [
             "p3": plasticity.KrotovHopfield(p=3, rank=3, delta=0.4),
         }.items()
     ),
+]
+
+# --- Linear maps beside the dense layer and the convolution ---------------------------------------
+
+MAPS: dict[str, tuple[Any, Any, tuple[int, ...], list[dict[str, Any]]]] = {
+    "depthwise1d": (
+        layers.FeedbackDepthwiseConv1D,
+        keras.layers.DepthwiseConv1D,
+        (8, 2),
+        [
+            {"kernel_size": 3, "padding": "same", "depth_multiplier": 2},
+            {"kernel_size": 2, "strides": 2},
+        ],
+    ),
+    "depthwise2d": (
+        layers.FeedbackDepthwiseConv2D,
+        keras.layers.DepthwiseConv2D,
+        (6, 6, 2),
+        [
+            {"kernel_size": 3, "padding": "same", "depth_multiplier": 2},
+            {"kernel_size": 2, "strides": 2},
+        ],
+    ),
+    "separable2d": (
+        layers.FeedbackSeparableConv2D,
+        keras.layers.SeparableConv2D,
+        (6, 6, 2),
+        [
+            {"filters": 3, "kernel_size": 3, "padding": "same", "depth_multiplier": 2},
+            {"filters": 4, "kernel_size": 2, "strides": 2},
+        ],
+    ),
+    "transposed2d": (
+        layers.FeedbackConv2DTranspose,
+        keras.layers.Conv2DTranspose,
+        (4, 4, 2),
+        [
+            {"filters": 3, "kernel_size": 3, "padding": "same"},
+            {"filters": 2, "kernel_size": 2, "strides": 2},
+        ],
+    ),
+    "einsum": (
+        layers.FeedbackEinsumDense,
+        keras.layers.EinsumDense,
+        (4, 5),
+        [
+            {"equation": "abc,cde->abde", "output_shape": (4, 2, 3), "bias_axes": "de"},
+            {"equation": "abde,def->abf", "output_shape": (4, 5), "bias_axes": "f"},
+        ],
+    ),
+}
+
+
+def stack(cls: Any, arguments: list[dict[str, Any]], **options: Any) -> Part:
+    return lambda: [cls(**each, activation="tanh", **options) for each in arguments]
+
+
+ROWS += [
+    Row(
+        f"{kind}-{name}",
+        stack(ours, arguments, feedback=RULES[name][0]),
+        shape,
+        stack(stock, arguments),
+        fixed=RULES[name][1],
+    )
+    for kind, (ours, stock, shape, arguments) in MAPS.items()
+    for name in ("feedback_alignment", "kolen_pollack")
+]
+
+# --- Locally connected layers ---------------------------------------------------------------------
+
+LOCAL: dict[str, tuple[Any, tuple[int, ...], tuple[str, ...]]] = {
+    "local1d": (layers.LocallyConnected1D, (8, 2), ("feedback_alignment", "kolen_pollack")),
+    "local2d": (
+        layers.LocallyConnected2D,
+        (6, 6, 2),
+        ("symmetric", "feedback_alignment", "kolen_pollack"),
+    ),
+}
+
+ROWS += [
+    Row(
+        f"{kind}-{name}",
+        conv(ours, RULES[name][0]),
+        shape,
+        # A weight of one position gets the gradient of one position.
+        rate=0.1,
+        fixed=RULES[name][1],
+    )
+    for kind, (ours, shape, names) in LOCAL.items()
+    for name in names
 ]
