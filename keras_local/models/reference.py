@@ -219,11 +219,15 @@ def deepnet_s(
 
 
 def _window(filters: int, size: int, name: str, untied: bool = False) -> keras.layers.Layer:
-    kind = LocallyConnected2D if untied else keras.layers.Conv2D
-    options = {"feedback": "symmetric"} if untied else {}
-    return kind(
-        filters, size, padding="same", use_bias=False, activation=Ramp(), name=name, **options
-    )
+    arguments: dict[str, Any] = {
+        "padding": "same",
+        "use_bias": False,
+        "activation": Ramp(),
+        "name": name,
+    }
+    if untied:
+        return LocallyConnected2D(filters, size, feedback="symmetric", **arguments)
+    return keras.layers.Conv2D(filters, size, **arguments)
 
 
 def _pair(

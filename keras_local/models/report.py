@@ -100,11 +100,12 @@ def conversion_report(model: keras.Model) -> ConversionReport:
         ValueError: For anything else.
 
     >>> import keras, keras_local as kl
-    >>> model = keras.Sequential([keras.Input((4,)), kl.layers.FeedbackDense(2, feedback="frfb")])
+    >>> layer = kl.layers.FeedbackDense(2, feedback="frfb", name="scores")
+    >>> model = keras.Sequential([keras.Input((4,)), layer], name="net")
     >>> print(kl.models.conversion_report(model))
-    sequential: 1 of 1 layers with kernels have a rule
-    layer           class          errors return by   weights  of the rule
-    feedback_dense  FeedbackDense  FeedbackAlignment       10            8
+    net: 1 of 1 layers with kernels have a rule
+    layer   class          errors return by   weights  of the rule
+    scores  FeedbackDense  FeedbackAlignment       10            8
     as they were: no other layers
     """
     check.require(
