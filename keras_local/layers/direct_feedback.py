@@ -38,7 +38,8 @@ class DirectFeedback(DirectLayer):
     Args:
         sign: Whether only the sign of the error is sent: `delta_l = share (sign(e) D_l) * f'`, with
             1 over the batch as `share`, so that step sizes stay comparable. A training loop of your
-            own then has to add the model's `losses`, as `fit` does.
+            own then has to add the model's `losses`, as `fit` does. Better for two classes than for
+            many: under cross-entropy `sign(e)` is `1 - 2t`, most of it the same for all examples.
         feedback_initializer: Law of the weights, a Keras initializer of a matrix
             `(classes, units)`. None for Nokland's, uniform within `1 / sqrt(units)`. Each
             hidden tensor gets a seed of its own, derived from the initializer's.
