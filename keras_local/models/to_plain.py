@@ -12,6 +12,8 @@ from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
 from keras_local.layers import FeedbackLayer, HebbianDense
 from keras_local.layers.direct_layer import DirectLayer, cuts_for_direct_layer
+from keras_local.layers.locally_connected import LocallyConnected
+from keras_local.models import _local_twin
 from keras_local.models._clone import Cloning, copy_of, forward_values, has_rule, sublayers
 from keras_local.models.readout import Readout
 
@@ -19,12 +21,12 @@ from keras_local.models.readout import Readout
 def to_plain(model: keras.Model) -> keras.Model:
     """Return a model of built-in layers and operations that predicts the same.
 
-    Feedback layers become the Keras layers of the same name, `HebbianDense` becomes
-    `keras.layers.Dense` without bias, and the activations of this package become built-in
-    operations. The feature scale of a `Readout` goes into its last kernel. Feedback weights, which
-    only carry errors, are left out, and so are `DirectFeedback` and `DirectRandomTarget` with the
-    `stop_gradient` behind their hidden tensors. The weights are copies: the two models do not share
-    them.
+    Feedback layers become the Keras layers of the same name, locally connected ones become slices
+    of their inputs and a `keras.layers.EinsumDense`, `HebbianDense` becomes `keras.layers.Dense`
+    without bias, and the activations of this package become built-in operations. The feature scale
+    of a `Readout` goes into its last kernel. Feedback weights, which only carry errors, are left
+    out, and so are `DirectFeedback` and `DirectRandomTarget` with the `stop_gradient` behind their
+    hidden tensors. The weights are copies: the two models do not share them.
 
     Args:
         model: A Sequential or functional model, nested or not, or a `Readout`.
@@ -54,6 +56,7 @@ class _ToPlain(Cloning):
     def __init__(self) -> None:
         super().__init__()
         self.activations: dict[int, Callable[[Any], Any]] = {}
+        self.local: dict[int, LocallyConnected] = {}
 
     def model(self, model: keras.Model) -> keras.Model:
         return self._readout(model) if isinstance(model, Readout) else super().model(model)
@@ -64,6 +67,9 @@ class _ToPlain(Cloning):
         return _same if cuts_for_direct_layer(operation) else super().operation(operation)
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
+        local = self.local.get(id(operation))
+        if local is not None:
+            arguments = (_local_twin.patches(local, arguments[0]), *arguments[1:])
         outputs = operation(*arguments, **keywords)
         activation = self.activations.get(id(operation))
         return outputs if activation is None else activation(outputs)
@@ -73,9 +79,10 @@ class _ToPlain(Cloning):
 
     def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         kind, config = type(layer), layer.get_config()
-        # Of some feedback layers, as of the locally connected ones, Keras has no twin.
         plain = getattr(kind, "plain", None)
-        if has_rule(kind) and plain is not None:
+        if isinstance(layer, LocallyConnected):
+            kind, config = keras.layers.EinsumDense, _local_twin.einsum_dense(layer)
+        elif has_rule(kind) and plain is not None:
             kind = plain
             del config["feedback"], config["feedback_initializer"]
         elif isinstance(layer, HebbianDense):
@@ -99,6 +106,8 @@ class _ToPlain(Cloning):
         new = copy_of(layer) if kind is keras.layers.Lambda else kind.from_config(config)
         if ours is not None:
             self.activations[id(new)] = ours
+        if isinstance(layer, LocallyConnected):
+            self.local[id(new)] = layer
         return new
 
     def _refuse_wrapped(self, layer: Any) -> None:

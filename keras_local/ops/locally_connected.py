@@ -17,14 +17,16 @@ class Windows:
     """Where a kernel looks: the part of the inputs that each position sees.
 
     Args:
-        sizes: Size of the (padded) inputs along each spatial dimension.
+        sizes: Size of the padded inputs along each spatial dimension.
         kernel_size: Number of taps along each.
         strides: Steps between neighbouring positions.
+        padding: Number of zeros before and behind.
     """
 
     sizes: tuple[int, ...]
     kernel_size: tuple[int, ...]
     strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -34,15 +36,17 @@ class Windows:
             for size, taps, stride in zip(self.sizes, self.kernel_size, self.strides, strict=True)
         )
 
+    def along(self, axis: int) -> list[slice]:
+        """Return for each tap along one dimension the inputs that it meets."""
+        stride, count = self.strides[axis], self.positions[axis]
+        return [
+            slice(tap, tap + stride * (count - 1) + 1, stride)
+            for tap in range(self.kernel_size[axis])
+        ]
+
     def slices(self) -> list[tuple[slice, ...]]:
         """Return for each tap, in the kernel's order, the inputs that it meets."""
-        return [
-            tuple(
-                slice(tap, tap + stride * (count - 1) + 1, stride)
-                for tap, stride, count in zip(taps, self.strides, self.positions, strict=True)
-            )
-            for taps in itertools.product(*map(range, self.kernel_size))
-        ]
+        return list(itertools.product(*map(self.along, range(len(self.sizes)))))
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,20 @@ class LocallyConnected(LinearMap):
 
     def positions(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Return the sizes of the outputs for inputs of the spatial `sizes`."""
-        return self._windows(sizes).positions
+        return self.windows(sizes).positions
+
+    def windows(self, sizes: tuple[int, ...]) -> Windows:
+        """Return what each position sees of inputs of the spatial `sizes`."""
+        padding = [(0, 0)] * len(sizes)
+        if self.padding == "same":
+            needed = [
+                max((-(-size // stride) - 1) * stride + taps - size, 0)
+                for size, taps, stride in zip(sizes, self.kernel_size, self.strides, strict=True)
+            ]
+            # As in the convolution: the odd zero stands behind.
+            padding = [(total // 2, total - total // 2) for total in needed]
+        padded = tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True))
+        return Windows(padded, self.kernel_size, self.strides, tuple(padding))
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Return the product of each position's patch with its kernel."""
@@ -91,12 +108,12 @@ class LocallyConnected(LinearMap):
 
     def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
         """Return the error of each position times its kernel, summed where patches overlap."""
-        sizes = self._sizes(inputs)
+        windows = self.windows(self._sizes(inputs))
         patches = backend.matmul(_stacked(kernel), _stacked(self._batch_last(upstream)))
-        padded = backend.patches_adjoint(patches, self._windows(sizes))
+        padded = backend.patches_adjoint(patches, windows)
         inside = tuple(
-            slice(before, before + size)
-            for size, (before, _) in zip(sizes, self._padding(sizes), strict=True)
+            slice(before, size - behind)
+            for size, (before, behind) in zip(windows.sizes, windows.padding, strict=True)
         )
         return self._batch_first(padded[inside])
 
@@ -111,29 +128,11 @@ class LocallyConnected(LinearMap):
         return kernel_shape[-2], math.prod(self.kernel_size) * kernel_shape[-1]
 
     def _patches(self, inputs: Tensor) -> Tensor:
-        sizes = self._sizes(inputs)
+        windows = self.windows(self._sizes(inputs))
         inputs = self._batch_last(inputs)
-        padding = self._padding(sizes)
-        if any(map(any, padding)):
-            inputs = ops.pad(inputs, [*padding, (0, 0), (0, 0)])
-        return backend.patches(inputs, self._windows(sizes))
-
-    def _windows(self, sizes: tuple[int, ...]) -> Windows:
-        padded = (
-            size + before + behind
-            for size, (before, behind) in zip(sizes, self._padding(sizes), strict=True)
-        )
-        return Windows(tuple(padded), self.kernel_size, self.strides)
-
-    def _padding(self, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-        """As in the convolution: the odd zero stands behind."""
-        if self.padding == "valid":
-            return [(0, 0)] * len(sizes)
-        needed = [
-            max((-(-size // stride) - 1) * stride + taps - size, 0)
-            for size, taps, stride in zip(sizes, self.kernel_size, self.strides, strict=True)
-        ]
-        return [(total // 2, total - total // 2) for total in needed]
+        if any(map(any, windows.padding)):
+            inputs = ops.pad(inputs, [*windows.padding, (0, 0), (0, 0)])
+        return backend.patches(inputs, windows)
 
     def _sizes(self, tensor: Tensor) -> tuple[int, ...]:
         shape = tuple(tensor.shape)

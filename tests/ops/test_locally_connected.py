@@ -193,7 +193,11 @@ def test_compiled_with_any_batch_size(case: Case, jit_compile: bool) -> None:
     x, kernel, error = case.tensors()
     any_batch = [tf.TensorSpec((None, *a.shape[1:])) for a in (x, error)]
 
-    @tf.function(jit_compile=jit_compile, input_signature=[*any_batch, tf.TensorSpec(kernel.shape)])
+    @tf.function(
+        jit_compile=jit_compile,
+        autograph=False,
+        input_signature=[*any_batch, tf.TensorSpec(kernel.shape)],
+    )
     def all_three(x: Any, error: Any, kernel: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
