@@ -51,4 +51,5 @@ class MatchedNorm(WrappedRule):
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
         """`B |W| / |B|`."""
         error_kernel = self.rule.error_kernel(kernel, *feedback)
-        return error_kernel * ops.divide_no_nan(ops.norm(kernel), ops.norm(error_kernel))
+        squares = ops.sum(ops.square(kernel)), ops.sum(ops.square(error_kernel))
+        return error_kernel * ops.sqrt(ops.divide_no_nan(*squares))

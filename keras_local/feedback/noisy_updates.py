@@ -26,7 +26,8 @@ class NoisyUpdates(WrappedRule):
         stddev: Standard deviation of the noise.
 
     Raises:
-        ValueError: If `rule` is no feedback rule or has no weights that learn, or if `stddev` is negative.
+        ValueError: If `rule` is no feedback rule or has no weights that learn, or `stddev` is
+            negative.
 
     >>> import keras_local as kl
     >>> rule = kl.feedback.NoisyUpdates(kl.feedback.KolenPollack(), stddev=0.01)

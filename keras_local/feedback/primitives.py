@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,9 +49,10 @@ class Activity:
     def correlation(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Return the mean product of activities at each synapse, over examples and positions."""
         product = self.linear_map.kernel_gradient(inputs, outputs, self.kernel)
-        fan_in, _ = self.linear_map.fans(tuple(self.kernel.shape))
-        uses = ops.cast(ops.size(outputs), product.dtype) * fan_in / ops.size(product)
-        return product / ops.cast(uses, product.dtype)
+        shape = tuple(self.kernel.shape)
+        # In how many products of an example and a position one weight takes part.
+        uses = self.linear_map.fans(shape)[0] / math.prod(shape)
+        return product / (ops.cast(ops.size(outputs), product.dtype) * uses)
 
     def mean(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the mean inner product of two activities, over examples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar
 
 import keras
@@ -11,7 +12,7 @@ from keras import activations, constraints, initializers, ops, regularizers
 
 from keras_local import feedback as feedback_rules
 from keras_local.feedback import Synapses
-from keras_local.ops import LinearMap, replica_count, surrogate_loss
+from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
 from keras_local.ops.backend import Tensor
 
 Shape = tuple[int | None, ...]
@@ -128,26 +129,27 @@ class FeedbackLayer(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return `activation(M(inputs, kernel) + bias)`."""
-        outputs = self._rule.connect(self._synapses(), inputs, training and self.trainable)
-        return self._respond(outputs)
+        synapses = self._synapses()
+        outputs = self._rule.connect(synapses, inputs, training and self.trainable)
+        return synapses.respond(outputs)
 
     def _synapses(self) -> Synapses:
-        kernel = self.kernel.value
-        feedback = tuple(weight.value for weight in self._feedback_weights)
+        kernel = read(self.kernel)
+        feedback = tuple(read(weight) for weight in self._feedback_weights)
         return Synapses(
             linear_map=self.linear_map,
             kernel=kernel,
             feedback=feedback,
             variables=tuple(self._feedback_weights),
-            respond=self._respond,
+            respond=partial(self._respond, None if self.bias is None else read(self.bias)),
             law=self._draw if self._rule.draws else None,
             seed=self._seed if self._rule.draws else None,
-            learn=lambda gradients: self._learn((kernel, *feedback), gradients),
+            learn=partial(self._learn, (kernel, *feedback)),
         )
 
-    def _respond(self, outputs: Tensor) -> Tensor:
-        if self.bias is not None:
-            outputs = ops.add(outputs, ops.reshape(self.bias, self.bias_shape()))
+    def _respond(self, bias: Tensor | None, outputs: Tensor) -> Tensor:
+        if bias is not None:
+            outputs = ops.add(outputs, ops.reshape(bias, self.bias_shape()))
         return self.activation(outputs)
 
     def _draw(self) -> Tensor:

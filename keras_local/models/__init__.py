@@ -1,5 +1,7 @@
 """Whole models: pretraining and readout, and conversion to feedback layers and back."""
 
+from keras_local.models import reference as reference
+from keras_local.models.align import align as align
 from keras_local.models.convert import convert as convert
 from keras_local.models.direct import direct as direct
 from keras_local.models.export import export as export
@@ -15,11 +17,13 @@ __all__ = [
     "ConversionReport",
     "LayerReport",
     "Readout",
+    "align",
     "conversion_report",
     "convert",
     "direct",
     "export",
     "pretrain",
     "readout",
+    "reference",
     "to_plain",
 ]

@@ -16,6 +16,7 @@ from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
+from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
@@ -34,6 +35,7 @@ __all__ = [
     "TransposedConvolution",
     "asymmetric",
     "direct",
+    "read",
     "replica_count",
     "replica_sum",
     "surrogate_loss",

@@ -104,6 +104,12 @@ def patches_adjoint(upstream: jax.Array, windows: Windows) -> jax.Array:
     return _transpose(lambda x: patches(x, windows), like, upstream)
 
 
+def read(variable: Any) -> jax.Array:
+    """Read a Keras variable."""
+    value: jax.Array = variable.value
+    return value
+
+
 def take_rows(variable: Any, rows: jax.Array) -> jax.Array:
     """Read rows of a variable."""
     return jnp.take(jnp.asarray(variable), rows, axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -86,6 +87,7 @@ def depthwise_input_gradient(
         return _derived(linear_map, 0, inputs, kernel, upstream)
     if len(linear_map.strides) == 1:
         flat, inputs, upstream = _as_2d(linear_map, inputs, upstream)
+        flat = replace(flat, strides=linear_map.strides * 2)  # Of unequal ones it has none.
         return depthwise_input_gradient(flat, upstream, kernel[None], inputs)[:, 0]
     return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
         input_sizes=tf.shape(inputs),
@@ -104,6 +106,7 @@ def depthwise_kernel_gradient(
         return _derived(linear_map, 1, inputs, kernel, upstream)
     if len(linear_map.strides) == 1:
         flat, inputs, upstream = _as_2d(linear_map, inputs, upstream)
+        flat = replace(flat, strides=linear_map.strides * 2)  # Of unequal ones it has none.
         return depthwise_kernel_gradient(flat, inputs, upstream, kernel[None])[0]
     return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=inputs,
@@ -151,6 +154,11 @@ def patches_adjoint(upstream: tf.Tensor, windows: Windows) -> tf.Tensor:
     for axis in reversed(range(len(windows.sizes))):
         tensor = _overlap_add(tensor, axis, windows.strides[axis], windows.sizes[axis])
     return tf.reshape(tensor, (*windows.sizes, channels, batch))
+
+
+def read(variable: Any) -> tf.Tensor:
+    """Read a Keras variable once; a TensorFlow variable is read anew by each of its users."""
+    return tf.convert_to_tensor(variable.value)
 
 
 def take_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:

@@ -139,6 +139,12 @@ def patches_adjoint(upstream: torch.Tensor, windows: Windows) -> torch.Tensor:
     return gradient
 
 
+def read(variable: Any) -> torch.Tensor:
+    """Read a Keras variable."""
+    value: torch.Tensor = variable.value
+    return value
+
+
 def take_rows(variable: Any, rows: torch.Tensor) -> torch.Tensor:
     """Read rows of a variable."""
     return torch.index_select(variable, 0, rows.to(torch.int64))

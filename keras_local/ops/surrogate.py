@@ -65,6 +65,15 @@ def _surrogate_loss(value: Tensor, change: Tensor) -> Tensor:
     return backend.with_gradient(forward, backward, value, change, independent=0)
 
 
+def read(variable: keras.Variable) -> Tensor:
+    """Return the tensor of a variable, read once.
+
+    What reads a weight in a training step must do so before the optimizer writes it. With one
+    reading for all users, what ties one of them to it ties them all.
+    """
+    return backend.read(variable)
+
+
 def replica_sum(tensor: Tensor) -> Tensor:
     """Return the sum of `tensor` over the replicas of `tf.distribute`, inside a replica.
 

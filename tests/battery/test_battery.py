@@ -34,8 +34,9 @@ def test_it_trains(row: Row) -> None:
 
 def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
     still = cells.run(row, cells.reference(row.id).start, rate=0.0)
-    for before, after in zip(still.start, still.end, strict=True):
-        np.testing.assert_array_equal(before, after)
+    for weight, before, after in zip(still.model.weights, still.start, still.end, strict=True):
+        if weight.name != "alignment_step":  # counts the steps, whatever they do
+            np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize(

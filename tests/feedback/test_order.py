@@ -23,6 +23,11 @@ OFFSET, SEPARATE = feedback.KolenPollack(), feedback.KolenPollack(separate=True)
         pytest.param(OFFSET, 0.1, id="offset-decay"),
         pytest.param(SEPARATE, None, id="separate"),
         pytest.param(SEPARATE, 0.1, id="separate-decay"),
+        pytest.param(feedback.KolenPollack(decay=0.1), None, id="decay"),
+        pytest.param(feedback.SymmetricAlignment(), None, id="symmetric_alignment"),
+        pytest.param(feedback.ActivationAlignment(), None, id="activation_alignment"),
+        pytest.param(feedback.InformationAlignment(every=2), None, id="every"),
+        pytest.param(feedback.WeightMirror(), None, id="weight_mirror"),
     ],
 )
 def test_a_weight_is_read_before_it_is_written(
@@ -45,7 +50,7 @@ def test_a_weight_is_read_before_it_is_written(
     @tf.function
     def step() -> Any:
         with tf.GradientTape() as tape:
-            loss = LOSS(labels, model(inputs, training=True))
+            loss = LOSS(labels, model(inputs, training=True)) + sum(model.losses)
         optimizer.apply(tape.gradient(loss, model.trainable_variables))
         return loss
 
