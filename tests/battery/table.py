@@ -165,8 +165,8 @@ MAPS: dict[str, tuple[Any, Any, tuple[int, ...], list[dict[str, Any]]]] = {
         keras.layers.DepthwiseConv1D,
         (8, 2),
         [
-            {"kernel_size": 3, "padding": "same", "depth_multiplier": 2},
-            {"kernel_size": 2, "strides": 2},
+            {"kernel_size": 3, "padding": "same", "depth_multiplier": 4},
+            {"kernel_size": 2, "strides": 2, "depth_multiplier": 4},
         ],
     ),
     "depthwise2d": (
