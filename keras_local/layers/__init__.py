@@ -17,6 +17,9 @@ from keras_local.layers.feedback_depthwise_conv2d import (
 )
 from keras_local.layers.feedback_einsum_dense import FeedbackEinsumDense as FeedbackEinsumDense
 from keras_local.layers.feedback_layer import FeedbackLayer as FeedbackLayer
+from keras_local.layers.feedback_multi_head_attention import (
+    FeedbackMultiHeadAttention as FeedbackMultiHeadAttention,
+)
 from keras_local.layers.feedback_separable_conv2d import (
     FeedbackSeparableConv2D as FeedbackSeparableConv2D,
 )
@@ -36,6 +39,7 @@ __all__ = [
     "FeedbackDepthwiseConv2D",
     "FeedbackEinsumDense",
     "FeedbackLayer",
+    "FeedbackMultiHeadAttention",
     "FeedbackSeparableConv2D",
     "HebbianDense",
     "LocallyConnected1D",

@@ -43,14 +43,14 @@ def convert(
 ) -> keras.Model:
     """Return a model that predicts the same and whose errors return by a feedback rule.
 
-    Every dense layer and convolution becomes the feedback layer of the same name; a feedback layer
-    that is there already gets the new rule. Everything else (normalisation with its statistics,
-    pooling, sums, the graph itself, shared layers) stays as it is. The model given is not changed
-    and shares no weight with the result; `to_plain` leads back. With `feedback="symmetric"` the
-    result learns as the model does, bit for bit.
+    Every dense layer, convolution and attention becomes the feedback layer of the same name; a
+    feedback layer that is there already gets the new rule. Everything else (normalisation with its
+    statistics, pooling, sums, the graph itself, shared layers) stays as it is. The model given is
+    not changed and shares no weight with the result; `to_plain` leads back. With
+    `feedback="symmetric"` the result learns as the model does, bit for bit.
 
     A layer that sends errors down through kernels of its own and has no feedback form (a
-    recurrent layer, attention, a wrapper around a dense layer, a subclass of a built-in layer)
+    recurrent layer, a wrapper around a dense layer, a subclass of a built-in layer)
     would remain on backpropagation unseen, so it is refused unless it is excluded.
 
     Args:
@@ -123,6 +123,7 @@ class _Convert(Cloning):
             _copy(_states(layer), _states(new))
             return
         _copy(forward_weights(layer), forward_weights(new))
+        _copy(_states(layer, of_rules=False), _states(new, of_rules=False))
         for part in feedback_parts(new):
             _restart(part)
 
@@ -214,10 +215,13 @@ def _copy(sources: list[keras.Variable], targets: list[keras.Variable]) -> None:
         target.assign(ops.convert_to_numpy(source))
 
 
-def _states(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the states of a layer's random generators."""
-    weights = {id(weight) for weight in layer.weights}
-    return [variable for variable in layer.variables if id(variable) not in weights]
+def _states(layer: keras.layers.Layer, of_rules: bool = True) -> list[keras.Variable]:
+    """Return the states of a layer's random generators, with or without those of rules."""
+    left_out = {id(weight) for weight in layer.weights}
+    if not of_rules:
+        drawing = [part for part in feedback_parts(layer) if part._rule.draws]
+        left_out |= {id(part._seed.state) for part in drawing}
+    return [variable for variable in layer.variables if id(variable) not in left_out]
 
 
 # --- Which layers ---------------------------------------------------------------------------------

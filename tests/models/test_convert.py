@@ -112,6 +112,13 @@ def others() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
 
 
+def attention() -> keras.Model:
+    query, value = keras.Input((6, 4)), keras.Input((5, 8))
+    x = keras.layers.MultiHeadAttention(2, 3, value_dim=5, dropout=0.3)(query, value)
+    x = keras.layers.LayerNormalization()(x + query)
+    return keras.Model([query, value], keras.layers.Dense(3)(x))
+
+
 MODELS: dict[str, Callable[[], keras.Model]] = {
     "sequential": sequential,
     "convolutions": convolutions,
@@ -120,6 +127,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "nested": nested,
     "ours": ours,
     "others": others,
+    "attention": attention,
 }
 
 
@@ -201,6 +209,7 @@ class TestTwin:
             keras.layers.DepthwiseConv2D,
             keras.layers.Conv2DTranspose,
             keras.layers.EinsumDense,
+            keras.layers.MultiHeadAttention,
         }
         assert all(
             type(part.feedback).__name__ == "FeedbackAlignment"
@@ -524,11 +533,14 @@ class TestRefused:
             x = probe((2, 4, 5))
             np.testing.assert_array_equal(outputs_of(twin, x)[0], outputs_of(model, x)[0])
 
-    def test_attention(self) -> None:
+    def test_a_subclass_of_attention(self) -> None:
+        class Mine(keras.layers.MultiHeadAttention):
+            """Of somebody else."""
+
         inputs = keras.Input((4, 6))
-        attended = keras.layers.MultiHeadAttention(2, 3, name="attention")(inputs, inputs)
+        attended = Mine(2, 3, name="attention")(inputs, inputs)
         model = keras.Model(inputs, keras.layers.Dense(3)(attended))
-        with pytest.raises(ValueError, match=r"'attention' \(MultiHeadAttention, which holds"):
+        with pytest.raises(ValueError, match=r"'attention' \(Mine, which holds"):
             quietly(model, FA)
         x = probe((2, 4, 6))
         twin = quietly(model, FA, exclude="attention")

@@ -1,0 +1,101 @@
+"""Attention whose errors return by a feedback rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import initializers
+
+from keras_local import feedback as feedback_rules
+from keras_local._serialization import serializable
+from keras_local.layers.feedback_einsum_dense import FeedbackEinsumDense
+from keras_local.layers.feedback_layer import _without_drawing
+
+_PROJECTIONS = ("_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense")
+
+
+@serializable
+class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
+    """Multi-head attention whose errors return through feedback weights.
+
+    The projections to queries, keys and values, the gate if there is one, and the projection of the
+    result are `FeedbackEinsumDense`, each with the rule and feedback weights of its own. In between
+    there are no weights: errors go by the derivative of `softmax(q k^T) v`, which needs activities
+    of other positions only.
+
+    With `feedback="symmetric"` it is `keras.layers.MultiHeadAttention`, bit for bit.
+
+    Args:
+        num_heads: Number of heads.
+        key_dim: Size of each head for queries and keys.
+        feedback: A `keras_local.feedback` rule or its alias, for all projections.
+        feedback_initializer: Law of the initial feedback kernels.
+        **attention_args: As in `keras.layers.MultiHeadAttention`.
+
+    Shapes: as in `keras.layers.MultiHeadAttention`.
+
+    Raises:
+        ValueError: For a wrong argument.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackMultiHeadAttention(2, 3, feedback="feedback_alignment")
+    >>> x = np.ones((1, 4, 6), "float32")
+    >>> tuple(layer(x, x).shape)
+    (1, 4, 6)
+    >>> tuple(layer.query_dense.feedback_kernel.shape)
+    (6, 2, 3)
+    """
+
+    plain = keras.layers.MultiHeadAttention
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **attention_args: Any,
+    ) -> None:
+        super().__init__(num_heads, key_dim, **attention_args)
+        self.feedback = feedback_rules.get(feedback)
+        self.feedback_initializer = _without_drawing(feedback_initializer)
+
+    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+        """Create the projections, and put feedback layers in their places."""
+        super().build(query_shape, value_shape, key_shape)
+        key_shape = value_shape if key_shape is None else key_shape
+        shapes = {"_key_dense": key_shape, "_value_dense": value_shape}
+        attended = (*query_shape[:-1], self.num_heads, self.value_dim)
+        for name in _PROJECTIONS:
+            old = getattr(self, name, None)
+            if old is None:
+                continue
+            new = self._with_rule(old)
+            new.build(attended if name == "_output_dense" else shapes.get(name, query_shape))
+            place = self._layers.index(old)
+            setattr(self, name, new)
+            # Keras keeps the layer that was there under this name as well.
+            self._layers.remove(new)
+            self._layers[place] = new
+
+    def _with_rule(self, projection: keras.layers.EinsumDense) -> FeedbackEinsumDense:
+        config = projection.get_config()
+        for name in ("quantization_config", "kernel_initializer", "bias_initializer"):
+            config.pop(name, None)
+        return FeedbackEinsumDense(
+            **config,
+            # The objects, with the seeds that they have drawn.
+            kernel_initializer=projection.kernel_initializer,
+            bias_initializer=projection.bias_initializer,
+            feedback=type(self.feedback).from_config(self.feedback.get_config()),
+            feedback_initializer=self.feedback_initializer,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "feedback": feedback_rules.serialize(self.feedback),
+            "feedback_initializer": initializers.serialize(self.feedback_initializer),
+        }
