@@ -15,7 +15,7 @@ knows no layer: it works with the two adjoints of any linear map.
 | `"information_alignment"` | `InformationAlignment`: Hebbian, bounded by what returns |
 
 `LocalAlignment` takes any sum of the primitives `Decay`, `Amplify`, `Nullify`, `Sparsify` and
-`SelfAlign`. `MatchedNorm` and `NoisyUpdates` wrap another rule.
+`SelfAlign`. `MatchedNorm`, `NoisyUpdates` and `RandomConnectivity` wrap another rule.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from keras_local.feedback.primitives import Primitive as Primitive
 from keras_local.feedback.primitives import Regulariser as Regulariser
 from keras_local.feedback.primitives import SelfAlign as SelfAlign
 from keras_local.feedback.primitives import Sparsify as Sparsify
+from keras_local.feedback.random_connectivity import RandomConnectivity as RandomConnectivity
 from keras_local.feedback.rule import FeedbackRule as FeedbackRule
 from keras_local.feedback.rule import FeedbackWeight as FeedbackWeight
 from keras_local.feedback.rule import Synapses as Synapses
@@ -72,6 +73,7 @@ __all__ = [
     "NoisyUpdates",
     "Nullify",
     "Primitive",
+    "RandomConnectivity",
     "Regulariser",
     "SelfAlign",
     "SignSymmetry",

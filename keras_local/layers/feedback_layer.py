@@ -10,8 +10,15 @@ from typing import Any, ClassVar
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
+from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local.feedback import Synapses
+from keras_local.feedback import RandomConnectivity, Symmetric, Synapses
+from keras_local.feedback.random_connectivity import random_mask
+from keras_local.layers.caveats import (
+    training_optimizer,
+    warn_of_optimizer,
+    warn_of_regularizer,
+)
 from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
 from keras_local.ops.backend import Tensor
 
@@ -42,6 +49,7 @@ class FeedbackLayer(keras.layers.Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        connectivity: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
@@ -55,11 +63,21 @@ class FeedbackLayer(keras.layers.Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
         self.feedback_initializer = _without_drawing(feedback_initializer)
+        self.connectivity = connectivity
+        if connectivity is not None:
+            self.connectivity = check.real(
+                "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
+            )
         self._rule = self.feedback.adapt(
             kernel_has_own_terms=not (
                 self.kernel_regularizer is None and self.kernel_constraint is None
             )
         )
+        if connectivity is not None and not isinstance(self.feedback, Symmetric):
+            seed = self._derived_seed("feedback connectivity of")
+            self._rule = RandomConnectivity(self._rule, connectivity, seed)
+        self._told = False
+        warn_of_regularizer(self)
 
     @property
     @abstractmethod
@@ -80,10 +98,20 @@ class FeedbackLayer(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Create kernel, bias and the weights that the rule declares."""
+        shape = self.kernel_shape(input_shape)
+        law = self.kernel_initializer
+        self._kernel_mask = None
+        if self.connectivity is not None:
+            seed = self._derived_seed("connectivity of")
+            mask = random_mask(self.connectivity, seed)
+            self._kernel_mask = self.add_weight(
+                name="kernel_mask", shape=shape, initializer=mask, trainable=False
+            )
+            law = partial(self._masked, law, self._kernel_mask)
         self.kernel = self.add_weight(
             name="kernel",
-            shape=self.kernel_shape(input_shape),
-            initializer=self.kernel_initializer,
+            shape=shape,
+            initializer=law,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -129,12 +157,21 @@ class FeedbackLayer(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return `activation(M(inputs, kernel) + bias)`."""
+        if training and not self._told and (optimizer := training_optimizer(self)) is not None:
+            self._told = True
+            warn_of_optimizer(self, optimizer)
         synapses = self._synapses()
         outputs = self._rule.connect(synapses, inputs, training and self.trainable)
         return synapses.respond(outputs)
 
+    @staticmethod
+    def _masked(law: Any, mask: keras.Variable, shape: Any, dtype: Any = None) -> Tensor:
+        return law(shape, dtype=dtype) * ops.convert_to_tensor(mask, dtype=dtype)
+
     def _synapses(self) -> Synapses:
         kernel = read(self.kernel)
+        if self._kernel_mask is not None:
+            kernel = kernel * read(self._kernel_mask)
         feedback = tuple(read(weight) for weight in self._feedback_weights)
         return Synapses(
             linear_map=self.linear_map,
@@ -163,6 +200,11 @@ class FeedbackLayer(keras.layers.Layer):
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
                 self.add_loss(surrogate_loss(weight, -gradient / replica_count()))
+
+    @property
+    def used_kernel(self) -> Tensor:
+        """The kernel as the map uses it: without the synapses that `connectivity` leaves out."""
+        return self._synapses().kernel
 
     @property
     def feedback_kernel(self) -> Tensor | None:
@@ -207,6 +249,7 @@ class FeedbackLayer(keras.layers.Layer):
             activity_regularizer=regularizers.serialize(self.activity_regularizer),
             kernel_constraint=constraints.serialize(self.kernel_constraint),
             bias_constraint=constraints.serialize(self.bias_constraint),
+            connectivity=self.connectivity,
         )
         return config
 

@@ -148,13 +148,21 @@ def feedback_parts(layer: keras.layers.Layer) -> list[FeedbackLayer]:
     return [part for part in (layer, *sublayers(layer)) if isinstance(part, FeedbackLayer)]
 
 
+def mask_of(part: FeedbackLayer) -> Any:
+    """Return which forward synapses exist, or None if all do."""
+    return getattr(part, "_kernel_mask", None)
+
+
 def forward_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return a layer's weights but those that belong to a feedback rule."""
+    """Return a layer's weights but those that belong to a feedback rule or say which exist."""
     parts = feedback_parts(layer)
     ours = {id(weight) for part in parts for weight in part._feedback_weights}
+    ours |= {id(part._kernel_mask) for part in parts}
     return [weight for weight in layer.weights if id(weight) not in ours]
 
 
 def forward_values(layer: keras.layers.Layer) -> list[Any]:
-    """Return the values of `forward_weights`, as arrays."""
-    return [ops.convert_to_numpy(weight) for weight in forward_weights(layer)]
+    """Return the values of `forward_weights` as the layer uses them, as arrays."""
+    used = {id(part.kernel): part.used_kernel for part in feedback_parts(layer)}
+    weights = forward_weights(layer)
+    return [ops.convert_to_numpy(used.get(id(weight), weight)) for weight in weights]

@@ -17,7 +17,8 @@ def einsum_dense(layer: LocallyConnected) -> dict[str, Any]:
     config = layer.get_config()
     for name in ("filters", "kernel_size", "strides", "padding", "data_format", "use_bias"):
         del config[name]
-    del config["feedback"], config["feedback_initializer"]
+    for name in ("feedback", "feedback_initializer", "connectivity"):
+        config.pop(name, None)
     # Its law would be of this package; the weights are copies.
     config["kernel_initializer"] = "zeros"
     space = _SPACE[: layer.rank]

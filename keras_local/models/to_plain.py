@@ -84,7 +84,8 @@ class _ToPlain(Cloning):
             kind, config = keras.layers.EinsumDense, _local_twin.einsum_dense(layer)
         elif has_rule(kind) and plain is not None:
             kind = plain
-            del config["feedback"], config["feedback_initializer"]
+            for name in ("feedback", "feedback_initializer", "connectivity"):
+                config.pop(name, None)
         elif isinstance(layer, HebbianDense):
             kind = layer.plain
             del config["plasticity"]

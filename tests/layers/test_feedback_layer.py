@@ -180,7 +180,7 @@ CONVOLUTION: dict[str, Any] = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_config_round_trip(name: str) -> None:
     cls, arguments, _ = LAYERS[name]
-    arguments = {**arguments, **FULL}
+    arguments = {**arguments, **FULL, "connectivity": 0.5}
     if cls is not layers.FeedbackDense:
         arguments = {**arguments, **CONVOLUTION, "filters": 4}
     layer = cls(**arguments)

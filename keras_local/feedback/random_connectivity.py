@@ -1,0 +1,105 @@
+"""Random connectivity: only some of the feedback synapses exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.wrapped_rule import WrappedRule
+from keras_local.ops import Signals
+from keras_local.ops.backend import Tensor
+
+
+def random_mask(probability: float, seed: int | None) -> Callable[..., Tensor]:
+    """Return an initializer whose entries are 1 with `probability`, and 0 otherwise."""
+
+    def mask(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        return ops.cast(keras.random.uniform(shape, seed=seed) < probability, dtype)
+
+    return mask
+
+
+@serializable
+class RandomConnectivity(WrappedRule):
+    """Another rule, of whose feedback synapses each exists with a probability only.
+
+    `delta_(l-1) = (delta_l (B * mask)^T) * f'`, the mask drawn once. What the feedback weights
+    learn is the rule's; where there is no synapse it is of no effect.
+
+    A layer's `connectivity` argument gives the forward synapses a mask of their own as well: a
+    feedback synapse need not have a forward partner.
+
+    Args:
+        rule: The rule inside.
+        probability: Probability of each synapse, greater than 0 and at most 1.
+        seed: Seed of the mask.
+
+    Raises:
+        ValueError: If `rule` is no feedback rule, or the probability is out of range.
+
+    >>> import numpy as np, keras_local as kl
+    >>> rule = kl.feedback.RandomConnectivity(kl.feedback.FeedbackAlignment(), 0.5, seed=0)
+    >>> layer = kl.layers.FeedbackDense(100, feedback=rule)
+    >>> layer.build((None, 100))
+    >>> bool(abs(np.mean(np.asarray(layer.feedback_kernel) != 0) - 0.5) < 0.05)
+    True
+
+    Source: the 50 % connectivity of Amit 2019, "Deep learning with asymmetric connections and
+    Hebbian updates".
+    """
+
+    def __init__(self, rule: FeedbackRule, probability: float, seed: int | None = None) -> None:
+        super().__init__(rule)
+        # Masked differently, two kernels no longer have one update.
+        self.rule = self.rule.adapt(kernel_has_own_terms=True)
+        self.probability = check.real(
+            "probability", probability, minimum=0.0, maximum=1.0, exclusive=True
+        )
+        self.seed = seed
+
+    def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
+        """Those of the rule inside, and the mask."""
+        law = random_mask(self.probability, self.seed)
+        mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), law, False)
+        return [*self.rule.weights(kernel, initializer), mask]
+
+    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+        """Those of the rule inside, and the mask."""
+        return (*self.rule.signals(_inner(synapses), training), synapses.feedback[-1])
+
+    def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
+        """`B * mask`."""
+        return self.rule.error_kernel(kernel, *feedback[:-1]) * feedback[-1]
+
+    def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
+        """Those of the rule inside; synapses exist where the kernel given is not zero."""
+        mask = ops.cast(ops.not_equal(feedback_kernel, 0.0), feedback_kernel.dtype)
+        return [*self.rule.assignment(kernel, feedback_kernel), mask]
+
+    def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
+        """Those of the rule inside."""
+        inner = replace(signals, feedback=signals.feedback[:-1])
+        return (*self.rule.feedback_gradients(inner), None)
+
+    def local_gradients(
+        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+    ) -> tuple[Tensor | None, ...] | None:
+        """Those of the rule inside."""
+        inner = self.rule.local_gradients(_inner(synapses), inputs, outputs)
+        return inner and (*inner, None)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "probability": self.probability, "seed": self.seed}
+
+
+def _inner(synapses: Synapses) -> Synapses:
+    """Leave out the mask, which the rule inside does not know."""
+    return replace(synapses, feedback=synapses.feedback[:-1], variables=synapses.variables[:-1])
