@@ -26,7 +26,8 @@ class FeedbackSeparableConv2D(keras.layers.Layer):
     its own: the error goes down through `B_2` and then through `B_1`. The field between the two is
     the postsynaptic signal of the first and the presynaptic signal of the second.
 
-    With `feedback="symmetric"` it is `keras.layers.SeparableConv2D`, bit for bit.
+    With `feedback="symmetric"` it is `keras.layers.SeparableConv2D`, bit for bit; to rounding with
+    channels first on TensorFlow's CPU, where Keras moves the channels once for both products.
 
     Args:
         filters: Number of output channels.
