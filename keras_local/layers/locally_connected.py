@@ -123,7 +123,9 @@ class LocallyConnected(FeedbackLayer):
             self._rule.assignment(kernel, feedback_kernel)
         if bias is not None:
             if self.bias is None:
-                raise ValueError(f"`bias` must be None for a layer without bias. Received: {bias!r}")
+                raise ValueError(
+                    f"`bias` must be None for a layer without bias. Received: bias={bias!r}"
+                )
             bias = _of_shape("bias", bias, (self.filters,), self.kernel.dtype)
             last = self.data_format == "channels_last"
             bias = bias if last else kops.reshape(bias, (-1, *(1,) * self.rank))
