@@ -20,8 +20,10 @@ from keras_local.models._clone import (
     Cloning,
     copy_of,
     feedback_parts,
+    forward_values,
     forward_weights,
     has_rule,
+    mask_of,
     require_graph,
     sublayers,
 )
@@ -38,6 +40,7 @@ def convert(
     include: Choice | Iterable[Choice] = None,
     exclude: Choice | Iterable[Choice] = None,
     keep_weights: bool = True,
+    connectivity: Any = None,
     seed: int | None = None,
     verbose: bool = True,
 ) -> keras.Model:
@@ -67,6 +70,9 @@ def convert(
         exclude: What to leave as it is; likewise.
         keep_weights: Whether the result starts with the weights of `model`, statistics and states
             of random generators among them, or with new ones.
+        connectivity: Probability with which each forward and each feedback synapse exists, as in
+            the feedback layers, or a function from a layer of `model` to it or to None. With fewer
+            synapses the result no longer predicts the same. None leaves all synapses that exist.
         seed: Where the feedback kernels are drawn from, by layer name. None takes the present state
             of the generator that `keras.utils.set_random_seed` sets. Neither changes that state.
         verbose: Whether to print the `conversion_report`.
@@ -92,7 +98,7 @@ def convert(
     with _own_random_numbers():
         law = initializers.get(feedback_initializer)  # None stays None.
         origin = random.getrandbits(64) if seed is None else seed
-        plan = _plan(model, _Scope(model, include, exclude), rule_of, law, origin)
+        plan = _plan(model, _Scope(model, include, exclude), rule_of, law, connectivity, origin)
         converted = _Convert(plan, keep_weights).model(model)
     if verbose:
         print(conversion_report(converted))
@@ -122,7 +128,9 @@ class _Convert(Cloning):
             _copy(layer.weights, new.weights)
             _copy(_states(layer), _states(new))
             return
-        _copy(forward_weights(layer), forward_weights(new))
+        for value, target in zip(forward_values(layer), forward_weights(new), strict=True):
+            target.assign(value)
+        _keep_synapses(layer, new)
         _copy(_states(layer, of_rules=False), _states(new, of_rules=False))
         for part in feedback_parts(new):
             _restart(part)
@@ -133,6 +141,7 @@ def _plan(
     scope: _Scope,
     rule_of: Callable[[keras.layers.Layer], Any],
     law: Any,
+    connectivity: Any,
     origin: int,
 ) -> dict[int, keras.layers.Layer]:
     """Make the new layers, not built, or refuse; nothing else has happened then."""
@@ -160,6 +169,9 @@ def _plan(
             # A layer with several kernels seeds each feedback kernel itself.
             feedback_initializer=_seeded(own_law, seed, keep=law is not None, single=single),
         )
+        share = connectivity(layer) if callable(connectivity) else connectivity
+        if share is not None:
+            config["connectivity"] = share
         try:
             plan[id(layer)] = kind.from_config(config)
         except (TypeError, ValueError) as error:
@@ -197,6 +209,22 @@ def _why(layer: keras.layers.Layer) -> str:
     if inside:
         return f"{kind}, which holds {type(inside[0]).__name__} {inside[0].name!r}"
     return f"{kind}, which has kernels and no feedback form"
+
+
+def _keep_synapses(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
+    """Let the same forward synapses exist, or those that the new layer has drawn."""
+    before = {part.name: mask_of(part) for part in feedback_parts(layer)}
+    for part in feedback_parts(new):
+        mask = mask_of(part)
+        if mask is None:
+            continue
+        if before.get(part.name) is not None and part.connectivity == _connectivity(layer):
+            mask.assign(ops.convert_to_numpy(before[part.name]))
+        part.kernel.assign(part.kernel * mask)
+
+
+def _connectivity(layer: keras.layers.Layer) -> float | None:
+    return getattr(layer, "connectivity", None)
 
 
 def _restart(layer: FeedbackLayer) -> None:

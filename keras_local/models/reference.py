@@ -32,6 +32,7 @@ def simpnet(
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     untied: bool = False,
+    connectivity: float | None = None,
     loss: Any = None,
 ) -> keras.Model:
     """Return the shallow network of Amit 2019: one convolution and one hidden layer.
@@ -52,6 +53,9 @@ def simpnet(
         input_shape: Height, width and channels.
         untied: Whether the convolution is locally connected, with equal kernels at all positions to
             begin with.
+        connectivity: Probability with which each synapse exists, forward and feedback independently
+            of each other; .5 in the source's experiments. The last layer stays full. A
+            convolution's mask is shared over positions, as its kernel is.
         loss: A Keras loss to compile the model with, and with the source's SGD of step size 0.1;
             the source's own is `losses.LocalHinge()`. None leaves the model uncompiled.
 
@@ -76,13 +80,14 @@ def simpnet(
         ],
         name="simpnet",
     )
-    return _of_amit(model, feedback, loss)
+    return _of_amit(model, feedback, connectivity, loss)
 
 
 def deepnet(
     feedback: Any = "kolen_pollack",
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
+    connectivity: float | None = None,
     loss: Any = None,
 ) -> keras.Model:
     """Return the deep network of Amit 2019: five convolutions and one hidden layer.
@@ -98,6 +103,7 @@ def deepnet(
         feedback: A `keras_local.feedback` rule or its alias.
         classes: Number of classes.
         input_shape: Height, width and channels.
+        connectivity: As in `simpnet`.
         loss: As in `simpnet`.
 
     Raises:
@@ -126,13 +132,14 @@ def deepnet(
         ],
         name="deepnet",
     )
-    return _of_amit(model, feedback, loss)
+    return _of_amit(model, feedback, connectivity, loss)
 
 
 def deepernet(
     feedback: Any = "kolen_pollack",
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
+    connectivity: float | None = None,
     loss: Any = None,
 ) -> keras.Model:
     """Return the deepest network of Amit 2019: eight convolutions with sums in between.
@@ -148,6 +155,7 @@ def deepernet(
         feedback: A `keras_local.feedback` rule or its alias.
         classes: Number of classes.
         input_shape: Height, width and channels.
+        connectivity: As in `simpnet`.
         loss: As in `simpnet`.
 
     Raises:
@@ -169,7 +177,7 @@ def deepernet(
     x = keras.layers.Dropout(0.8)(keras.layers.MaxPooling2D(3, 2, padding="same")(x))
     for layer in _head(classes):
         x = layer(x)
-    return _of_amit(keras.Model(inputs, x, name="deepernet"), feedback, loss)
+    return _of_amit(keras.Model(inputs, x, name="deepernet"), feedback, connectivity, loss)
 
 
 def deepnet_s(
@@ -177,6 +185,7 @@ def deepnet_s(
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     untied: bool = False,
+    connectivity: float | None = None,
     loss: Any = None,
 ) -> keras.Model:
     """Return the network of Amit 2019 that is small enough to be untied.
@@ -194,6 +203,7 @@ def deepnet_s(
         untied: Whether all convolutions but the first are locally connected, with equal kernels at
             all positions to begin with. The source trains the first one in the tied network and
             then freezes it (`model.get_layer("conv0").trainable = False`).
+        connectivity: As in `simpnet`.
         loss: As in `simpnet`.
 
     Raises:
@@ -215,7 +225,7 @@ def deepnet_s(
     x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(2, 2, padding="same")(x))
     for layer in _head(classes):
         x = layer(x)
-    return _of_amit(keras.Model(inputs, x, name="deepnet_s"), feedback, loss)
+    return _of_amit(keras.Model(inputs, x, name="deepnet_s"), feedback, connectivity, loss)
 
 
 def _window(filters: int, size: int, name: str, untied: bool = False) -> keras.layers.Layer:
@@ -245,8 +255,13 @@ def _head(classes: int, dropout: float = 0.0) -> list[keras.layers.Layer]:
     return [keras.layers.Flatten(), hidden, *between, scores]
 
 
-def _of_amit(model: keras.Model, feedback: Any, loss: Any) -> keras.Model:
-    model = convert(model, feedback, verbose=False)
+def _of_amit(
+    model: keras.Model, feedback: Any, connectivity: float | None, loss: Any
+) -> keras.Model:
+    def share(layer: keras.layers.Layer) -> float | None:
+        return None if layer.name == "scores" else connectivity
+
+    model = convert(model, feedback, connectivity=share, verbose=False)
     for layer in model.layers:
         if isinstance(layer, LocallyConnected2D):
             _start_tied(layer)
@@ -256,14 +271,22 @@ def _of_amit(model: keras.Model, feedback: Any, loss: Any) -> keras.Model:
 
 
 def _start_tied(layer: LocallyConnected2D) -> None:
-    """Let all positions start with one kernel, and one feedback kernel if the rule has one."""
+    """Let all positions start with one kernel, and one feedback kernel if the rule has one.
+
+    Which synapses exist differs from position to position.
+    """
     taps = layer.kernel_size[0] * layer.kernel_size[1]
     shape = (*layer.kernel_size, layer.kernel.shape[-2] // taps, layer.filters)
     kernel, feedback_kernel = (keras.initializers.GlorotUniform()(shape) for _ in range(2))
+    before = layer.feedback_kernel
     try:
         layer.assign_convolution(kernel, feedback_kernel=feedback_kernel)
     except ValueError:
         layer.assign_convolution(kernel)
+        return
+    if layer.connectivity is not None:
+        exist = ops.cast(ops.not_equal(before, 0.0), layer.kernel.dtype)
+        layer.assign_feedback_kernel(layer.feedback_kernel * exist)
 
 
 # --- Sanfiz & Akrout 2021 -------------------------------------------------------------------------

@@ -18,7 +18,11 @@ from keras_local.models import conversion_report, convert, to_plain
 from tests.oracles import dense_input_gradient
 from tests.support import BACKEND, array, probe, weights_of
 
-pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="conversion: on one backend")
+pytestmark = [
+    pytest.mark.skipif(BACKEND != "tensorflow", reason="conversion: on one backend"),
+    # Kolen-Pollack says so of the layer with a regulariser.
+    pytest.mark.filterwarnings("ignore:.*`kernel_regularizer` acts on the kernel alone"),
+]
 
 FA = "feedback_alignment"
 

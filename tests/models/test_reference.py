@@ -223,3 +223,37 @@ def test_simpnet_learns_digits() -> None:
     model.fit(x, y, batch_size=20, epochs=15, verbose=0)
     assert start < 0.3
     assert model.evaluate(xe, ye, verbose=0)[1] > 0.85
+
+
+class TestConnectivity:
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [("simpnet", {}), ("deepnet", {}), ("deepernet", {}), ("deepnet_s", {"untied": True})],
+    )
+    def test_half_of_the_synapses(self, name: str, options: dict[str, Any]) -> None:
+        """Forward and back independently; the last layer is full, and so it stays in training."""
+        keras.utils.set_random_seed(0)
+        model = getattr(reference, name)(
+            "urfb", input_shape=(16, 16, 3), connectivity=0.5, loss=LocalHinge(), **options
+        )
+        *hidden, last = feedback_layers(model)
+        before = [array(layer.used_kernel) for layer in hidden]
+        below = [array(layer.feedback_kernel) for layer in hidden]
+        assert np.all(array(last.used_kernel) != 0)
+        for kernel, back in zip(before, below, strict=True):
+            tolerance = 3 / np.sqrt(kernel.size)
+            assert np.mean(kernel != 0) == pytest.approx(0.5, abs=tolerance)
+            assert np.mean(back != 0) == pytest.approx(0.5, abs=tolerance)
+            assert np.mean((kernel != 0) & (back != 0)) == pytest.approx(0.25, abs=tolerance)
+        model.train_on_batch(probe((4, 16, 16, 3)), np.array([0, 3, 9, 3]))
+        for layer, kernel, back in zip(hidden, before, below, strict=True):
+            assert not array(layer.used_kernel)[kernel == 0].any()
+            assert not array(layer.feedback_kernel)[back == 0].any()
+            assert np.any(array(layer.used_kernel) != kernel)
+
+    def test_the_synapses_survive_another_rule_and_the_way_back(self) -> None:
+        model = reference.simpnet("urfb", input_shape=(8, 8, 1), connectivity=0.5)
+        x = probe((2, 8, 8, 1))
+        again = convert(model, FA, verbose=False)
+        np.testing.assert_array_equal(array(again(x)), array(model(x)))
+        np.testing.assert_array_equal(array(to_plain(model)(x)), array(model(x)))
