@@ -1,6 +1,7 @@
 """One train step of feedback layers beside the same net of stock Keras layers.
 
     python -m benchmarks.feedback_step [--net mlp conv] [--optimizer sgd momentum adam] [--jit]
+    python -m benchmarks.feedback_step --rules all --optimizer momentum
 
 TensorFlow, a compiled graph on a fixed batch. Ratios are medians over interleaved rounds, with
 quartiles.
@@ -27,6 +28,15 @@ RULES = {
     "updated feedback": "kolen_pollack",
     "updated, weight of its own": kl.feedback.KolenPollack(separate=True),
 }
+# With the products of a step that the rule needs beside those of backpropagation.
+MORE_RULES = {
+    "sign symmetry": "sign_symmetry",
+    "direct feedback": "direct_feedback",  # one less a layer, one through fewer weights more
+    "symmetric alignment": "symmetric_alignment",  # none
+    "activation alignment": "activation_alignment",  # two
+    "weight mirror": "weight_mirror",  # two
+    "information alignment": "information_alignment",  # three
+}
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(1e-3),
     "momentum": lambda: keras.optimizers.SGD(1e-3, momentum=0.9),
@@ -49,7 +59,8 @@ def conv(dense, conv2d):
 def step(net, rule, optimizer, jit):
     """Return a function that runs one train step."""
     keras.utils.set_random_seed(0)
-    if rule is None:
+    direct = rule == "direct_feedback"
+    if rule is None or direct:
         dense, conv2d = keras.layers.Dense, keras.layers.Conv2D
     else:
 
@@ -61,6 +72,8 @@ def step(net, rule, optimizer, jit):
 
     layers, shape, batch = mlp(dense) if net == "mlp" else conv(dense, conv2d)
     model = keras.Sequential([keras.Input(shape), *layers])
+    if direct:
+        model = kl.models.direct(model, rule)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(OPTIMIZERS[optimizer](), loss, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
@@ -78,19 +91,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--net", nargs="+", choices=("mlp", "conv"), default=["mlp", "conv"])
     parser.add_argument("--optimizer", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
+    parser.add_argument("--rules", choices=("few", "all"), default="few")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
     arguments = parser.parse_args()
+    rules = {**RULES, **(MORE_RULES if arguments.rules == "all" else {})}
     print("One train step over that of stock Keras layers: median [quartiles]")
     for net in arguments.net:
         for optimizer in arguments.optimizer:
             steps = {"stock": step(net, None, optimizer, arguments.jit)}
-            for name, rule in RULES.items():
+            for name, rule in rules.items():
                 steps[name] = step(net, rule, optimizer, arguments.jit)
             times = interleaved(steps, arguments.rounds, repeats=5 if net == "mlp" else 2)
             stock = sorted(times["stock"])[len(times["stock"]) // 2]
             print(f"\n{net}, {optimizer} (stock step {stock:.1f} ms)")
-            for name in RULES:
+            for name in rules:
                 print(f"  {name:28s}{ratio(times, name, 'stock')}", flush=True)
 
 

@@ -58,7 +58,7 @@ RULES = {
 def network(rule: kl.feedback.FeedbackRule | str, seed: int) -> keras.Model:
     """Return the network with one rule in both layers."""
 
-    def layer(inputs: int, units: int, number: int, **options: str) -> keras.layers.Layer:
+    def layer(inputs: int, units: int, number: int) -> keras.layers.Layer:
         laws = [
             keras.initializers.RandomNormal(
                 stddev=(inputs + units) ** -0.5, seed=1000 * seed + 10 * number + i
@@ -67,22 +67,19 @@ def network(rule: kl.feedback.FeedbackRule | str, seed: int) -> keras.Model:
         ]
         return kl.layers.FeedbackDense(
             units,
+            "sigmoid",
             feedback=rule,
             kernel_initializer=laws[0],
             bias_initializer=laws[1],
             feedback_initializer=laws[2],
-            **options,
         )
 
-    return keras.Sequential(
-        [keras.Input((784,)), layer(784, 500, 0, activation="sigmoid"), layer(500, 10, 1)]
-    )
+    return keras.Sequential([keras.Input((784,)), layer(784, 500, 0), layer(500, 10, 1)])
 
 
-def loss(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+def loss(targets: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.KerasTensor:
     """Sigmoid cross-entropy, summed over the outputs."""
-    each = keras.ops.binary_crossentropy(targets, logits, from_logits=True)
-    return keras.ops.sum(each, axis=-1)
+    return keras.ops.sum(keras.ops.binary_crossentropy(targets, outputs), axis=-1)
 
 
 def optimizer(step: float) -> keras.optimizers.Optimizer:

@@ -14,6 +14,7 @@ from keras_local import losses as losses
 from keras_local import metrics as metrics
 from keras_local import models as models
 from keras_local import ops as ops
+from keras_local import optimizers as optimizers
 from keras_local import plasticity as plasticity
 from keras_local import plots as plots
 from keras_local import testing as testing

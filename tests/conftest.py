@@ -20,6 +20,13 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares runs: a file, or in the battery a row of its table."""
+    for item in items:
+        row = getattr(item, "callspec", None) and item.callspec.params.get("row")
+        item.add_marker(pytest.mark.xdist_group(row if isinstance(row, str) else item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def seed() -> int:
     """Seed Python, NumPy and the backend before each test, and return the seed."""

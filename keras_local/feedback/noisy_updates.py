@@ -51,7 +51,7 @@ class NoisyUpdates(WrappedRule):
         """Those of the rule inside."""
         weights = self.rule.weights(kernel, initializer)
         check.require(
-            any(weight.trainable for weight in weights),
+            any(weight.trainable and weight.shape for weight in weights),
             "rule",
             "a rule with feedback weights that learn",
             type(self.rule).__name__,

@@ -35,7 +35,7 @@ class SignSymmetry(FeedbackRule):
     >>> import numpy as np, keras_local as kl
     >>> layer = kl.layers.FeedbackDense(2, feedback=kl.feedback.SignSymmetry(scale=0.5))
     >>> layer.build((None, 2))
-    >>> layer.kernel.assign([[1.0, -2.0], [3.0, 0.0]])
+    >>> _ = layer.kernel.assign([[1.0, -2.0], [3.0, 0.0]])
     >>> np.asarray(layer.feedback_kernel).tolist()
     [[0.5, -0.5], [0.5, 0.0]]
 

@@ -191,8 +191,12 @@ class FeedbackLayer(keras.layers.Layer):
 
     def _draw(self) -> Tensor:
         """Draw from the law of the initial feedback kernel, anew at each call."""
-        config = {**self.feedback_initializer.get_config(), "seed": self._seed}
-        law = type(self.feedback_initializer)(**config)
+        law = check.instance(
+            "feedback_initializer", self.feedback_initializer, initializers.Initializer
+        )
+        config = law.get_config()
+        if "seed" in config:
+            law = type(law)(**{**config, "seed": self._seed})
         return law(tuple(self.kernel.shape), dtype=self.compute_dtype)
 
     def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
@@ -249,8 +253,10 @@ class FeedbackLayer(keras.layers.Layer):
             activity_regularizer=regularizers.serialize(self.activity_regularizer),
             kernel_constraint=constraints.serialize(self.kernel_constraint),
             bias_constraint=constraints.serialize(self.bias_constraint),
-            connectivity=self.connectivity,
         )
+        # As in the built-in layers' configs where there is nothing to say.
+        if self.connectivity is not None:
+            config["connectivity"] = self.connectivity
         return config
 
 

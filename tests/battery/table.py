@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import pytest
 
 from keras_local import feedback, layers, plasticity
 
@@ -36,6 +37,7 @@ class Row:
         optimizer: Of the learning rate.
         rate: Learning rate.
         fixed: Names of weights that no training may change.
+        thorough: Whether the row waits for `tox -e thorough`.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Row:
     optimizer: Callable[[float], Any] = momentum
     rate: float = 0.02
     fixed: tuple[str, ...] = ()
+    thorough: bool = False
 
 
 def dense(rule: feedback.FeedbackRule) -> Part:
@@ -109,25 +112,47 @@ RULES: dict[str, tuple[feedback.FeedbackRule, tuple[str, ...]]] = {
     ),
 }
 
+BOTH = ("feedback_alignment", "kolen_pollack")
+"""The rules that every layer meets in each run of the tests."""
+
+OFTEN = {
+    "dense": (*RULES,),
+    "conv2d": (*BOTH, "symmetric", "separate", "activation_alignment"),
+    "local2d": (*BOTH, "symmetric"),
+}
+"""Those that some layers meet besides; all other pairs are thorough."""
+
+
+def thorough(kind: str, name: str) -> bool:
+    return name not in OFTEN.get(kind, BOTH)
+
+
 CONVOLUTIONS: dict[str, tuple[Any, Any, tuple[int, ...], tuple[str, ...]]] = {
     "conv1d": (
         layers.FeedbackConv1D,
         keras.layers.Conv1D,
         (8, 2),
-        ("feedback_alignment", "kolen_pollack"),
+        BOTH,
     ),
     "conv2d": (layers.FeedbackConv2D, keras.layers.Conv2D, (6, 6, 2), tuple(RULES)),
     "conv3d": (
         layers.FeedbackConv3D,
         keras.layers.Conv3D,
         (4, 4, 4, 2),
-        ("feedback_alignment", "kolen_pollack"),
+        BOTH,
     ),
 }
 
 ROWS: list[Row] = [
     *(
-        Row(f"dense-{name}", dense(rule), (8,), dense_twin, fixed=fixed)
+        Row(
+            f"dense-{name}",
+            dense(rule),
+            (8,),
+            dense_twin,
+            fixed=fixed,
+            thorough=thorough("dense", name),
+        )
         for name, (rule, fixed) in RULES.items()
     ),
     *(
@@ -137,6 +162,7 @@ ROWS: list[Row] = [
             shape,
             twin,
             fixed=RULES[name][1],
+            thorough=thorough(kind, name),
         )
         for kind, (ours, stock, shape, names) in CONVOLUTIONS.items()
         for twin in [conv_twin(stock)]
@@ -219,19 +245,20 @@ ROWS += [
         shape,
         stack(stock, arguments),
         fixed=RULES[name][1],
+        thorough=thorough(kind, name),
     )
     for kind, (ours, stock, shape, arguments) in MAPS.items()
-    for name in ("feedback_alignment", "kolen_pollack")
+    for name in (RULES if kind == "depthwise2d" else BOTH)
 ]
 
 # --- Locally connected layers ---------------------------------------------------------------------
 
 LOCAL: dict[str, tuple[Any, tuple[int, ...], tuple[str, ...]]] = {
-    "local1d": (layers.LocallyConnected1D, (8, 2), ("feedback_alignment", "kolen_pollack")),
+    "local1d": (layers.LocallyConnected1D, (8, 2), BOTH),
     "local2d": (
         layers.LocallyConnected2D,
         (6, 6, 2),
-        ("symmetric", "feedback_alignment", "kolen_pollack"),
+        tuple(RULES),
     ),
 }
 
@@ -243,7 +270,12 @@ ROWS += [
         # A weight of one position gets the gradient of one position.
         rate=0.1,
         fixed=RULES[name][1],
+        thorough=thorough(kind, name),
     )
     for kind, (ours, shape, names) in LOCAL.items()
     for name in names
+]
+
+PARAMETERS = [
+    pytest.param(row.id, marks=pytest.mark.thorough if row.thorough else ()) for row in ROWS
 ]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tests.battery import cells
-from tests.battery.table import ROWS, Row
+from tests.battery.table import PARAMETERS, Row
 from tests.support import BACKEND, largest_difference, two_replicas, weights_of
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a battery for TensorFlow")
 
 
-@pytest.fixture(params=[row.id for row in ROWS])
+@pytest.fixture(params=PARAMETERS)
 def row(request: pytest.FixtureRequest) -> Row:
     return cells.find(request.param)
 

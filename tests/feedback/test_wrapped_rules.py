@@ -81,3 +81,5 @@ def test_bad_input() -> None:
         feedback.NoisyUpdates(feedback.KolenPollack(), -1.0)
     with pytest.raises(ValueError, match="a rule with feedback weights that learn"):
         built(feedback.NoisyUpdates(feedback.FeedbackAlignment()))
+    with pytest.raises(ValueError, match="a rule with feedback weights that learn"):
+        built(feedback.NoisyUpdates(feedback.KolenPollack(separate=False)))

@@ -90,7 +90,7 @@ def test_better_than_raw_pixels() -> None:
     assert hebbian_error(0) < raw_pixel_error()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_mean_of_three_seeds() -> None:
     errors = [hebbian_error(seed) for seed in range(3)]
     assert np.mean(errors) <= 2.0, errors

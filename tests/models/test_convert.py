@@ -681,7 +681,7 @@ class TestApplications:
         for weight, value in zip(model.weights, before, strict=True):
             weight.assign(value)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("name", APPLICATIONS)
     def test_feedback_and_back(self, name: str) -> None:
         model = application(name)
@@ -701,7 +701,7 @@ RULES = sorted(
 """One alias for each rule."""
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", RULES)
 def test_a_converted_resnet_trains(rule: str) -> None:
     """One step: the loss is finite and every kernel that an error reaches moves."""
