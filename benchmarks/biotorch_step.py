@@ -4,15 +4,15 @@
     python -m benchmarks.biotorch_step [--net mlp conv] [--rules fa usf dfa] [--rounds 15]
 
 BioTorch is another package with feedback rules (Apache-2.0). It needs torch alone for what is timed
-here, and `--no-deps` keeps its other requirements and the installed torch out of it. The ratios of
+here; `--no-deps` leaves out its other requirements and leaves torch as it is installed. Ratios of
 this package on the same nets, to stock Keras layers on TensorFlow, come from
 
     python -m benchmarks.feedback_step --rules all --optimizer momentum
 
 Each ratio is to backpropagation in its own framework, so compare ratios and not times, and give
-both frameworks as many threads: torch has two here (`--threads`); TensorFlow takes every core,
-unless `TF_NUM_INTRAOP_THREADS=2` stands before the command. Eager, on a fixed batch, SGD with
-momentum 0.9. Ratios are medians over interleaved rounds, with quartiles.
+both frameworks as many threads: torch has two here (`--threads`), and TensorFlow takes every core
+it may run on, so put `taskset -c 0,1` before both commands where there are more. Eager, on a fixed
+batch, SGD with momentum 0.9. Ratios are medians over interleaved rounds, with quartiles.
 
 All three rules run on torch 2.13. For `dfa` torch warns of a deprecated kind of hook, which still
 acts. `dfa` of BioTorch computes the error of backpropagation too and throws it away, and in a
