@@ -12,6 +12,7 @@ from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
 from keras_local.ops.direct import direct as direct
 from keras_local.ops.einsum import Einsum as Einsum
+from keras_local.ops.gradients import gradients as gradients
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
@@ -35,6 +36,7 @@ __all__ = [
     "TransposedConvolution",
     "asymmetric",
     "direct",
+    "gradients",
     "read",
     "replica_count",
     "replica_sum",

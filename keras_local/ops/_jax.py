@@ -39,6 +39,11 @@ def with_gradient(
     return operation(*(jnp.asarray(tensor) for tensor in tensors))
 
 
+def gradients(function: Callable[..., jax.Array], tensors: list[Any]) -> list[jax.Array]:
+    """Differentiate a scalar function of tensors."""
+    return list(jax.grad(lambda tensors: function(*tensors))(list(tensors)))
+
+
 def matmul(
     a: jax.Array, b: jax.Array, transpose_a: bool = False, transpose_b: bool = False
 ) -> jax.Array:

@@ -51,6 +51,15 @@ def with_gradient(
     return operation(*(tf.convert_to_tensor(tensor) for tensor in tensors))
 
 
+def gradients(function: Callable[..., tf.Tensor], tensors: list[Any]) -> list[tf.Tensor]:
+    """Differentiate a scalar function of tensors."""
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tensors)
+        value = function(*tensors)
+    return list(tape.gradient(value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+
 def matmul(
     a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False, transpose_b: bool = False
 ) -> tf.Tensor:

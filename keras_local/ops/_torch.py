@@ -50,6 +50,16 @@ def with_gradient(
     return _Operation.apply(forward, backward, *(ops.convert_to_tensor(t) for t in tensors))
 
 
+def gradients(function: Callable[..., torch.Tensor], tensors: list[Any]) -> list[torch.Tensor]:
+    """Differentiate a scalar function of tensors."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    with torch.enable_grad():
+        value = function(*leaves)
+    found = torch.autograd.grad(value, leaves, allow_unused=True)
+    pairs = zip(leaves, found, strict=True)
+    return [torch.zeros_like(leaf) if each is None else each for leaf, each in pairs]
+
+
 def matmul(
     a: torch.Tensor, b: torch.Tensor, transpose_a: bool = False, transpose_b: bool = False
 ) -> torch.Tensor:
