@@ -125,14 +125,15 @@ def draw(name: str, path: Path) -> None:
     """Draw one rule's curves."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    angles = {k: v for k, v in runs[name][0].items() if k.startswith("alignment_angle/")}
+    figure = Figure(figsize=(8 if angles else 4.4, 3.2), layout="constrained")
+    left, *others = figure.subplots(1, 2 if angles else 1, squeeze=False)[0]
     shown = {"symmetric": ("#000000", "--"), "feedback_alignment": ("#D55E00", ":")}
-    for other, (colour, dashes) in {**shown, name: ("#0072B2", "-")}.items():
-        curves = 100 * (1 - np.array([logs["val_accuracy"] for logs in runs[other]]))
+    for each, (colour, dashes) in {**shown, name: ("#0072B2", "-")}.items():
+        curves = 100 * (1 - np.array([logs["val_accuracy"] for logs in runs[each]]))
         epochs = np.arange(1, curves.shape[1] + 1)
         left.plot(
-            epochs, curves.mean(axis=0), color=colour, linestyle=dashes, label=other, linewidth=1.8
+            epochs, curves.mean(axis=0), color=colour, linestyle=dashes, label=each, linewidth=1.8
         )
         left.fill_between(
             epochs, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0
@@ -142,19 +143,16 @@ def draw(name: str, path: Path) -> None:
     left.minorticks_off()
     left.set_ylabel("test error (%)")
     left.legend(frameon=False, fontsize=9)
-    angles = {k: v for k, v in runs[name][0].items() if k.startswith("alignment_angle/")}
     palette = ("#009E73", "#CC79A7", "#E69F00")
-    for colour, (key, values) in zip(palette, angles.items(), strict=False):
-        right.plot(epochs, values, color=colour, label=key.split("/")[1], linewidth=1.8)
-    right.axhline(90, color="0.4", linestyle=(0, (4, 3)), linewidth=1.2)
-    right.set_ylim(0, 100)
-    right.set_yticks(range(0, 91, 15))
-    right.set_ylabel("angle to the kernel (degrees)")
-    if angles:
+    for right in others:
+        for colour, (key, values) in zip(palette, angles.items(), strict=False):
+            right.plot(epochs, values, color=colour, label=key.split("/")[1], linewidth=1.8)
+        right.axhline(90, color="0.4", linestyle=(0, (4, 3)), linewidth=1.2)
+        right.set_ylim(0, 100)
+        right.set_yticks(range(0, 91, 15))
+        right.set_ylabel("angle to the kernel (degrees)")
         right.legend(frameon=False, fontsize=9)
-    else:
-        right.remove()
-    for axes in (left, right):
+    for axes in (left, *others):
         axes.set_xlabel("epoch")
         axes.grid(True, color="0.9", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
