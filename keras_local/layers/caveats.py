@@ -52,7 +52,10 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
 
 
 def training_optimizer(layer: Any) -> Any:
-    """Return the optimizer of the model in whose training step `layer` is called, if any."""
+    """Return the optimizer of the model in whose training step `layer` is called, if any.
+
+    None on JAX, where Keras calls the layers of a model without saying of which.
+    """
     # Not public; tests/layers/test_caveats.py says when Keras changes it.
     context = layer._get_call_context()
     return getattr(getattr(context, "entry_layer", None), "optimizer", None)
