@@ -78,6 +78,11 @@ class FeedbackRule(Strategy, ABC):
         """Whether the rule draws random numbers in training."""
         return False
 
+    @property
+    def innermost(self) -> FeedbackRule:
+        """The rule inside of all wrappers; by default the rule itself."""
+        return self
+
     @abstractmethod
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Declare the weights of the rule for a layer's `kernel`.

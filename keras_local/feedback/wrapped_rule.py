@@ -26,6 +26,11 @@ class WrappedRule(FeedbackRule):
         self.rule: FeedbackRule = check.instance("rule", rule, FeedbackRule)
 
     @property
+    def innermost(self) -> FeedbackRule:
+        """That of the rule inside."""
+        return self.rule.innermost
+
+    @property
     def draws(self) -> bool:
         """As the rule inside."""
         return self.rule.draws

@@ -7,19 +7,12 @@ from typing import Any
 
 import keras
 
-from keras_local.feedback import FeedbackRule, KolenPollack, WrappedRule
-
-
-def innermost(rule: FeedbackRule) -> FeedbackRule:
-    """Return the rule inside of all wrappers."""
-    while isinstance(rule, WrappedRule):
-        rule = rule.rule
-    return rule
+from keras_local.feedback import KolenPollack
 
 
 def warn_of_regularizer(layer: Any) -> None:
     """Warn where a regularizer acts on the kernel but not on its feedback kernel."""
-    if layer.kernel_regularizer is not None and isinstance(innermost(layer.feedback), KolenPollack):
+    if layer.kernel_regularizer is not None and isinstance(layer.feedback.innermost, KolenPollack):
         warnings.warn(
             f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so the feedback "
             "kernel no longer follows it and the two need not come to agree. Use the optimizer's "
@@ -42,7 +35,7 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
     coupled = layer.kernel_regularizer is not None and not isinstance(
         optimizer, keras.optimizers.SGD
     )
-    if coupled and isinstance(innermost(layer.feedback), KolenPollack):
+    if coupled and isinstance(layer.feedback.innermost, KolenPollack):
         warnings.warn(
             f"Layer {layer.name!r}: {type(optimizer).__name__} rescales the gradient of the "
             "`kernel_regularizer` with all others, so kernel and feedback kernel decay unequally. "

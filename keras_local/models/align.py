@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local.feedback import AlignmentRule, WrappedRule
+from keras_local.feedback import AlignmentRule
 from keras_local.layers import FeedbackLayer
 
 
@@ -64,10 +64,7 @@ def align(
 
 
 def _learns_from_activity(layer: Any) -> bool:
-    rule = getattr(layer, "feedback", None)
-    while isinstance(rule, WrappedRule):
-        rule = rule.rule
-    return isinstance(layer, FeedbackLayer) and isinstance(rule, AlignmentRule)
+    return isinstance(layer, FeedbackLayer) and isinstance(layer.feedback.innermost, AlignmentRule)
 
 
 @contextmanager
