@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,16 @@ def two_replicas() -> Any:
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def cases(values: Iterable[Any], daily: Sequence[Any]) -> list[Any]:
+    """Parameters of a test; what is not in `daily` is more of the same: `tox -e thorough`."""
+    rare = [value for value in values if value not in daily]
+    marked = [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.thorough)
+        for value in rare
+    ]
+    return [*daily, *marked]
 
 
 def array(tensor: Any) -> np.ndarray:

@@ -91,6 +91,15 @@ def run(
     return Run(model, start, losses, weights_of(model))
 
 
+def start_anew(model: keras.Model, start: list[np.ndarray]) -> None:
+    """Give a trained model its first weights, and its optimizer the memory of a new one."""
+    model.set_weights(start)
+    optimizer = model.optimizer
+    for variable in optimizer.variables:
+        if variable is not optimizer.learning_rate:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+
 @functools.cache
 def reference(row_id: str) -> Run:
     """The row trained once in graph mode, float32, on one device.

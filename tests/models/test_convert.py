@@ -16,7 +16,7 @@ from keras_local import datasets, feedback, layers
 from keras_local.activations import Ramp
 from keras_local.models import conversion_report, convert, to_plain
 from tests.oracles import dense_input_gradient
-from tests.support import BACKEND, array, probe, weights_of
+from tests.support import BACKEND, array, cases, probe, weights_of
 
 pytestmark = [
     pytest.mark.skipif(BACKEND != "tensorflow", reason="conversion: on one backend"),
@@ -667,7 +667,7 @@ def application(name: str) -> keras.Model:
 
 class TestApplications:
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", APPLICATIONS)
+    @pytest.mark.parametrize("name", cases(APPLICATIONS, daily=["MobileNetV2"]))
     def test_symmetric(self, name: str) -> None:
         model = application(name)
         twin = quietly(model, "symmetric")
@@ -723,7 +723,7 @@ def test_a_converted_resnet_trains(rule: str) -> None:
     assert moved == expected
 
 
-@pytest.mark.parametrize("rule", [FA, "kolen_pollack"])
+@pytest.mark.parametrize("rule", cases([FA, "kolen_pollack"], daily=["kolen_pollack"]))
 def test_a_converted_net_learns_digits(rule: str) -> None:
     keras.utils.set_random_seed(0)
     (x, y), (xe, ye) = datasets.load("digits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,15 @@ import pytest
 
 from keras_local import layers, models
 from tests import oracles_direct
-from tests.support import array, largest_difference, model_gradients, probe, tensorflow_only, train
+from tests.support import (
+    array,
+    cases,
+    largest_difference,
+    model_gradients,
+    probe,
+    tensorflow_only,
+    train,
+)
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
 pytestmark = tensorflow_only
@@ -78,8 +87,13 @@ def direct_layer(model: keras.Model) -> Any:
     return next(layer for layer in model.layers if hasattr(layer, "feedback_kernels"))
 
 
-@pytest.mark.parametrize("feedback", ["direct_feedback", "direct_random_target"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "feedback"),
+    cases(
+        itertools.product(MODELS, ["direct_feedback", "direct_random_target"]),
+        daily=[("mlp", "direct_random_target"), ("residual", "direct_feedback")],
+    ),
+)
 def test_the_model_predicts_the_same_and_learns(name: str, feedback: str) -> None:
     make, shapes = MODELS[name]
     model = make()
@@ -98,7 +112,7 @@ def test_the_model_predicts_the_same_and_learns(name: str, feedback: str) -> Non
     np.testing.assert_array_equal(predictions(model), before)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", cases(MODELS, daily=["mlp"]))
 def test_way_back(name: str) -> None:
     model = MODELS[name][0]()
     directed = models.direct(model)

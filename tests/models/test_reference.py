@@ -14,7 +14,7 @@ from keras_local.activations import Ramp
 from keras_local.losses import LocalHinge
 from keras_local.models import conversion_report, convert, reference, to_plain
 from tests.oracles import ramp
-from tests.support import BACKEND, array, probe, weights_of
+from tests.support import BACKEND, array, cases, probe, weights_of
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="networks: on one backend")
 
@@ -49,7 +49,7 @@ def size(weights: list[Any]) -> int:
     return sum(int(np.prod(weight.shape)) for weight in weights)
 
 
-@pytest.mark.parametrize("name", AMIT)
+@pytest.mark.parametrize("name", cases(AMIT, daily=["simpnet", "deepnet"]))
 class TestAmit:
     def test_number_of_weights(self, name: str) -> None:
         model = getattr(reference, name)(FA)
@@ -106,10 +106,13 @@ def test_the_pairs_are_summed() -> None:
 class TestUntied:
     @pytest.mark.parametrize(
         ("name", "untied"),
-        [
-            ("simpnet", {"conv1"}),
-            ("deepnet_s", {"conv0a", "conv2", "conv2a", "conv3", "conv3a"}),
-        ],
+        cases(
+            [
+                ("simpnet", {"conv1"}),
+                ("deepnet_s", {"conv0a", "conv2", "conv2a", "conv3", "conv3a"}),
+            ],
+            daily=[("simpnet", {"conv1"})],
+        ),
     )
     def test_positions_start_equal_and_part(self, name: str, untied: set[str]) -> None:
         keras.utils.set_random_seed(0)
@@ -143,7 +146,7 @@ class TestUntied:
         np.testing.assert_allclose(array(untied(x)), array(tied(x)), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", cases(OTHERS, daily=["lenet_mnist", "lenet_cifar", "resnet20"]))
 def test_number_of_weights(name: str) -> None:
     count, build = OTHERS[name]
     model = build()
@@ -152,12 +155,16 @@ def test_number_of_weights(name: str) -> None:
     assert not conversion_report(model).left
 
 
-@pytest.mark.parametrize(("name", "depth"), [("resnet20", 20), ("resnet56", 56)])
+@pytest.mark.parametrize(
+    ("name", "depth"), cases([("resnet20", 20), ("resnet56", 56)], daily=[("resnet20", 20)])
+)
 def test_depth(name: str, depth: int) -> None:
     assert len(conversion_report(getattr(reference, name)(FA)).converted) == depth
 
 
-@pytest.mark.parametrize("name", ["lenet_mnist", "lenet_cifar", "resnet20"])
+@pytest.mark.parametrize(
+    "name", cases(["lenet_mnist", "lenet_cifar", "resnet20"], daily=["lenet_mnist"])
+)
 def test_every_layer_learns(name: str, tmp_path: Any) -> None:
     keras.utils.set_random_seed(0)
     model = getattr(reference, name)(FA)
@@ -182,6 +189,7 @@ def test_shortcuts_without_weights() -> None:
     assert not shortcut[..., 9:].any()
 
 
+@pytest.mark.thorough
 def test_resnet18_starts_as_published() -> None:
     """Each feedback kernel by the law of its kernel, independently; blocks start as identities."""
     keras.utils.set_random_seed(0)
@@ -215,6 +223,7 @@ def test_rules_can_be_exchanged() -> None:
     np.testing.assert_array_equal(array(again(x)), array(model(x)))
 
 
+@pytest.mark.thorough
 def test_simpnet_learns_digits() -> None:
     keras.utils.set_random_seed(0)
     (x, y), (xe, ye) = datasets.load("digits")
@@ -228,7 +237,10 @@ def test_simpnet_learns_digits() -> None:
 class TestConnectivity:
     @pytest.mark.parametrize(
         ("name", "options"),
-        [("simpnet", {}), ("deepnet", {}), ("deepernet", {}), ("deepnet_s", {"untied": True})],
+        cases(
+            [("simpnet", {}), ("deepnet", {}), ("deepernet", {}), ("deepnet_s", {"untied": True})],
+            daily=[("simpnet", {})],
+        ),
     )
     def test_half_of_the_synapses(self, name: str, options: dict[str, Any]) -> None:
         """Forward and back independently; the last layer is full, and so it stays in training."""
