@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras_local import layers
 from tests import oracles, oracles_direct
 from tests.support import (
     array,
+    cases,
     compile_options,
     largest_difference,
     model_gradients,
@@ -402,8 +404,13 @@ def trained(model: keras.Model, **options: Any) -> list[np.ndarray]:
 
 
 @tensorflow_only
-@every_kind
-@pytest.mark.parametrize("mode", [{"run_eagerly": True}, {"jit_compile": True}])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    cases(
+        itertools.product(KINDS, [{"run_eagerly": True}, {"jit_compile": True}]),
+        daily=[("error", {"run_eagerly": True}), ("target", {"jit_compile": True})],
+    ),
+)
 def test_eager_and_compiled_steps_equal_the_graph(kind: str, mode: dict[str, Any]) -> None:
     model, other = conv_net(kind), conv_net(kind)
     other.set_weights(weights_of(model))
@@ -414,7 +421,7 @@ def test_eager_and_compiled_steps_equal_the_graph(kind: str, mode: dict[str, Any
 
 
 @tensorflow_only
-@every_kind
+@pytest.mark.parametrize("kind", cases(KINDS, daily=["error", "target"]))
 def test_mixed_precision_follows_float32(kind: str) -> None:
     """The loss scale divides out again, and is 2^15 at first."""
     model = conv_net(kind)
@@ -435,7 +442,7 @@ def test_mixed_precision_follows_float32(kind: str) -> None:
 
 
 @tensorflow_only
-@every_kind
+@pytest.mark.parametrize("kind", cases(KINDS, daily=["error", "target"]))
 def test_two_replicas_equal_one_device(kind: str) -> None:
     model = conv_net(kind)
     with two_replicas().scope():

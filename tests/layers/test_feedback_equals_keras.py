@@ -14,6 +14,7 @@ from keras_local import layers
 from tests.support import (
     BACKEND,
     array,
+    cases,
     compile_options,
     largest_difference,
     model_gradients,
@@ -252,6 +253,21 @@ def test_outputs_and_gradients(case: tuple[str, dict[str, Any], tuple[int, ...]]
     equal(below, expected_below)
 
 
+TRAINED = [
+    "dense",
+    "dense-common",
+    "conv1d-causal-dilated",
+    "conv2d-common",
+    "conv2d-strided",
+    "conv3d",
+    "depthwise2d-common",
+    "separable2d-common",
+    "transposed2d-common",
+    "einsum-common",
+]
+
+
+@pytest.mark.parametrize("case", cases(CASES, daily=TRAINED), indirect=True)
 def test_ten_steps_of_fit(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> None:
     name, options, shape = case
     losses, weights, starts = [], [], []
