@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from keras_local.metrics import (
     weight_correlation,
 )
 from keras_local.models._gradients import gradient_angles
+from keras_local.models._graph import calls_of, has_graph, parts, without_trained_weights_below
 
 _MEASURES: dict[str, Callable[[Any, Any], float]] = {
     "alignment_angle": alignment_angle,
@@ -162,7 +163,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
             if getattr(layer, "feedback_kernel", None) is not None
         }
         if self.layers is None:
-            unused = _without_trained_weights_below(self.model)
+            unused = without_trained_weights_below(self.model)
             found = {name: layer for name, layer in known.items() if id(layer) not in unused}
         else:
             _validation.require(
@@ -283,7 +284,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         """Find the layers and measure them before training."""
         if self.data is not None and not isinstance(self.data, Mapping):
             _validation.require(
-                isinstance(self.model, keras.Sequential) or _has_graph(self.model),
+                isinstance(self.model, keras.Sequential) or has_graph(self.model),
                 "data",
                 "a mapping from layer names to what the layers receive, because the model "
                 f"{self.model.name!r} is neither Sequential nor functional",
@@ -310,7 +311,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
             if getattr(getattr(layer, "plasticity", None), "p", None) is not None
         }
         # A layer that learns in the place of another one holds the weights that change.
-        replaced = {id(part) for layer in known.values() for part in _sublayers(layer)}
+        replaced = {id(part) for layer in known.values() for part in parts(layer)}
         found = {
             name: layer
             for name, layer in known.items()
@@ -400,19 +401,12 @@ def _names(argument: str, names: Any) -> list[str]:
     return listed
 
 
-def _sublayers(layer: Any) -> list[Any]:
-    # `layers` of a model are in order; of other layers only Keras' own walk knows the parts.
-    if isinstance(layer, keras.Model):
-        return list(layer.layers)
-    return list(layer._flatten_layers(include_self=False, recursive=False))
-
-
 def _named_layers(model: Any) -> dict[str, Any]:
     """Return all layers, nested ones too, by name; by path where a name occurs twice."""
     found: dict[int, tuple[str, Any]] = {}
 
     def walk(parent: Any, path: str) -> None:
-        for layer in _sublayers(parent):
+        for layer in parts(parent):
             if id(layer) not in found:
                 found[id(layer)] = (f"{path}{layer.name}", layer)
                 walk(layer, f"{path}{layer.name}/")
@@ -422,70 +416,11 @@ def _named_layers(model: Any) -> dict[str, Any]:
     return {layer.name if uses[layer.name] == 1 else path: layer for path, layer in found.values()}
 
 
-def _has_graph(layer: Any) -> bool:
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "outputs", None))
-
-
-def _calls(graph: Any) -> list[tuple[Any, list[Any], Any]]:
-    """Return (operation, inputs, output) of each call in a graph, inputs before their users."""
-    known = {id(tensor) for tensor in graph.inputs}
-    calls = []
-    pending = list(graph.outputs)
-    while pending:
-        output = pending[-1]
-        operation, index, _ = output._keras_history
-        inputs = [] if operation is None else operation._inbound_nodes[index].input_tensors
-        missing = [x for x in inputs if id(x) not in known]
-        if id(output) in known or not missing:
-            pending.pop()
-            if id(output) not in known:
-                known.add(id(output))
-                calls.append((operation, inputs, output))
-        else:
-            pending.extend(missing)
-    return calls
-
-
-def _without_trained_weights_below(model: Any) -> set[int]:
-    """Return the ids of the layers that certainly have nothing to train below them.
-
-    A layer has something below it if the inputs of one of its calls depend on trained weights.
-    Certain are only calls in the graphs of `Sequential` and functional models, and that a Keras
-    wrapper hands its inputs to the layer in it.
-    """
-    depends: dict[int, bool] = {}
-
-    def enter(layer: Any, below: Sequence[bool]) -> None:
-        depends[id(layer)] = depends.get(id(layer), False) or any(below)
-        if _has_graph(layer):
-            follow(layer, below)
-            return
-        inner = any(below) or not isinstance(layer, keras.layers.Wrapper)
-        for part in _sublayers(layer):
-            enter(part, [inner])
-
-    def follow(graph: Any, below: Sequence[bool]) -> None:
-        if len(below) != len(graph.inputs):
-            below = [any(below)] * len(graph.inputs)
-        trained = {id(x): flag for x, flag in zip(graph.inputs, below, strict=True)}
-        for operation, inputs, output in _calls(graph):
-            flags = [trained[id(x)] for x in inputs]
-            weights = False
-            if isinstance(operation, keras.layers.Layer):
-                enter(operation, flags)
-                weights = bool(operation.trainable_weights)
-            trained[id(output)] = weights or any(flags)
-
-    if _has_graph(model):
-        follow(model, [False] * len(model.inputs))
-    return {layer for layer, below in depends.items() if not below}
-
-
 def _path_to(graph: Any, layer: Any) -> Callable[[Any], Any] | None:
     """Return a function from a batch of the graph's inputs to the inputs of `layer` in it."""
-    if not _has_graph(graph) or len(graph.inputs) != 1:
+    if not has_graph(graph) or len(graph.inputs) != 1:
         return None
-    for operation, inputs, _ in _calls(graph):
+    for operation, inputs, _ in calls_of(graph):
         if len(inputs) != 1:
             continue
         if operation is layer:

@@ -115,23 +115,26 @@ class AlignmentRule(FeedbackRule):
     ) -> tuple[Tensor | None, ...] | None:
         """`dR/dB`, and `dR/dW` if the kernel descends `R` too."""
         if self.every == 1:
-            forward, backward = self._both(synapses, inputs, outputs)
-            return (forward if self.update_forward else None), backward
+            return self._both(synapses, inputs, outputs)
         step = synapses.variables[1]
         due = ops.equal(ops.mod(step, float(self.every)), 0.0)
         step.assign_add(1.0)
-        forward, backward = ops.cond(
-            due,
-            lambda: self._both(synapses, inputs, outputs),
-            lambda: (ops.zeros_like(synapses.kernel), ops.zeros_like(synapses.feedback[0])),
-        )
-        return (forward if self.update_forward else None), backward, None
 
-    def _both(self, synapses: Synapses, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        def act() -> list[Tensor]:
+            return [part for part in self._both(synapses, inputs, outputs) if part is not None]
+
+        def rest() -> list[Tensor]:
+            weights = [synapses.kernel] if self.update_forward else []
+            return [ops.zeros_like(weight) for weight in (*weights, synapses.feedback[0])]
+
+        *forward, backward = ops.cond(due, act, rest)
+        return (forward[0] if forward else None), backward, None
+
+    def _both(
+        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
         activity = self._activity(synapses, inputs, outputs)
-        forward = ops.zeros_like(synapses.kernel)
-        if self.update_forward:
-            forward = self.regulariser.forward_gradient(activity)
+        forward = self.regulariser.forward_gradient(activity) if self.update_forward else None
         return forward, self.regulariser.gradient(activity)
 
     def _activity(self, synapses: Synapses, inputs: Tensor, outputs: Tensor) -> Activity:

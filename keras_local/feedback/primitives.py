@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -240,15 +240,22 @@ class Regulariser(Strategy):
 
     def value(self, activity: Activity) -> Tensor:
         """Return the value of the sum."""
-        return sum(term.rate * term.value(activity) for term in self.active)
+        return self._weighted(lambda term: term.value(activity))
 
     def gradient(self, activity: Activity) -> Tensor:
         """Return the gradient at the feedback kernel."""
-        return sum(term.rate * term.gradient(activity) for term in self.active)
+        return self._weighted(lambda term: term.gradient(activity))
 
     def forward_gradient(self, activity: Activity) -> Tensor:
         """Return the gradient at the kernel."""
-        return sum(term.rate * term.forward_gradient(activity) for term in self.active)
+        return self._weighted(lambda term: term.forward_gradient(activity))
+
+    def _weighted(self, part: Callable[[Primitive], Tensor]) -> Tensor:
+        # Each product with a rate is a pass over memory: terms of one rate share theirs.
+        alike: dict[float, list[Tensor]] = {}
+        for term in self.active:
+            alike.setdefault(term.rate, []).append(part(term))
+        return sum(rate * sum(parts[1:], parts[0]) for rate, parts in alike.items())
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

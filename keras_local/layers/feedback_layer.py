@@ -19,7 +19,7 @@ from keras_local.layers.caveats import (
     warn_of_optimizer,
     warn_of_regularizer,
 )
-from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
+from keras_local.ops import LinearMap, gradient_loss, read
 from keras_local.ops.backend import Tensor
 
 Shape = tuple[int | None, ...]
@@ -200,10 +200,10 @@ class FeedbackLayer(keras.layers.Layer):
         return law(tuple(self.kernel.shape), dtype=self.compute_dtype)
 
     def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
-        """Hand gradients to the optimizer: each replica adds its share."""
+        """Hand gradients to the optimizer."""
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
-                self.add_loss(surrogate_loss(weight, -gradient / replica_count()))
+                self.add_loss(gradient_loss(weight, gradient))
 
     @property
     def used_kernel(self) -> Tensor:

@@ -27,6 +27,7 @@ from keras_local.models._clone import (
     require_graph,
     sublayers,
 )
+from keras_local.models._graph import without_trained_weights_below
 from keras_local.models.report import conversion_report, kernels
 
 Choice = Any
@@ -39,6 +40,7 @@ def convert(
     feedback_initializer: Any = "glorot_uniform",
     include: Choice | Iterable[Choice] = None,
     exclude: Choice | Iterable[Choice] = None,
+    lowest: bool = True,
     keep_weights: bool = True,
     connectivity: Any = None,
     seed: int | None = None,
@@ -68,6 +70,10 @@ def convert(
             class of layers, a function from a layer to a bool, or several of these. Everything that
             can be converted, by default.
         exclude: What to leave as it is; likewise.
+        lowest: Whether to convert layers below which nothing is trained too. Their feedback kernels
+            would carry an error to nowhere: without them all kernels learn the same, in less time
+            where a rule trains feedback kernels. A layer of several kernels is converted anyhow.
+            Leave it at True if the result will stand on top of other layers that are trained.
         keep_weights: Whether the result starts with the weights of `model`, statistics and states
             of random generators among them, or with new ones.
         connectivity: Probability with which each forward and each feedback synapse exists, as in
@@ -98,7 +104,8 @@ def convert(
     with _own_random_numbers():
         law = initializers.get(feedback_initializer)  # None stays None.
         origin = random.getrandbits(64) if seed is None else seed
-        plan = _plan(model, _Scope(model, include, exclude), rule_of, law, connectivity, origin)
+        scope = _Scope(model, include, exclude, lowest)
+        plan = _plan(model, scope, rule_of, law, connectivity, origin)
         converted = _Convert(plan, keep_weights).model(model)
     if verbose:
         print(conversion_report(converted))
@@ -151,7 +158,7 @@ def _plan(
     for places in _layers(model):
         path, layer = places[0].path, places[0].layer
         kind = type(layer) if has_rule(type(layer)) else table.get(type(layer))
-        if not scope.covers(places) or not (kind or kernels(layer)):
+        if not scope.covers(places, kind) or not (kind or kernels(layer)):
             continue
         rule = rule_of(layer)
         if rule is None:
@@ -288,9 +295,11 @@ def _layers(model: keras.Model) -> Iterable[list[_Place]]:
 
 
 class _Scope:
-    """Which layers to convert, as `include` and `exclude` say."""
+    """Which layers to convert, as `include`, `exclude` and `lowest` say."""
 
-    def __init__(self, model: keras.Model, include: Any, exclude: Any) -> None:
+    def __init__(self, model: keras.Model, include: Any, exclude: Any, lowest: Any) -> None:
+        lowest = check.instance("lowest", lowest, bool)
+        self.unused = set() if lowest else without_trained_weights_below(model)
         self.include = None if include is None else _choices("include", include)
         self.exclude = [] if exclude is None else _choices("exclude", exclude)
         known = {name for place in _places(model) for name in place.names}
@@ -300,8 +309,10 @@ class _Scope:
             allowed = f"names of layers of {model.name!r}"
             check.require(not unknown, argument, allowed, unknown)
 
-    def covers(self, places: list[_Place]) -> bool:
-        """Tell whether the layer that stands in `places` is to be converted."""
+    def covers(self, places: list[_Place], kind: type | None) -> bool:
+        """Tell whether the layer that stands in `places`, and would be `kind`, is to be it."""
+        if id(places[0].layer) in self.unused and kind and issubclass(kind, FeedbackLayer):
+            return False
         included = self.include is None or _any_fits(self.include, places)
         return included and not _any_fits(self.exclude, places)
 

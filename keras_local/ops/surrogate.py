@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 
 from keras_local.ops.backend import Tensor, backend
@@ -28,7 +30,24 @@ def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
     0.0
     """
     value = variable.value if isinstance(variable, keras.Variable) else variable
-    return _surrogate_loss(value, change)
+    # Keras divides every loss by the number of replicas; a change is a sum over them.
+    return _gradient_loss(value, change, lambda upstream: -upstream * replica_count())
+
+
+def gradient_loss(tensor: Tensor, gradient: Tensor) -> Tensor:
+    """Return a loss of value 0 whose gradient at `tensor` is `gradient`.
+
+    Added to a model's losses, it acts as any other loss that is a mean over the examples: replicas
+    hand in their own means, and the optimizer sees the mean of these.
+
+    Args:
+        tensor: What was read from the weight to be changed.
+        gradient: Tensor of the same shape; a descent direction.
+
+    Returns:
+        A scalar 0.
+    """
+    return _gradient_loss(tensor, gradient, lambda upstream: upstream)
 
 
 def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) -> Tensor:
@@ -45,24 +64,25 @@ def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) ->
     Returns:
         A scalar 0.
     """
-    return _surrogate_loss(backend.take_rows(variable.value, rows), change)
+    value = backend.take_rows(variable.value, rows)
+    return _gradient_loss(value, change, lambda upstream: -upstream * replica_count())
 
 
-def _surrogate_loss(value: Tensor, change: Tensor) -> Tensor:
+def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], Tensor]) -> Tensor:
     # Keras adds up losses as they are: half precision does not add to single.
     precise = "float64" if keras.backend.standardize_dtype(value.dtype) == "float64" else "float32"
 
-    def forward(value: Tensor, change: Tensor) -> Tensor:
+    def forward(value: Tensor, gradient: Tensor) -> Tensor:
         return keras.ops.zeros((), dtype=precise)
 
     def backward(
-        upstream: Tensor, outputs: Tensor, value: Tensor, change: Tensor
+        upstream: Tensor, outputs: Tensor, value: Tensor, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        # Keras divides every loss by the number of replicas; a change is a sum over them.
-        gradient = -keras.ops.cast(change, precise) * (upstream * replica_count())
-        return keras.ops.cast(gradient, value.dtype), None
+        # The scalars first: with the weights' shape, one product is one pass over memory.
+        scaled = keras.ops.cast(gradient, precise) * factor(upstream)
+        return keras.ops.cast(scaled, value.dtype), None
 
-    return backend.with_gradient(forward, backward, value, change, independent=0)
+    return backend.with_gradient(forward, backward, value, gradient, independent=0)
 
 
 def read(variable: keras.Variable) -> Tensor:

@@ -457,6 +457,43 @@ class TestChoice:
         kinds = {type(part.feedback) for part in feedback_layers(twin).values()}
         assert (len(feedback_layers(twin)), kinds) == (2, {feedback.KolenPollack})
 
+    @pytest.mark.parametrize("name", ["sequential", "residual"])
+    def test_the_lowest_layers_need_no_feedback_kernel(self, name: str) -> None:
+        """Without one all forward weights learn the same."""
+        model = trained(name)
+        before = [array(weight) for weight in to_plain(model).weights]
+        found = []
+        for lowest in (True, False):
+            twin = quietly(model, feedback.SymmetricAlignment(0.5, 0.5), lowest=lowest, seed=1)
+            rows = {row.path: row.rules for row in conversion_report(twin).left}
+            assert (not rows) == lowest
+            x = inputs_of(model, 20)
+            twin.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", jit_compile=False)
+            target = np.ones(outputs_of(model, x)[0].shape, "float32")
+            twin.fit(x, target, batch_size=10, epochs=3, shuffle=False, verbose=0)
+            found.append([array(weight) for weight in to_plain(twin).weights])
+        for one, other, start in zip(*found, before, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+            assert np.abs(one - start).max() > 1e-4
+
+    def test_lowest_are_those_with_nothing_trained_below(self) -> None:
+        stack = [keras.layers.Dense(3, name="a"), keras.layers.Dense(3, name="b")]
+        frozen = keras.layers.Dense(4, name="frozen", trainable=False)
+        inner = keras.Sequential([keras.Input((4,)), *stack])
+        model = keras.Sequential([keras.Input((5,)), frozen, inner])
+        assert set(feedback_layers(quietly(model, FA))) == {"frozen", "a", "b"}
+        assert set(feedback_layers(quietly(model, FA, lowest=False))) == {"b"}
+
+    def test_a_lowest_layer_of_two_kernels_is_converted(self) -> None:
+        stack = [keras.layers.SeparableConv2D(2, 3), keras.layers.Conv2D(2, 3)]
+        model = keras.Sequential([keras.Input((8, 8, 2)), *stack])
+        twin = quietly(model, FA, lowest=False)
+        assert type(twin.layers[0]) is layers.FeedbackSeparableConv2D
+
+    def test_lowest_is_a_bool(self) -> None:
+        with pytest.raises(ValueError, match=r"`lowest` must be a bool.*Received"):
+            quietly(nested(), FA, lowest=1)
+
     @pytest.mark.parametrize("argument", ["include", "exclude"])
     @pytest.mark.parametrize("value", ["nobody", ["hidden", "stack/nobody"], 3, [None]])
     def test_wrong_choices(self, argument: str, value: Any) -> None:

@@ -55,6 +55,16 @@ def test_gradient_is_minus_the_change(upstream: float) -> None:
     assert not below.any(), "the change must not reach the layers below"
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_gradient_as_given(dtype: str) -> None:
+    """That of a loss times what the loss is multiplied with, in the weight's precision."""
+    value = keras.ops.cast(probe((3, 2)), dtype)
+    gradient = keras.ops.cast(probe((3, 2), 1), dtype)
+    (found,) = ops.gradients(lambda x: 0.5 * ops.gradient_loss(x, gradient), [value])
+    assert keras.backend.standardize_dtype(found.dtype) == dtype
+    np.testing.assert_allclose(array(found), 0.5 * array(gradient), rtol=1e-3)
+
+
 class ScaledLosses(keras.layers.Layer):
     """A layer whose own losses enter times a factor, as under a loss scale."""
 
