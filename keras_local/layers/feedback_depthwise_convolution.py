@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_local import _validation as check
 from keras_local import ops
-from keras_local.layers.feedback_window import FeedbackWindow
+from keras_local.layers.feedback_window import FeedbackWindow, Sizes
 
 
 class FeedbackDepthwiseConvolution(FeedbackWindow):
@@ -14,12 +14,12 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
 
     def __init__(
         self,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...] = 1,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
         padding: str = "valid",
         depth_multiplier: int = 1,
         data_format: str | None = None,
-        dilation_rate: int | tuple[int, ...] = 1,
+        dilation_rate: Sizes = 1,
         activation: Any = None,
         use_bias: bool = True,
         feedback: Any = "kolen_pollack",

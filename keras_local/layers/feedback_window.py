@@ -10,29 +10,63 @@ import keras
 from keras_local import _validation as check
 from keras_local.layers.feedback_layer import FeedbackLayer, Shape
 
+Sizes = int | tuple[int, ...]
+
+
+def checked_window(
+    rank: int,
+    kernel_size: Sizes,
+    strides: Sizes,
+    padding: str,
+    data_format: str | None,
+    paddings: tuple[str, ...] = ("valid", "same"),
+) -> tuple[tuple[int, ...], tuple[int, ...], str, str]:
+    """Return kernel size, strides, padding and data format as layers keep them.
+
+    Raises:
+        ValueError: If one of them is not as it has to be; the message names it.
+    """
+    formats = ("channels_last", "channels_first")
+    return (
+        check.sizes("kernel_size", kernel_size, rank),
+        check.sizes("strides", strides, rank),
+        check.one_of("padding", str(padding).lower(), paddings),
+        check.one_of("data_format", data_format or keras.config.image_data_format(), formats),
+    )
+
 
 class FeedbackWindow(FeedbackLayer):
-    """Interface of a depthwise or transposed convolution with a feedback rule."""
+    """Interface of a convolution of any kind with a feedback rule.
+
+    A convolution says what shape its kernel has (`kernel_of`), how many channels come out
+    (`output_channels`) and what its map is.
+    """
 
     rank: ClassVar[int]
 
+    dilated_strides: ClassVar[bool] = True
+    """Whether strides and dilation may both differ from 1."""
+
     def __init__(
         self,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...],
+        kernel_size: Sizes,
+        strides: Sizes,
         padding: str,
         data_format: str | None,
-        dilation_rate: int | tuple[int, ...],
+        dilation_rate: Sizes,
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        kernel_size = check.sizes("kernel_size", kernel_size, self.rank)
-        strides = check.sizes("strides", strides, self.rank)
+        kernel_size, strides, padding, data_format = checked_window(
+            self.rank, kernel_size, strides, padding, data_format, self.paddings()
+        )
         dilation_rate = check.sizes("dilation_rate", dilation_rate, self.rank)
-        padding = check.one_of("padding", str(padding).lower(), ("valid", "same"))
-        formats = ("channels_last", "channels_first")
-        data_format = data_format or keras.config.image_data_format()
-        data_format = check.one_of("data_format", data_format, formats)
+        check.require(
+            self.dilated_strides or max(strides) == 1 or max(dilation_rate) == 1,
+            "dilation_rate",
+            f"1 where strides are not (strides={strides})",
+            dilation_rate,
+        )
         super().__init__(*args, **kwargs)
         self.kernel_size = kernel_size
         self.strides = strides
@@ -40,6 +74,11 @@ class FeedbackWindow(FeedbackLayer):
         self.padding = padding
         self.data_format = data_format
         self.input_spec = keras.layers.InputSpec(min_ndim=self.rank + 2)
+
+    @classmethod
+    def paddings(cls) -> tuple[str, ...]:
+        """The paddings that `padding` may name."""
+        return ("valid", "same")
 
     @abstractmethod
     def kernel_of(self, channels: int) -> tuple[int, ...]:

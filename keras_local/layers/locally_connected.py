@@ -12,6 +12,7 @@ from keras_local import _validation as check
 from keras_local import ops
 from keras_local.layers.convolution_scaling import at_each_position
 from keras_local.layers.feedback_layer import FeedbackLayer, Shape
+from keras_local.layers.feedback_window import Sizes, checked_window
 from keras_local.ops.backend import Tensor
 
 
@@ -23,8 +24,8 @@ class LocallyConnected(FeedbackLayer):
     def __init__(
         self,
         filters: int,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...] = 1,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
         padding: str = "valid",
         data_format: str | None = None,
         activation: Any = None,
@@ -34,12 +35,9 @@ class LocallyConnected(FeedbackLayer):
         **local_args: Any,
     ) -> None:
         filters = check.positive_integer("filters", filters)
-        kernel_size = check.sizes("kernel_size", kernel_size, self.rank)
-        strides = check.sizes("strides", strides, self.rank)
-        padding = check.one_of("padding", str(padding).lower(), ("valid", "same"))
-        formats = ("channels_last", "channels_first")
-        data_format = data_format or keras.config.image_data_format()
-        data_format = check.one_of("data_format", data_format, formats)
+        kernel_size, strides, padding, data_format = checked_window(
+            self.rank, kernel_size, strides, padding, data_format
+        )
         super().__init__(activation, use_bias, feedback, feedback_initializer, **local_args)
         taps = math.prod(kernel_size)
         for name in ("kernel_initializer", "feedback_initializer"):
