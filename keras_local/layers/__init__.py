@@ -3,11 +3,17 @@
 from keras_local.layers.direct_feedback import DirectFeedback as DirectFeedback
 from keras_local.layers.direct_random_target import DirectRandomTarget as DirectRandomTarget
 from keras_local.layers.feedback_conv1d import FeedbackConv1D as FeedbackConv1D
+from keras_local.layers.feedback_conv1d_transpose import (
+    FeedbackConv1DTranspose as FeedbackConv1DTranspose,
+)
 from keras_local.layers.feedback_conv2d import FeedbackConv2D as FeedbackConv2D
 from keras_local.layers.feedback_conv2d_transpose import (
     FeedbackConv2DTranspose as FeedbackConv2DTranspose,
 )
 from keras_local.layers.feedback_conv3d import FeedbackConv3D as FeedbackConv3D
+from keras_local.layers.feedback_conv3d_transpose import (
+    FeedbackConv3DTranspose as FeedbackConv3DTranspose,
+)
 from keras_local.layers.feedback_dense import FeedbackDense as FeedbackDense
 from keras_local.layers.feedback_depthwise_conv1d import (
     FeedbackDepthwiseConv1D as FeedbackDepthwiseConv1D,
@@ -20,6 +26,9 @@ from keras_local.layers.feedback_layer import FeedbackLayer as FeedbackLayer
 from keras_local.layers.feedback_multi_head_attention import (
     FeedbackMultiHeadAttention as FeedbackMultiHeadAttention,
 )
+from keras_local.layers.feedback_separable_conv1d import (
+    FeedbackSeparableConv1D as FeedbackSeparableConv1D,
+)
 from keras_local.layers.feedback_separable_conv2d import (
     FeedbackSeparableConv2D as FeedbackSeparableConv2D,
 )
@@ -31,15 +40,18 @@ __all__ = [
     "DirectFeedback",
     "DirectRandomTarget",
     "FeedbackConv1D",
+    "FeedbackConv1DTranspose",
     "FeedbackConv2D",
     "FeedbackConv2DTranspose",
     "FeedbackConv3D",
+    "FeedbackConv3DTranspose",
     "FeedbackDense",
     "FeedbackDepthwiseConv1D",
     "FeedbackDepthwiseConv2D",
     "FeedbackEinsumDense",
     "FeedbackLayer",
     "FeedbackMultiHeadAttention",
+    "FeedbackSeparableConv1D",
     "FeedbackSeparableConv2D",
     "HebbianDense",
     "LocallyConnected1D",

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import initializers
 
+from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local._serialization import serializable
 from keras_local.layers.feedback_einsum_dense import FeedbackEinsumDense
@@ -31,6 +32,8 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         key_dim: Size of each head for queries and keys.
         feedback: A `keras_local.feedback` rule or its alias, for all projections.
         feedback_initializer: Law of the initial feedback kernels.
+        connectivity: Probability with which each forward and each feedback synapse of the
+            projections exists; None for all.
         **attention_args: As in `keras.layers.MultiHeadAttention`.
 
     Shapes: as in `keras.layers.MultiHeadAttention`.
@@ -55,11 +58,17 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         key_dim: int,
         feedback: Any = "kolen_pollack",
         feedback_initializer: Any = "glorot_uniform",
+        connectivity: float | None = None,
         **attention_args: Any,
     ) -> None:
         super().__init__(num_heads, key_dim, **attention_args)
         self.feedback = feedback_rules.get(feedback)
         self.feedback_initializer = _without_drawing(feedback_initializer)
+        self.connectivity = connectivity
+        if connectivity is not None:
+            self.connectivity = check.real(
+                "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
+            )
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Create the projections, and put feedback layers in their places."""
@@ -90,12 +99,17 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             bias_initializer=projection.bias_initializer,
             feedback=type(self.feedback).from_config(self.feedback.get_config()),
             feedback_initializer=self.feedback_initializer,
+            connectivity=self.connectivity,
         )
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {
+        config = {
             **super().get_config(),
             "feedback": feedback_rules.serialize(self.feedback),
             "feedback_initializer": initializers.serialize(self.feedback_initializer),
         }
+        # As in the built-in layer's config where there is nothing to say.
+        if self.connectivity is not None:
+            config["connectivity"] = self.connectivity
+        return config

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-from keras import activations, constraints, initializers, regularizers
 
-from keras_local import _validation as check
-from keras_local import feedback as feedback_rules
 from keras_local._serialization import serializable
 from keras_local.layers.feedback_conv2d import FeedbackConv2D
 from keras_local.layers.feedback_depthwise_conv2d import FeedbackDepthwiseConv2D
-from keras_local.layers.feedback_layer import Shape
-from keras_local.ops.backend import Tensor
+from keras_local.layers.feedback_separable_convolution import FeedbackSeparableConvolution
 
 
 @serializable
-class FeedbackSeparableConv2D(keras.layers.Layer):
+class FeedbackSeparableConv2D(FeedbackSeparableConvolution):
     """Separable convolution in two dimensions whose errors return through feedback weights.
 
     Two feedback layers in one: `depthwise`, a convolution of each channel by itself, and then
@@ -51,6 +45,8 @@ class FeedbackSeparableConv2D(keras.layers.Layer):
         depthwise_constraint: Constraint of the depthwise kernel.
         pointwise_constraint: Constraint of the pointwise kernel.
         bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse of both kernels
+            exists; None for all.
         **kwargs: `name`, `dtype`.
 
     Input shape: `(batch, height, width, channels)`.
@@ -68,135 +64,5 @@ class FeedbackSeparableConv2D(keras.layers.Layer):
     """
 
     plain = keras.layers.SeparableConv2D
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | tuple[int, int],
-        strides: int | tuple[int, int] = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
-        dilation_rate: int | tuple[int, int] = 1,
-        depth_multiplier: int = 1,
-        activation: Any = None,
-        use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        depthwise_initializer: Any = "glorot_uniform",
-        pointwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        pointwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        depthwise_constraint: Any = None,
-        pointwise_constraint: Any = None,
-        bias_constraint: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        filters = check.positive_integer("filters", filters)
-        self.feedback = feedback_rules.get(feedback)
-        shared = {
-            "data_format": data_format,
-            "feedback": self.feedback,
-            "feedback_initializer": feedback_initializer,
-            "dtype": self.dtype_policy,
-            "trainable": self.trainable,
-        }
-        self.depthwise = FeedbackDepthwiseConv2D(
-            kernel_size,
-            strides,
-            padding,
-            depth_multiplier,
-            dilation_rate=dilation_rate,
-            use_bias=False,
-            depthwise_initializer=depthwise_initializer,
-            depthwise_regularizer=depthwise_regularizer,
-            depthwise_constraint=depthwise_constraint,
-            name="depthwise",
-            **shared,
-        )
-        self.pointwise = FeedbackConv2D(
-            filters,
-            1,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=pointwise_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=pointwise_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=pointwise_constraint,
-            bias_constraint=bias_constraint,
-            name="pointwise",
-            **shared,
-        )
-        self.input_spec = self.depthwise.input_spec
-
-    @property
-    def activation(self) -> Any:
-        """The activation function."""
-        return self.pointwise.activation
-
-    @property
-    def depthwise_kernel(self) -> keras.Variable:
-        """The kernel of the depthwise convolution."""
-        return self.depthwise.kernel
-
-    @property
-    def pointwise_kernel(self) -> keras.Variable:
-        """The kernel of the pointwise convolution."""
-        return self.pointwise.kernel
-
-    @property
-    def bias(self) -> keras.Variable | None:
-        """The bias, or None."""
-        return self.pointwise.bias
-
-    def build(self, input_shape: Shape) -> None:
-        """Create the weights of both convolutions."""
-        self.depthwise.build(input_shape)
-        self.pointwise.build(self.depthwise.compute_output_shape(input_shape))
-        self.input_spec = self.depthwise.input_spec
-        self.built = True
-
-    def call(self, inputs: Tensor) -> Tensor:
-        """Convolve each channel, and then mix the channels."""
-        return self.pointwise(self.depthwise(inputs))
-
-    def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
-        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
-        return [] if isinstance(self.feedback, feedback_rules.Detached) else inputs
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """As in the built-in layer."""
-        return self.pointwise.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        depthwise, pointwise = self.depthwise, self.pointwise
-        config: dict[str, Any] = super().get_config()
-        config.update(
-            filters=pointwise.filters,
-            kernel_size=depthwise.kernel_size,
-            strides=depthwise.strides,
-            padding=depthwise.padding,
-            data_format=depthwise.data_format,
-            dilation_rate=depthwise.dilation_rate,
-            depth_multiplier=depthwise.depth_multiplier,
-            activation=activations.serialize(pointwise.activation),
-            use_bias=pointwise.use_bias,
-            feedback=feedback_rules.serialize(self.feedback),
-            feedback_initializer=initializers.serialize(depthwise.feedback_initializer),
-            depthwise_initializer=initializers.serialize(depthwise.kernel_initializer),
-            pointwise_initializer=initializers.serialize(pointwise.kernel_initializer),
-            bias_initializer=initializers.serialize(pointwise.bias_initializer),
-            depthwise_regularizer=regularizers.serialize(depthwise.kernel_regularizer),
-            pointwise_regularizer=regularizers.serialize(pointwise.kernel_regularizer),
-            bias_regularizer=regularizers.serialize(pointwise.bias_regularizer),
-            activity_regularizer=regularizers.serialize(self.activity_regularizer),
-            depthwise_constraint=constraints.serialize(depthwise.kernel_constraint),
-            pointwise_constraint=constraints.serialize(pointwise.kernel_constraint),
-            bias_constraint=constraints.serialize(pointwise.bias_constraint),
-        )
-        return config
+    depthwise_class = FeedbackDepthwiseConv2D
+    pointwise_class = FeedbackConv2D

@@ -118,6 +118,10 @@ BOTH = ("feedback_alignment", "kolen_pollack")
 OFTEN = {
     "dense": (*RULES,),
     "conv2d": (*BOTH, "symmetric", "activation_alignment"),
+    # As in two dimensions.
+    "separable1d": (),
+    "transposed1d": (),
+    "transposed3d": (),
 }
 """What is tested in each run: every rule in a dense layer, and the second of `BOTH` in each other
 layer (a rule does not know its layer). All other pairs are thorough."""
@@ -204,6 +208,15 @@ MAPS: dict[str, tuple[Any, Any, tuple[int, ...], list[dict[str, Any]]]] = {
             {"kernel_size": 2, "strides": 2},
         ],
     ),
+    "separable1d": (
+        layers.FeedbackSeparableConv1D,
+        keras.layers.SeparableConv1D,
+        (8, 2),
+        [
+            {"filters": 3, "kernel_size": 3, "padding": "same", "depth_multiplier": 2},
+            {"filters": 4, "kernel_size": 2, "strides": 2},
+        ],
+    ),
     "separable2d": (
         layers.FeedbackSeparableConv2D,
         keras.layers.SeparableConv2D,
@@ -213,10 +226,28 @@ MAPS: dict[str, tuple[Any, Any, tuple[int, ...], list[dict[str, Any]]]] = {
             {"filters": 4, "kernel_size": 2, "strides": 2},
         ],
     ),
+    "transposed1d": (
+        layers.FeedbackConv1DTranspose,
+        keras.layers.Conv1DTranspose,
+        (6, 2),
+        [
+            {"filters": 3, "kernel_size": 3, "padding": "same"},
+            {"filters": 4, "kernel_size": 2, "strides": 2},
+        ],
+    ),
     "transposed2d": (
         layers.FeedbackConv2DTranspose,
         keras.layers.Conv2DTranspose,
         (4, 4, 2),
+        [
+            {"filters": 3, "kernel_size": 3, "padding": "same"},
+            {"filters": 2, "kernel_size": 2, "strides": 2},
+        ],
+    ),
+    "transposed3d": (
+        layers.FeedbackConv3DTranspose,
+        keras.layers.Conv3DTranspose,
+        (3, 3, 2, 2),
         [
             {"filters": 3, "kernel_size": 3, "padding": "same"},
             {"filters": 2, "kernel_size": 2, "strides": 2},

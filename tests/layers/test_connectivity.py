@@ -110,3 +110,55 @@ def test_saved_and_plain(tmp_path: Any) -> None:
 def test_bad_input(connectivity: Any) -> None:
     with pytest.raises(ValueError, match="`connectivity` must be a finite number"):
         layers.FeedbackDense(3, connectivity=connectivity)
+
+
+SEVERAL = {
+    "separable1d": (layers.FeedbackSeparableConv1D, {"filters": 40, "kernel_size": 9}, (9, 30)),
+    "separable2d": (layers.FeedbackSeparableConv2D, {"filters": 40, "kernel_size": 5}, (5, 5, 30)),
+    "attention": (layers.FeedbackMultiHeadAttention, {"num_heads": 4, "key_dim": 9}, (4, 20)),
+}
+
+
+def kernels_of(layer: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each kernel as it is used, and its feedback kernel."""
+    parts = [part for part in layer._flatten_layers() if isinstance(part, layers.FeedbackLayer)]
+    return [(array(part.used_kernel), array(part.feedback_kernel)) for part in parts]
+
+
+def calling(layer: Any, shape: tuple[int, ...]) -> keras.Model:
+    inputs = keras.Input(shape)
+    attention = isinstance(layer, keras.layers.MultiHeadAttention)
+    return keras.Model(inputs, layer(inputs, inputs) if attention else layer(inputs))
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_layers_of_several_kernels(name: str) -> None:
+    """Each kernel and each feedback kernel has a mask of its own; also by conversion, and back."""
+    cls, arguments, shape = SEVERAL[name]
+    keras.utils.set_random_seed(0)
+    layer = cls(**arguments, feedback="feedback_alignment", connectivity=0.5)
+    assert cls.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert "connectivity" not in cls(**arguments).get_config()
+    stock = calling(cls.plain(**arguments), shape)
+    converted = models.convert(stock, "frfb", connectivity=0.5, verbose=False)
+    found = [calling(layer, shape), converted, models.convert(converted, "urfb", verbose=False)]
+    for model in found:
+        kernels = kernels_of(model.layers[-1])
+        assert len(kernels) == (4 if name == "attention" else 2)
+        for kernel, feedback_kernel in kernels:
+            ahead, back = kernel != 0, feedback_kernel != 0
+            assert ahead.mean() == pytest.approx(0.5, abs=0.1)
+            assert back.mean() == pytest.approx(0.5, abs=0.1)
+            assert (ahead & back).mean() == pytest.approx(0.25, abs=0.1)
+    for (one, _), (other, _) in zip(*(kernels_of(m.layers[-1]) for m in found[1:]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    inputs = probe((2, *shape))
+    plain = models.to_plain(converted)
+    np.testing.assert_allclose(array(plain(inputs)), array(converted(inputs)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_bad_input_of_several_kernels(name: str) -> None:
+    cls, arguments, _ = SEVERAL[name]
+    with pytest.raises(ValueError, match="`connectivity` must be a finite number"):
+        cls(**arguments, connectivity=0)

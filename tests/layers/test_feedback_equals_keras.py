@@ -29,10 +29,14 @@ TWINS = {
     "conv3d": (layers.FeedbackConv3D, keras.layers.Conv3D),
     "depthwise1d": (layers.FeedbackDepthwiseConv1D, keras.layers.DepthwiseConv1D),
     "depthwise2d": (layers.FeedbackDepthwiseConv2D, keras.layers.DepthwiseConv2D),
+    "separable1d": (layers.FeedbackSeparableConv1D, keras.layers.SeparableConv1D),
     "separable2d": (layers.FeedbackSeparableConv2D, keras.layers.SeparableConv2D),
+    "transposed1d": (layers.FeedbackConv1DTranspose, keras.layers.Conv1DTranspose),
     "transposed2d": (layers.FeedbackConv2DTranspose, keras.layers.Conv2DTranspose),
+    "transposed3d": (layers.FeedbackConv3DTranspose, keras.layers.Conv3DTranspose),
     "einsum": (layers.FeedbackEinsumDense, keras.layers.EinsumDense),
 }
+SEPARABLE = (layers.FeedbackSeparableConv1D, layers.FeedbackSeparableConv2D)
 # What the layer of a name cannot do without.
 NEEDED: dict[str, dict[str, Any]] = {
     "dense": {"units": 2},
@@ -44,6 +48,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 KERNELS = {
     "depthwise1d": ("depthwise",),
     "depthwise2d": ("depthwise",),
+    "separable1d": ("depthwise", "pointwise"),
     "separable2d": ("depthwise", "pointwise"),
 }
 
@@ -140,6 +145,11 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
         {"kernel_size": 3, "data_format": "channels_first", "depth_multiplier": 3},
         (2, 6, 5),
     ),
+    "separable1d": (
+        "separable1d",
+        {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same", "depth_multiplier": 2},
+        (7, 2),
+    ),
     "separable2d": ("separable2d", {"filters": 4, "kernel_size": 3}, (6, 5, 2)),
     "separable2d-common": (
         "separable2d",
@@ -155,6 +165,11 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
         "separable2d",
         {"filters": 3, "kernel_size": 2, "dilation_rate": 2, "activation": "tanh"},
         (6, 5, 2),
+    ),
+    "transposed1d": (
+        "transposed1d",
+        {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same", "output_padding": 0},
+        (4, 2),
     ),
     "transposed2d": ("transposed2d", {"filters": 4, "kernel_size": 3}, (4, 3, 2)),
     "transposed2d-common": (
@@ -176,6 +191,11 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
         "transposed2d",
         {"filters": 3, "kernel_size": 3, "data_format": "channels_first", "activation": "elu"},
         (2, 4, 3),
+    ),
+    "transposed3d": (
+        "transposed3d",
+        {"filters": 3, "kernel_size": (2, 3, 1), "strides": (2, 1, 2), "activation": "tanh"},
+        (3, 2, 3, 2),
     ),
     "einsum": (
         "einsum",
@@ -353,7 +373,7 @@ def test_unseeded_kernels_start_where_those_of_keras_start(name: str, rule: str)
 
 def _name(weight: Any, layer: Any) -> str:
     """A kernel inside of a separable convolution is called after the layer that holds it."""
-    inner = isinstance(layer, layers.FeedbackSeparableConv2D) and weight.name == "kernel"
+    inner = isinstance(layer, SEPARABLE) and weight.name == "kernel"
     return "_".join(weight.path.split("/")[-2:]) if inner else weight.name
 
 

@@ -64,11 +64,23 @@ LAYERS: dict[str, tuple[Any, dict[str, Any], tuple[int, ...], tuple[Send, Send]]
         (5, 6, 3),
         depthwise((1, 1), "valid"),
     ),
+    "transposed1d": (
+        layers.FeedbackConv1DTranspose,
+        {"filters": 4, "kernel_size": 3, "strides": 2},
+        (4, 2),
+        transposed((2,), "valid"),
+    ),
     "transposed2d": (
         layers.FeedbackConv2DTranspose,
         {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same"},
         (4, 3, 2),
         transposed((2, 2), "same"),
+    ),
+    "transposed3d": (
+        layers.FeedbackConv3DTranspose,
+        {"filters": 3, "kernel_size": (2, 3, 2), "strides": 2, "padding": "same"},
+        (2, 2, 3, 2),
+        transposed((2, 2, 2), "same"),
     ),
     "einsum": (
         layers.FeedbackEinsumDense,
@@ -83,14 +95,20 @@ LAYERS: dict[str, tuple[Any, dict[str, Any], tuple[int, ...], tuple[Send, Send]]
         einsum("abe,cde->abcd", "abcd,abe->cde"),
     ),
 }
-SEPARABLE: tuple[Any, dict[str, Any], tuple[int, ...]] = (
-    layers.FeedbackSeparableConv2D,
-    {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same", "depth_multiplier": 2},
-    (6, 5, 3),
-)
+SEPARABLE: dict[str, tuple[Any, dict[str, Any], tuple[int, ...]]] = {
+    name: (
+        cls,
+        {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same", "depth_multiplier": 2},
+        shape,
+    )
+    for name, cls, shape in (
+        ("separable1d", layers.FeedbackSeparableConv1D, (7, 3)),
+        ("separable2d", layers.FeedbackSeparableConv2D, (6, 5, 3)),
+    )
+}
 EVERY: dict[str, tuple[Any, dict[str, Any], tuple[int, ...]]] = {
     **{name: case[:3] for name, case in LAYERS.items()},
-    "separable2d": SEPARABLE,
+    **SEPARABLE,
 }
 RULES = {
     "feedback_alignment": feedback.FeedbackAlignment(),
@@ -150,38 +168,41 @@ def test_the_error_goes_down_through_the_feedback_kernel(name: str, rule: Any) -
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_the_error_goes_down_through_both_feedback_kernels(rule: Any) -> None:
-    layer = built("separable2d", rule)
-    x = probe((3, *EVERY["separable2d"][2]))
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_the_error_goes_down_through_both_feedback_kernels(name: str, rule: Any) -> None:
+    layer = built(name, rule)
+    x = probe((3, *EVERY[name][2]))
     below = keras.layers.Dense(x.shape[-1], use_bias=False)
     below.build(x.shape)
     hidden = x @ array(below.kernel)
     error = probe(array(layer(hidden)).shape, 1)
+    rank = x.ndim - 2
+    window, places = (0,) * rank, (range(rank + 1),) * 2
     field = array(layer.depthwise(hidden))
     upper, lower = (array(part.feedback_kernel) for part in (layer.pointwise, layer.depthwise))
     lower_kernel = array(layer.depthwise_kernel)
     changes = step(layer, below, x, error)
-    names = [weight.path.split("/")[-2:] for weight in (*below.weights, *layer.weights)]
-    by_name = {"/".join(name): change for name, change in zip(names, changes, strict=True)}
-    down, change = depthwise((2, 2), "same")
+    paths = [weight.path.split("/")[-2:] for weight in (*below.weights, *layer.weights)]
+    by_name = {"/".join(path): change for path, change in zip(paths, changes, strict=True)}
+    down, change = depthwise((2,) * rank, "same")
 
-    between = error @ upper[0, 0].T
+    between = error @ upper[window].T
     sent = down(hidden, between, lower)
-    expected = np.tensordot(x, sent, (range(3),) * 2)
+    expected = np.tensordot(x, sent, places)
     np.testing.assert_allclose(changes[0], expected, rtol=1e-4, atol=1e-4)
-    straight = np.tensordot(x, down(hidden, between, lower_kernel), (range(3),) * 2)
+    straight = np.tensordot(x, down(hidden, between, lower_kernel), places)
     assert np.abs(straight - changes[0]).max() > 0.1
     np.testing.assert_allclose(
         by_name["depthwise/kernel"], change(hidden, between, lower), rtol=1e-4, atol=1e-4
     )
     np.testing.assert_allclose(
-        by_name["pointwise/kernel"][0, 0],
-        np.tensordot(field, error, (range(3),) * 2),
+        by_name["pointwise/kernel"][window],
+        np.tensordot(field, error, places),
         rtol=1e-4,
         atol=1e-4,
     )
     np.testing.assert_allclose(
-        by_name["pointwise/bias"], error.sum((0, 1, 2)), rtol=1e-4, atol=1e-4
+        by_name["pointwise/bias"], error.sum(tuple(places[0])), rtol=1e-4, atol=1e-4
     )
 
 
@@ -277,19 +298,25 @@ WINDOW = {
 FULL: dict[str, dict[str, Any]] = {
     "depthwise1d": {**WINDOW, "depth_multiplier": 3, **of_kernel("depthwise", 0.125)},
     "depthwise2d": {**WINDOW, "depth_multiplier": 3, **of_kernel("depthwise", 0.125)},
-    "transposed2d": {**WINDOW, "filters": 5, "output_padding": 1, **of_kernel("kernel", 0.125)},
+    **{
+        name: {**WINDOW, "filters": 5, "output_padding": 1, **of_kernel("kernel", 0.125)}
+        for name in ("transposed1d", "transposed2d", "transposed3d")
+    },
     "einsum": {
         "equation": "ab,bc->ac",
         "output_shape": 7,
         "bias_axes": "c",
         **of_kernel("kernel", 0.125),
     },
-    "separable2d": {
-        **WINDOW,
-        "filters": 5,
-        "depth_multiplier": 3,
-        **of_kernel("depthwise", 0.125),
-        **of_kernel("pointwise", 0.75),
+    **{
+        name: {
+            **WINDOW,
+            "filters": 5,
+            "depth_multiplier": 3,
+            **of_kernel("depthwise", 0.125),
+            **of_kernel("pointwise", 0.75),
+        }
+        for name in SEPARABLE
     },
 }
 
@@ -311,7 +338,7 @@ def test_config_round_trip(name: str) -> None:
     assert cls(**{**EVERY[name][1], "name": "again"}).get_config()["name"] == "again"
 
 
-@pytest.mark.parametrize("name", ["depthwise1d", "depthwise2d", "transposed2d", "separable2d"])
+@pytest.mark.parametrize("name", [name for name in FULL if name != "einsum"])
 def test_dilation_is_in_the_config(name: str) -> None:
     cls, arguments, _ = EVERY[name]
     config = cls(**{**arguments, "strides": 1, "dilation_rate": 2}).get_config()

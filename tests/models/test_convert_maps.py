@@ -16,6 +16,9 @@ CLASSES = {
     "separable": "SeparableConv2D",
     "transposed": "Conv2DTranspose",
     "line": "DepthwiseConv1D",
+    "separable_line": "SeparableConv1D",
+    "transposed_line": "Conv1DTranspose",
+    "volume": "Conv3DTranspose",
     "einsum": "EinsumDense",
 }
 
@@ -31,7 +34,12 @@ def stock() -> keras.Model:
             keras.layers.Conv2DTranspose(3, 3, 2, "same", activation="tanh", name="transposed"),
             keras.layers.Reshape((16, 12)),
             keras.layers.DepthwiseConv1D(3, 2, name="line"),
-            keras.layers.EinsumDense("abc,cd->abd", (7, 5), "tanh", "d", name="einsum"),
+            keras.layers.SeparableConv1D(4, 3, padding="same", name="separable_line"),
+            keras.layers.Conv1DTranspose(8, 2, name="transposed_line"),
+            keras.layers.Reshape((2, 2, 2, 8)),
+            keras.layers.Conv3DTranspose(3, 2, activation="tanh", name="volume"),
+            keras.layers.Reshape((9, 9)),
+            keras.layers.EinsumDense("abc,cd->abd", (9, 5), "tanh", "d", name="einsum"),
         ]
     )
 
