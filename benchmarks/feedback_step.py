@@ -33,6 +33,7 @@ MORE_RULES = {
     "sign symmetry": "sign_symmetry",
     "direct feedback": "direct_feedback",  # one less a layer, one through fewer weights more
     "symmetric alignment": "symmetric_alignment",  # none
+    "the same, lowest layer stock": "lowest",  # none
     "activation alignment": "activation_alignment",  # two
     "weight mirror": "weight_mirror",  # two
     "information alignment": "information_alignment",  # three
@@ -59,8 +60,7 @@ def conv(dense, conv2d):
 def step(net, rule, optimizer, jit):
     """Return a function that runs one train step."""
     keras.utils.set_random_seed(0)
-    direct = rule == "direct_feedback"
-    if rule is None or direct:
+    if rule in (None, "direct_feedback", "lowest"):
         dense, conv2d = keras.layers.Dense, keras.layers.Conv2D
     else:
 
@@ -72,8 +72,10 @@ def step(net, rule, optimizer, jit):
 
     layers, shape, batch = mlp(dense) if net == "mlp" else conv(dense, conv2d)
     model = keras.Sequential([keras.Input(shape), *layers])
-    if direct:
+    if rule == "direct_feedback":
         model = kl.models.direct(model, rule)
+    if rule == "lowest":
+        model = kl.models.convert(model, "symmetric_alignment", lowest=False, verbose=False)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(OPTIMIZERS[optimizer](), loss, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)

@@ -442,6 +442,33 @@ def test_measuring_gradients_changes_nothing(feedback):
     assert min(values[-1] for key, values in angles.items() if key[0] == "l") > 1
 
 
+def test_gradient_angles_with_two_replicas():
+    """As by the formula, and measuring them changes no weight on any replica."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("MirroredStrategy")
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(16, 4)).astype("float32"), rng.normal(size=(16, 3)).astype("float32")
+    held_out = x[:10], t[:10]
+    ends = []
+    for batch in (None, held_out):
+        keras.utils.set_random_seed(0)
+        with two_replicas().scope():
+            model = stack("feedback_alignment")
+            model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=False)
+        before = oracle(model, *held_out)
+        monitor = AlignmentMonitor(data=batch)
+        options = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+        history = model.fit(x, t, callbacks=[monitor], **options).history
+        variables = [*model.variables, *model.optimizer.variables]
+        ends.append([array(copy) for v in variables for copy in v.value.values])
+    assert gradients_of(monitor.initial) == pytest.approx(before, abs=0.05)
+    last = {key: values[-1] for key, values in gradients_of(history).items()}
+    assert last == pytest.approx(oracle(model, *held_out), abs=0.05)
+    assert abs(last["gradient_angle/first"] - before["gradient_angle/first"]) > 0.1
+    for old, new in zip(*ends, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_gradient_angles_of_direct_feedback():
     inputs = keras.Input((4,))
     hidden = FeedbackDense(6, "tanh", feedback="detached", name="hidden")(inputs)

@@ -86,6 +86,9 @@ def test_sums_add_values_and_gradients_times_rates() -> None:
     wanted = 0.5 * TABLE[feedback.Decay][1] + 2.0 * TABLE[feedback.Amplify][1]
     np.testing.assert_allclose(array(total.gradient(seen)), wanted.T, rtol=1e-6)
     assert [type(term) for term in total.active] == [feedback.Decay, feedback.Amplify]
+    total += feedback.Sparsify(0.5)  # one rate for two
+    wanted = wanted + 0.5 * TABLE[feedback.Sparsify][1]
+    np.testing.assert_allclose(array(total.gradient(seen)), wanted.T, rtol=1e-6)
 
 
 def test_config_round_trip() -> None:
