@@ -23,7 +23,13 @@ from keras_local.layers.feedback_multi_head_attention import (
 from keras_local.layers.feedback_separable_conv2d import (
     FeedbackSeparableConv2D as FeedbackSeparableConv2D,
 )
+from keras_local.layers.hebbian_conv1d import HebbianConv1D as HebbianConv1D
+from keras_local.layers.hebbian_conv2d import HebbianConv2D as HebbianConv2D
 from keras_local.layers.hebbian_dense import HebbianDense as HebbianDense
+from keras_local.layers.hebbian_layer import HebbianLayer as HebbianLayer
+from keras_local.layers.hebbian_locally_connected2d import (
+    HebbianLocallyConnected2D as HebbianLocallyConnected2D,
+)
 from keras_local.layers.locally_connected1d import LocallyConnected1D as LocallyConnected1D
 from keras_local.layers.locally_connected2d import LocallyConnected2D as LocallyConnected2D
 
@@ -41,7 +47,11 @@ __all__ = [
     "FeedbackLayer",
     "FeedbackMultiHeadAttention",
     "FeedbackSeparableConv2D",
+    "HebbianConv1D",
+    "HebbianConv2D",
     "HebbianDense",
+    "HebbianLayer",
+    "HebbianLocallyConnected2D",
     "LocallyConnected1D",
     "LocallyConnected2D",
 ]

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local.layers.hebbian_dense import HebbianDense
 from keras_local.layers.units_first import UnitsFirst
 from keras_local.metrics import convergence_report, win_counts
 from keras_local.ops import replica_count
@@ -191,7 +192,7 @@ def _features(encoder: keras.Model, layer: Any, data: Any) -> Any:
             data = data.map(lambda inputs: below(inputs, training=False))
         else:
             data = below.predict(data, verbose=0)
-    if not _is_dataset(data):
+    if not _is_dataset(data) and isinstance(layer, HebbianDense):
         data = data.reshape(-1, data.shape[-1])
     return data
 
@@ -263,18 +264,21 @@ def _trained_form(layer: Any, features: Any, batch_size: int) -> keras.layers.La
     Sparse gradients exist on TensorFlow; replicas touch different units, so they need the whole.
     """
     rows = len(features.element_spec.shape) if _is_dataset(features) else features.ndim
+    rule = layer.plasticity
     fast = (
         keras.backend.backend() == "tensorflow"
         and replica_count() == 1
-        and layer.plasticity.active is not None
+        and type(layer) is HebbianDense
+        and rule.active is not None
+        and not layer._own
+        and layer.kernel.constraint is None
+        and layer.local_rate == 1.0
         and rows == 2
     )
     if not fast:
         return layer
     kernel = ops.convert_to_numpy(layer.kernel)
-    trained = UnitsFirst(
-        kernel, layer.plasticity, batch_size, name=layer.name, dtype=layer.dtype_policy
-    )
+    trained = UnitsFirst(kernel, rule, batch_size, name=layer.name, dtype=layer.dtype_policy)
     trained.build((None, len(kernel)))
     return trained
 

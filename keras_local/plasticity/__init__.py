@@ -29,6 +29,7 @@ from keras_local.plasticity.reduction import Mean as Mean
 from keras_local.plasticity.reduction import Reduction as Reduction
 from keras_local.plasticity.reduction import Sum as Sum
 from keras_local.plasticity.rule import ActiveUnits as ActiveUnits
+from keras_local.plasticity.rule import OwnWeight as OwnWeight
 from keras_local.plasticity.rule import PlasticityRule as PlasticityRule
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "NoNormaliser",
     "NormDistance",
     "Normaliser",
+    "OwnWeight",
     "PlasticityRule",
     "RatePolicy",
     "Reduction",

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from keras import ops
 
 from keras_local._serialization import Strategy, serializable
+from keras_local.constraints import Axes, weight_axes
 from keras_local.ops.backend import Tensor
 
 
@@ -14,15 +15,15 @@ class Normaliser(Strategy, ABC):
     """Interface: rescale a reduced change."""
 
     @abstractmethod
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
-        """Return the rescaled change; units lie along `unit_axis`."""
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
+        """Return the rescaled change; units lie along `unit_axis`, one axis or several."""
 
 
 @serializable
 class NoNormaliser(Normaliser):
     """Leave the change as it is."""
 
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change."""
         return change
 
@@ -35,7 +36,7 @@ class MaxAbs(Normaliser):
     Not local: the scalar is common to all synapses of the layer.
     """
 
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change over its largest absolute entry."""
         return _quotient(change, ops.max(ops.abs(change)))
 
@@ -44,9 +45,9 @@ class MaxAbs(Normaliser):
 class UnitMaxAbs(Normaliser):
     """Divide each unit's change by its own largest entry."""
 
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change, each unit's over its largest absolute entry."""
-        axes = tuple(axis for axis in range(len(change.shape)) if axis != unit_axis % change.ndim)
+        axes = weight_axes(len(change.shape), unit_axis)
         return _quotient(change, ops.max(ops.abs(change), axis=axes, keepdims=True))
 
 
