@@ -118,6 +118,11 @@ class HebbianConvolution(HebbianLayer):
         lengths = ops.sqrt(ops.maximum(total, self.floor**2))
         return ops.cast(lengths, arranged.dtype)
 
+    def input_length(self, inputs: Any) -> float:
+        """Return the mean length of patches; 1 at most with `patch_norm`."""
+        arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
+        return 1.0 if self.patch_norm else float(ops.mean(self.patch_lengths(arranged)))
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """As in the built-in convolution; reflection keeps the size, as "same" does."""
         channels = input_shape[-1]

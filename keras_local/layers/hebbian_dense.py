@@ -11,8 +11,9 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.layers.feedback_layer import Shape
 from keras_local.layers.hebbian_layer import HebbianLayer
-from keras_local.ops import Dense, LinearMap
+from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rule import DENSE
 
 
 @serializable
@@ -80,7 +81,7 @@ class HebbianDense(HebbianLayer):
     @property
     def linear_map(self) -> LinearMap:
         """The matrix product along the last axis."""
-        return Dense()
+        return DENSE
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
         """`(inputs, units)`."""
@@ -97,9 +98,15 @@ class HebbianDense(HebbianLayer):
         """One sample a row."""
         return ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+    def call(
+        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
         """Return `activation(inputs @ kernel)`; while training, add the rule's surrogate loss."""
-        outputs = super().call(inputs, training)
+        if modulator is not None and len(inputs.shape) > 2:
+            # One sample a row, as the inputs.
+            ones = ops.ones((*ops.shape(inputs)[:-1], 1), dtype=self.compute_dtype)
+            modulator = ops.reshape(self._factor(modulator, ones) * ones, (-1, 1))
+        outputs = super().call(inputs, modulator, training)
         if len(inputs.shape) == 2:
             return outputs
         return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))

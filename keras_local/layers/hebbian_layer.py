@@ -117,19 +117,33 @@ class HebbianLayer(keras.layers.Layer):
         self.built = True
 
     def _obeyed(self) -> Any:
-        if self.kernel_constraint is not None or self.plasticity.constraint is None:
+        rule = self.plasticity
+        free = rule.constraint is None and not rule.remembers
+        if self.kernel_constraint is not None or free:
             return self.kernel_constraint
+        # On JAX the optimizer sees no weights but its own.
+        backend = keras.backend.backend()
+        able = backend != "jax" or not rule.remembers
+        check.require(able, "plasticity", "a rule whose constraint needs no memory, on JAX", rule)
         return _RuleConstraint(self)
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Return `activation(M(inputs, kernel))`; while training, add the rule's loss."""
+    def call(
+        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
+        """Return `activation(M(inputs, kernel))`; while training, add the rule's loss.
+
+        `modulator`, if given, is a third factor on what each sample teaches, of shape `(batch,)`,
+        or one that broadcasts against the outputs. It changes nothing but learning.
+        """
         arranged = self.arrange(inputs)
         linear_map = self.map_of(arranged)
         kernel, own = read(self.kernel), tuple(read(weight) for weight in self._own)
-        used = self.plasticity.forward_kernel(self._reached(kernel), *own)
+        reached = self._reached(kernel)
+        used = self.plasticity.forward_kernel(reached, *own, linear_map=self.linear_map)
         outputs = linear_map.apply(arranged, ops.cast(used, self.compute_dtype))
         if training and self.trainable and self.local_rate > 0.0:
-            self._learn(linear_map, arranged, outputs, kernel, own)
+            factor = None if modulator is None else self._factor(modulator, outputs)
+            self._learn(linear_map, arranged, outputs, kernel, own, factor)
         return self.activation(outputs)
 
     def _reached(self, kernel: Tensor) -> Tensor:
@@ -149,6 +163,7 @@ class HebbianLayer(keras.layers.Layer):
         outputs: Tensor,
         kernel: Tensor,
         own: tuple[Tensor, ...],
+        modulator: Tensor | None,
     ) -> None:
         rule = self.plasticity
         kernel = ops.stop_gradient(kernel)
@@ -163,27 +178,42 @@ class HebbianLayer(keras.layers.Layer):
             linear_map = self.map_of(pre)
         if post is None:
             post = rule.currents(pre, kernel, *own, linear_map=linear_map)
-        change = rule.update(pre, kernel, *own, linear_map=linear_map, post=post)
+        factors = {} if modulator is None else {"modulator": modulator}
+        change = rule.update(pre, kernel, *own, linear_map=linear_map, post=post, **factors)
         self._hand_over(self.kernel, change)
         if not own:
             return
-        updates = rule.own_updates(pre, post, kernel, *own, linear_map=linear_map)
+        updates = rule.own_updates(pre, post, kernel, *own, linear_map=linear_map, **factors)
         for weight, update in zip(self._own, updates, strict=True):
             if weight.trainable:
                 self._hand_over(weight, update)
             else:
                 weight.assign(update)
 
+    def _factor(self, modulator: Tensor, outputs: Tensor) -> Tensor:
+        """Return the third factor in a shape that broadcasts against the outputs."""
+        modulator = ops.cast(ops.stop_gradient(modulator), self.kernel.dtype)
+        rank, missing = len(modulator.shape), len(outputs.shape) - len(modulator.shape)
+        check.require(missing >= 0, "modulator", "of no higher rank than the outputs", rank)
+        return ops.reshape(modulator, (*ops.shape(modulator), *(1,) * missing))
+
     def _hand_over(self, weight: keras.Variable, change: Tensor) -> None:
         """Give the optimizer a change; each replica adds its share."""
         share = self.local_rate / replica_count()
         self.add_loss(surrogate_loss(weight, change if share == 1.0 else change * share))
 
+    def input_length(self, inputs: Any) -> float:
+        """Return the mean length of what a unit sees of the inputs: of rows, or of patches."""
+        arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
+        squares = ops.sum(ops.square(arranged), axis=-1)
+        return float(ops.mean(ops.sqrt(squares)))
+
     @property
     def used_kernel(self) -> Tensor:
         """The kernel of the forward pass."""
         own = (ops.convert_to_tensor(weight) for weight in self._own)
-        return self.plasticity.forward_kernel(ops.convert_to_tensor(self.kernel), *own)
+        kernel = ops.convert_to_tensor(self.kernel)
+        return self.plasticity.forward_kernel(kernel, *own, linear_map=self.linear_map)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+from keras import ops as kops
 
 from keras_local import _validation as check
 from keras_local import ops
@@ -105,6 +106,12 @@ class HebbianLocallyConnected2D(HebbianLayer):
         axes = dict(enumerate(input_shape[1:], start=1))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
         return (*positions, math.prod(self.kernel_size) * int(input_shape[-1] or 0), self.filters)
+
+    def input_length(self, inputs: Any) -> float:
+        """Return the mean length of patches."""
+        squares = kops.square(kops.convert_to_tensor(inputs, dtype=self.compute_dtype))
+        ones = kops.ones((*self.kernel.shape[:-1], 1), dtype=self.compute_dtype)
+        return float(kops.mean(kops.sqrt(self.linear_map.apply(squares, ones))))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, *positions, filters)`."""

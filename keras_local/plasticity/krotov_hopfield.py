@@ -9,11 +9,12 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.constraints import Constraint
+from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.normaliser import MaxAbs, Normaliser
 from keras_local.plasticity.rate import LinearDecay, RatePolicy
 from keras_local.plasticity.reduction import Reduction, Sum
-from keras_local.plasticity.rule import ActiveUnits, PlasticityRule
+from keras_local.plasticity.rule import DENSE, ActiveUnits, PlasticityRule
 
 
 @serializable
@@ -85,7 +86,7 @@ class KrotovHopfield(PlasticityRule):
         """Whether p is 2."""
         return self.p == 2.0
 
-    def metric(self, kernel: Tensor, *own: Tensor) -> Tensor:
+    def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
         """`J(W) = sign(W) |W|^(p-1)`, element by element."""
         if self.metric_is_identity:
             return kernel

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import Strategy
-from keras_local.constraints import Constraint
+from keras_local.constraints import Constraint, weight_axes
 from keras_local.ops import Dense, LinearMap
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.normaliser import NoNormaliser, Normaliser
@@ -19,6 +19,7 @@ from keras_local.plasticity.rate import ConstantRate, RatePolicy
 from keras_local.plasticity.reduction import Mean, Reduction
 
 DENSE = Dense()
+"""The map of every method by default."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ class PlasticityRule(Strategy, ABC):
     computes and writes the weights of these units only.
     """
 
+    remembers: ClassVar[bool] = False
+    """Whether `constrain` needs the rule's own weights."""
+
     def __init__(
         self,
         reduction: Reduction | None = None,
@@ -118,20 +122,24 @@ class PlasticityRule(Strategy, ABC):
         """Return how fast the weights of each unit decay, for each sample, or None."""
         return gains * post
 
-    def mixing(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
+    def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
         """Return what each unit loses of the weights of the others, `(units, units)`, or None."""
         return None
+
+    def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the number of samples by which a mean is taken, for all units or for each."""
+        return linear_map.samples(post)
 
     @property
     def metric_is_identity(self) -> bool:
         """Whether the currents are the outputs of the forward pass."""
         return True
 
-    def metric(self, kernel: Tensor, *own: Tensor) -> Tensor:
-        """Return the weights through which the currents flow, for each unit from its own."""
-        return kernel
+    def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the weights through which the currents flow: those of the forward pass."""
+        return self.forward_kernel(kernel, *own, linear_map=linear_map)
 
-    def forward_kernel(self, kernel: Tensor, *own: Tensor) -> Tensor:
+    def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
         """Return the weights of the forward pass; the kernel by default."""
         return kernel
 
@@ -139,7 +147,7 @@ class PlasticityRule(Strategy, ABC):
         self, pre: Tensor, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE
     ) -> Tensor:
         """Return the currents `(..., units)` on which the units compete."""
-        return linear_map.apply(pre, self.metric(kernel, *own))
+        return linear_map.apply(pre, self.metric(kernel, *own, linear_map=linear_map))
 
     def active_units(self, post: Tensor) -> ActiveUnits:
         """Return the units with non-zero gain, where `active` is a number."""
@@ -152,14 +160,20 @@ class PlasticityRule(Strategy, ABC):
         kernel: Tensor,
         *own: Tensor,
         linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
     ) -> Tensor:
-        """Return the change of the kernel, an ascent direction, summed over the samples."""
+        """Return the change of the kernel, an ascent direction, summed over the samples.
+
+        `modulator`, a factor on the gains of each sample, broadcasts against `post`.
+        """
         gains = self.gains(post, *own)
+        if modulator is not None:
+            gains = gains * modulator
         change = linear_map.kernel_gradient(pre, gains, kernel)
         decays = self.decays(gains, post)
         if decays is not None:
             change = change - kernel * linear_map.unit_sum(decays)
-        mixing = self.mixing(post, linear_map)
+        mixing = self.mixing(gains, post, linear_map)
         if mixing is not None:
             change = change - ops.matmul(kernel, ops.swapaxes(mixing, -1, -2))
         return change
@@ -171,6 +185,7 @@ class PlasticityRule(Strategy, ABC):
         *own: Tensor,
         linear_map: LinearMap = DENSE,
         post: Tensor | None = None,
+        modulator: Tensor | None = None,
     ) -> Tensor:
         """Return the step of the kernel for a step size of 1, reduced over all replicas.
 
@@ -179,8 +194,8 @@ class PlasticityRule(Strategy, ABC):
         """
         if post is None:
             post = self.currents(pre, kernel, *own, linear_map=linear_map)
-        change = self.change(pre, post, kernel, *own, linear_map=linear_map)
-        change = self.reduction(change, linear_map.samples(post))
+        change = self.change(pre, post, kernel, *own, linear_map=linear_map, modulator=modulator)
+        change = self.reduction(change, self.samples(post, linear_map))
         units = linear_map.unit_axes(len(kernel.shape))
         return self.rate.scale(self.normaliser(change, units), kernel, units)
 
@@ -197,6 +212,7 @@ class PlasticityRule(Strategy, ABC):
         kernel: Tensor,
         *own: Tensor,
         linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return what becomes of the rule's own weights, in the order of their declaration.
 
@@ -225,6 +241,13 @@ class PlasticityRule(Strategy, ABC):
 
 
 _PARTS = ("reduction", "normaliser", "rate")
+
+
+def weight_norms(kernel: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+    """Return the Euclidean length of each unit's weights, so that it broadcasts against them."""
+    axes = weight_axes(len(kernel.shape), linear_map.unit_axes(len(kernel.shape)))
+    squares = ops.sum(ops.square(kernel), axis=axes, keepdims=True)
+    return ops.sqrt(ops.maximum(squares, 1e-24))
 
 
 def unit_shape(kernel_shape: tuple[int, ...], linear_map: LinearMap) -> tuple[int, ...]:
