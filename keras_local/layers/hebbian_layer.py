@@ -141,7 +141,8 @@ class HebbianLayer(keras.layers.Layer):
         reached = self._reached(kernel)
         used = self.plasticity.forward_kernel(reached, *own, linear_map=self.linear_map)
         outputs = linear_map.apply(arranged, ops.cast(used, self.compute_dtype))
-        if training and self.trainable and self.local_rate > 0.0:
+        silent = modulator is None and self.plasticity.needs_modulator
+        if training and self.trainable and self.local_rate > 0.0 and not silent:
             factor = None if modulator is None else self._factor(modulator, outputs)
             self._learn(linear_map, arranged, outputs, kernel, own, factor)
         return self.activation(outputs)

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
-from keras_local.layers import FeedbackLayer, HebbianLayer
+from keras_local.layers import FeedbackLayer, HebbianLayer, ZCAWhitening
 from keras_local.layers.direct_layer import DirectLayer, cuts_for_direct_layer
 from keras_local.layers.locally_connected import LocallyConnected
 from keras_local.models import _hebbian_twin, _local_twin
@@ -81,7 +81,10 @@ class _ToPlain(Cloning):
         return outputs if activation is None else activation(outputs)
 
     def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        if isinstance(layer, HebbianLayer):
+        if isinstance(layer, ZCAWhitening):
+            mean, matrix = (ops.convert_to_numpy(weight) for weight in layer.weights)
+            new.set_weights([matrix, -mean @ matrix])
+        elif isinstance(layer, HebbianLayer):
             kernel = ops.convert_to_numpy(layer.used_kernel)
             new.set_weights([kernel.reshape(new.weights[0].shape)])
         else:
@@ -92,6 +95,10 @@ class _ToPlain(Cloning):
         plain = getattr(kind, "plain", None)
         if isinstance(layer, HebbianLayer):
             kind, config = _hebbian_twin.twin(layer)
+        elif isinstance(layer, ZCAWhitening):
+            kind = layer.plain
+            del config["epsilon"]
+            config["units"] = layer.mean.shape[0]
         elif isinstance(layer, LocallyConnected):
             kind, config = keras.layers.EinsumDense, _local_twin.einsum_dense(layer)
         elif has_rule(kind) and plain is not None:

@@ -18,6 +18,10 @@ from a sample is a `Competition` where a rule lets it be chosen: `Winner`, `KWin
 | `"bcm"` | `BCM`: a sliding threshold |
 | `"nonlinear_hebbian"` | `NonlinearHebbian`: projection pursuit |
 | `"convallis"` | `Convallis`: potentials leave a valley |
+| `"third_factor"`, `"reward_modulated_hebb"` | `ThirdFactor`, `RewardModulatedHebb`: a modulator |
+
+Without an alias: `EligibilityRule`, which puts a trace between any rule and a modulator,
+`SeparableRule` and `PointwiseRule`, which make a rule of functions.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from keras_local.plasticity.competition import PowerShare as PowerShare
 from keras_local.plasticity.competition import Softmax as Softmax
 from keras_local.plasticity.competition import Winner as Winner
 from keras_local.plasticity.convallis import Convallis as Convallis
+from keras_local.plasticity.eligibility import EligibilityRule as EligibilityRule
 from keras_local.plasticity.hard_wta import HardWTA as HardWTA
 from keras_local.plasticity.hebb import Hebb as Hebb
 from keras_local.plasticity.hpca import HPCA as HPCA
@@ -51,6 +56,7 @@ from keras_local.plasticity.normaliser import Shrink as Shrink
 from keras_local.plasticity.normaliser import UnitMaxAbs as UnitMaxAbs
 from keras_local.plasticity.oja import Oja as Oja
 from keras_local.plasticity.oja_subspace import OjaSubspace as OjaSubspace
+from keras_local.plasticity.pointwise_rule import PointwiseRule as PointwiseRule
 from keras_local.plasticity.rate import ConstantRate as ConstantRate
 from keras_local.plasticity.rate import LinearDecay as LinearDecay
 from keras_local.plasticity.rate import NormDistance as NormDistance
@@ -58,12 +64,17 @@ from keras_local.plasticity.rate import RatePolicy as RatePolicy
 from keras_local.plasticity.reduction import Mean as Mean
 from keras_local.plasticity.reduction import Reduction as Reduction
 from keras_local.plasticity.reduction import Sum as Sum
+from keras_local.plasticity.reward_modulated_hebb import (
+    RewardModulatedHebb as RewardModulatedHebb,
+)
 from keras_local.plasticity.rule import ActiveUnits as ActiveUnits
 from keras_local.plasticity.rule import OwnWeight as OwnWeight
 from keras_local.plasticity.rule import PlasticityRule as PlasticityRule
 from keras_local.plasticity.sanger import Sanger as Sanger
+from keras_local.plasticity.separable_rule import SeparableRule as SeparableRule
 from keras_local.plasticity.similarity_matching import SimilarityMatching as SimilarityMatching
 from keras_local.plasticity.soft_hebb import SoftHebb as SoftHebb
+from keras_local.plasticity.third_factor import ThirdFactor as ThirdFactor
 
 __all__ = [
     "BCM",
@@ -73,6 +84,7 @@ __all__ = [
     "Competition",
     "ConstantRate",
     "Convallis",
+    "EligibilityRule",
     "HardWTA",
     "Hebb",
     "KWinners",
@@ -89,16 +101,20 @@ __all__ = [
     "OjaSubspace",
     "OwnWeight",
     "PlasticityRule",
+    "PointwiseRule",
     "PowerShare",
     "RatePolicy",
     "Reduction",
+    "RewardModulatedHebb",
     "RootFanIn",
     "Sanger",
+    "SeparableRule",
     "Shrink",
     "SimilarityMatching",
     "SoftHebb",
     "Softmax",
     "Sum",
+    "ThirdFactor",
     "UnitMaxAbs",
     "Winner",
     "get",
@@ -117,9 +133,11 @@ _ALIASES: dict[str, type[PlasticityRule]] = {
     "nonlinear_hebbian": NonlinearHebbian,
     "oja": Oja,
     "oja_subspace": OjaSubspace,
+    "reward_modulated_hebb": RewardModulatedHebb,
     "sanger": Sanger,
     "similarity_matching": SimilarityMatching,
     "soft_hebb": SoftHebb,
+    "third_factor": ThirdFactor,
 }
 
 

@@ -98,6 +98,9 @@ class PlasticityRule(Strategy, ABC):
     remembers: ClassVar[bool] = False
     """Whether `constrain` needs the rule's own weights."""
 
+    needs_modulator: ClassVar[bool] = False
+    """Whether the rule learns only in calls of the layer with a modulator."""
+
     def __init__(
         self,
         reduction: Reduction | None = None,

