@@ -35,7 +35,8 @@ class ZCAWhitening(keras.layers.Layer):
             second sample, no variance, or entries that are not finite.
 
     >>> import numpy as np, keras_local as kl
-    >>> x = np.random.default_rng(0).normal(size=(500, 3)) @ np.array([[3, 1, 0], [0, 2, 1], [0, 0, 1]])
+    >>> mixing = np.array([[3, 1, 0], [0, 2, 1], [0, 0, 1]])
+    >>> x = np.random.default_rng(0).normal(size=(500, 3)) @ mixing
     >>> layer = kl.layers.ZCAWhitening(epsilon=1e-6)
     >>> layer.adapt(x)
     >>> np.cov(np.asarray(layer(x)).T).round(2).tolist()

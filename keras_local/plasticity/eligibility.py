@@ -34,8 +34,8 @@ class EligibilityRule(PlasticityRule):
         base: The rule whose change is remembered, or its alias; one without trainable weights of
             its own.
         tau: Time constant in steps, at least 1; with 1 nothing is remembered.
-        **parts: As of any rule. `reduction` is that of the base; by default `normaliser`, `rate` and
-            `constraint` are those of the base too.
+        **parts: As of any rule; by default `reduction`, `normaliser`, `rate` and `constraint` of
+            the base.
 
     Raises:
         ValueError: If `base` is no rule, `tau` is less than 1, or a part is of the wrong kind.
