@@ -32,6 +32,7 @@ from keras_local.layers.hebbian_locally_connected2d import (
 )
 from keras_local.layers.locally_connected1d import LocallyConnected1D as LocallyConnected1D
 from keras_local.layers.locally_connected2d import LocallyConnected2D as LocallyConnected2D
+from keras_local.layers.synaptic_traces import SynapticTraces as SynapticTraces
 from keras_local.layers.zca_whitening import ZCAWhitening as ZCAWhitening
 
 __all__ = [
@@ -55,5 +56,6 @@ __all__ = [
     "HebbianLocallyConnected2D",
     "LocallyConnected1D",
     "LocallyConnected2D",
+    "SynapticTraces",
     "ZCAWhitening",
 ]

@@ -63,7 +63,7 @@ class TestThirdFactor:
         x = rng.normal(size=(40000, 4)).astype("float32")
         w = rng.normal(size=(4, 3)).astype("float32")
         goal = rng.normal(size=(4, 3)).astype("float32")
-        sigma = 0.1
+        sigma = 0.5
         noise = sigma * rng.normal(size=(40000, 3)).astype("float32")
         reward = -np.sum((x @ w + noise - x @ goal) ** 2, axis=-1, keepdims=True)
         modulator = (reward - reward.mean()) * noise / sigma**2
@@ -77,7 +77,7 @@ class TestThirdFactor:
 
     def test_nothing_is_learnt_without_a_modulator(self) -> None:
         layer = layers.HebbianDense(3, "third_factor")
-        model = keras.Sequential([keras.Input((5,)), layer])
+        model = keras.Sequential([keras.Input((5,)), layer, keras.layers.Dense(3)])
         before = array(layer.kernel)
         model.compile(keras.optimizers.SGD(0.1), "mse", **compile_options())
         model.fit(probe((8, 5)), probe((8, 3)), verbose=0)
