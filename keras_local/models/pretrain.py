@@ -101,7 +101,8 @@ def pretrain(
     settled: set[int] = set()
     with _scope(encoder):
         if not greedy:
-            common_rate(layers, 0, epochs)
+            for epoch in range(epochs):
+                common_rate(layers, epoch, epochs)
             measuring = statistics_below(encoder, layers[-1], settled)
             return _fit_in_graph(
                 encoder,

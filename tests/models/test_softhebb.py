@@ -169,7 +169,8 @@ class TestPretraining:
             pretrain(model, data, **self.arguments())
             results.append(weights_of(model))
         for one, other in zip(*results, strict=True):
-            assert_close(other, one.astype("float64"), 1e-5)
+            # Sums in another order.
+            assert_close(other, one.astype("float64"), 1e-4)
 
     def test_different_policies_cannot_learn_at_once(self) -> None:
         model = keras.Sequential(
