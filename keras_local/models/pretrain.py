@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -99,39 +100,27 @@ def pretrain(
     data, batches = _checked(data, tuple(encoder.input_shape), batch_size)
     histories: Histories = {}
     settled: set[int] = set()
+    fit_in_graph = partial(
+        _fit_in_graph,
+        encoder,
+        data=data,
+        batch_size=batch_size,
+        batches=batches,
+        epochs=epochs,
+        step_size=step_size,
+        verbose=verbose,
+        callbacks=callbacks,
+    )
     with _scope(encoder):
         if not greedy:
             for epoch in range(epochs):
                 common_rate(layers, epoch, epochs)
-            measuring = statistics_below(encoder, layers[-1], settled)
-            return _fit_in_graph(
-                encoder,
-                layers,
-                measuring,
-                data,
-                batch_size,
-                batches,
-                epochs,
-                step_size,
-                verbose,
-                callbacks,
-            )
+            return fit_in_graph(layers, statistics_below(encoder, layers[-1], settled))
         for layer in layers:
             measuring = statistics_below(encoder, layer, settled)
             if measuring:
                 settled.update(map(id, measuring))
-                histories |= _fit_in_graph(
-                    encoder,
-                    [layer],
-                    measuring,
-                    data,
-                    batch_size,
-                    batches,
-                    epochs,
-                    step_size,
-                    verbose,
-                    callbacks,
-                )
+                histories |= fit_in_graph([layer], measuring)
                 continue
             features = _features(encoder, layer, data)
             _warn_of_flat_softmax(layer, features)
