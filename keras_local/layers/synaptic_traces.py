@@ -20,8 +20,8 @@ class SynapticTraces(keras.layers.Layer):
 
         psi_i(t) = sum_{t'} c (exp(-(t - t') / tau_decay) - exp(-(t - t') / tau_rise))
 
-    over the spikes at times `t' <= t`, with `c` such that the potential of one spike has the maximum
-    1 in continuous time. With `tau_rise=None` it is `exp(-(t - t') / tau_decay)`, largest at once.
+    over the spikes at times `t' <= t`, with `c` such that the potential of one spike rises to 1, in
+    continuous time. With `tau_rise=None` it is `exp(-(t - t') / tau_decay)`, largest at once.
 
     With `HebbianDense(plasticity="convallis")` on top, whose samples are then the points in time,
     this is a spiking form of `plasticity.Convallis`: `V(t) = sum_i w_i psi_i(t)`, and a weight
