@@ -314,7 +314,7 @@ ROWS += [
                 4, 3, padding="same", plasticity="sanger", kernel_initializer=SPREAD
             ),
             (8, 2),
-            {},
+            {"thorough": True},
         ),
         (
             "local2d-soft_hebb",
@@ -322,7 +322,7 @@ ROWS += [
                 4, 3, 2, plasticity=plasticity.SoftHebb(), kernel_initializer=SPREAD
             ),
             (6, 6, 2),
-            {},
+            {"thorough": True},
         ),
         (
             "similarity_matching",
