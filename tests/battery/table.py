@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import pytest
 
-from keras_local import feedback, layers, plasticity
+from keras_local import constraints, feedback, layers, plasticity
 
 Part = Callable[[], list[keras.layers.Layer]]
 
@@ -331,8 +331,13 @@ ROWS += [
             {},
         ),
         (
-            "nonlinear",
-            lambda: layers.HebbianDense(4, "nonlinear_hebbian", kernel_initializer=SPREAD),
+            # One that leaves weights as they are where they obey.
+            "hebb-non_negative",
+            lambda: layers.HebbianDense(
+                4,
+                plasticity.Hebb(constraint=constraints.NonNegative(1.0)),
+                kernel_initializer=keras.initializers.RandomUniform(0.0, 0.5, seed=3),
+            ),
             (8,),
             {},
         ),

@@ -195,7 +195,7 @@ class TestPretraining:
         with pytest.warns(UserWarning, match=r"nearly flat.*`beta` of at least 2"):
             pretrain(model, x, **self.arguments())
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             pretrain(model, 5.0 * x, **self.arguments())
         model = keras.Sequential(
             [keras.Input((6, 6, 2)), layers.HebbianConv2D(4, 3, plasticity=rule, patch_norm=True)]
