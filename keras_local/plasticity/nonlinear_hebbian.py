@@ -47,7 +47,7 @@ class NonlinearHebbian(PlasticityRule):
     | `"cubic"` | `u^3` |
     | `"sigmoid"` | `1 / (1 + exp(-u))` |
     | `"sparse_coding"` | `u - tanh(u)` |
-    | `"soft_threshold"` | `sign(u) max(|u| - theta, 0)` |
+    | `"soft_threshold"` | `sign(u) max(abs(u) - theta, 0)` |
     | `"bcm"` | `max(u, 0) (u - theta)` |
 
     Local: pre- and postsynaptic activity; the length of a unit's weights is known to the unit.
