@@ -7,6 +7,7 @@ without labels by a local rule (`layers`, `plasticity`), and what surrounds them
 
 from keras_local import activations as activations
 from keras_local import callbacks as callbacks
+from keras_local import constraints as constraints
 from keras_local import datasets as datasets
 from keras_local import feedback as feedback
 from keras_local import layers as layers

@@ -137,3 +137,70 @@ class RePU:
     def from_config(cls, config: dict[str, Any]) -> RePU:
         """Return the activation of a config."""
         return cls(**config)
+
+
+@serializable
+class Triangle:
+    """Rectified power of what exceeds the mean of all channels.
+
+        f(u)_k = max(u_k - mean_l u_l, 0)^power
+
+    with the mean over the last axis, at each position; the derivative is 0 where `f` is. Not local
+    to a unit: the mean stands for inhibition that all channels of a position share.
+
+    Args:
+        power: Exponent, positive.
+
+    Call arguments:
+        x: Tensor of any shape, channels last.
+
+    Returns:
+        Tensor of the same shape and type.
+
+    Raises:
+        ValueError: If `power` is not a finite number greater than 0.
+
+    Example:
+        >>> from keras import ops
+        >>> field = ops.convert_to_tensor([[1.0, 2.0, 6.0]])
+        >>> ops.convert_to_numpy(Triangle(power=2.0)(field)).tolist()
+        [[0.0, 0.0, 9.0]]
+
+    References:
+        Coates, Ng and Lee 2011, "An analysis of single-layer networks in unsupervised feature
+        learning", for power 1; the power is that of Journe et al. 2023, "Hebbian deep learning
+        without feedback".
+    """
+
+    def __init__(self, power: float = 1.0) -> None:
+        self.power = _validation.real("power", power, minimum=0.0, exclusive=True)
+
+    def __call__(self, x: Any) -> Any:
+        """Return the triangle of `x`."""
+        return self.plain(ops.convert_to_tensor(x))
+
+    def plain(self, x: Any) -> Any:
+        """Return the same values from built-in operations, for models without this package.
+
+        Args:
+            x: Tensor or symbolic `keras.KerasTensor` of any shape.
+
+        Returns:
+            Tensor or `keras.KerasTensor` of the same shape.
+        """
+        excess = ops.relu(x - ops.mean(x, axis=-1, keepdims=True))
+        if self.power == 1.0:
+            return excess
+        # Powers below 1 are infinitely steep at 0.
+        above = excess > 0.0
+        power = ops.power(ops.where(above, excess, ops.ones_like(excess)), self.power)
+        return ops.where(above, power, ops.zeros_like(excess))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"power": self.power}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Triangle:
+        """Return the activation of a config."""
+        return cls(**config)

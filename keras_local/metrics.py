@@ -114,12 +114,14 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     the lowest index among equals. A sample of zeros drives no unit and counts for none.
 
     Args:
-        layer: Layer with a `kernel` of shape `(inputs, units)` and a `plasticity` that has `p`.
+        layer: Layer with a `kernel` of shape `(inputs, units)` and a `plasticity` that has `p`; or
+            a convolution or locally connected layer of this package with such a rule, in which
+            every position is a sample.
         inputs: Array or tensor of shape `(..., inputs)`, what the layer receives.
         batch_size: Samples treated at a time.
 
     Returns:
-        Integer array of shape `(units,)`.
+        Integer array of shape `(units,)`; `(*positions, units)` if each position has its own.
 
     Raises:
         ValueError: If the layer has no such kernel or plasticity rule, or the inputs another
@@ -139,6 +141,8 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     """
     kernel, p = _competing_kernel(layer)
     batch_size = _validation.positive_integer("batch_size", batch_size)
+    if kernel.ndim > 2 and hasattr(layer, "linear_map"):
+        return _wins_of_positions(layer, _numpy(inputs), batch_size)
     _validation.require(
         kernel.ndim == 2,
         "layer",
@@ -202,7 +206,11 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
     """
     tolerance = _validation.real("tolerance", tolerance, minimum=0.0, exclusive=True)
     kernel, p = _competing_kernel(layer)
-    norms = np.sum(np.abs(kernel.reshape(-1, kernel.shape[-1])) ** p, axis=0)
+    axes = layer.linear_map.unit_axes(kernel.ndim) if hasattr(layer, "linear_map") else (-1,)
+    units = [axis % kernel.ndim for axis in axes]
+    norms = np.sum(
+        np.abs(kernel) ** p, axis=tuple(axis for axis in range(kernel.ndim) if axis not in units)
+    )
     report = {
         "mean_norm": float(norms.mean()),
         "converged": float(np.mean(np.abs(norms - 1.0) < tolerance)),
@@ -211,6 +219,27 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
         wins = win_counts(layer, inputs)
         report.update(won=float(np.mean(wins > 0)), dead=float(np.mean(wins == 0)))
     return report
+
+
+def _wins_of_positions(layer: Any, inputs: np.ndarray, batch_size: int) -> np.ndarray:
+    """Count the wins of filters: at all positions, or of each position if its units are its own."""
+    shape = tuple(layer.kernel.shape)
+    units = tuple(shape[axis] for axis in layer.linear_map.unit_axes(len(shape)))
+    counts = np.zeros(units, dtype=np.int64)
+    own = [ops.convert_to_tensor(weight) for weight in layer._own]
+    for start in range(0, len(inputs), batch_size):
+        batch = ops.cast(inputs[start : start + batch_size], layer.kernel.dtype)
+        arranged = layer.arrange(batch)
+        linear_map = layer.map_of(arranged)
+        kernel = ops.convert_to_tensor(layer.kernel)
+        currents = layer.plasticity.currents(arranged, kernel, *own, linear_map=linear_map)
+        currents = np.asarray(ops.convert_to_numpy(currents))
+        won = currents.argmax(axis=-1)[..., None] == np.arange(units[-1])
+        # A patch of zeros drives no unit.
+        won &= np.any(currents != 0.0, axis=-1, keepdims=True)
+        axes = tuple(range(won.ndim - 1)) if len(units) == 1 else (0,)
+        counts += won.sum(axis=axes, dtype=np.int64)
+    return counts
 
 
 def _numpy(values: Any) -> np.ndarray:

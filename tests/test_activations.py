@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_local.activations import Ramp, RePU
+from keras_local.activations import Ramp, RePU, Triangle
 
 BACKEND = keras.backend.backend()
 ALL = [Ramp(), Ramp(scale=2.0), RePU(), RePU(power=1.0), RePU(power=3.0)]
@@ -182,3 +182,39 @@ def test_learns_in_fit(activation, jit_compile):
     losses = model.fit(x, y, epochs=15, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
     assert not np.array_equal(hidden, model.layers[0].get_weights()[0])
+
+
+class TestTriangle:
+    """The rectified power of what exceeds the mean over channels."""
+
+    @pytest.mark.parametrize("power", [0.7, 1.0, 2.0])
+    def test_formula(self, power: float) -> None:
+        u = np.random.default_rng(0).normal(size=(3, 4, 6)).astype("float32")
+        outputs = np.asarray(ops.convert_to_numpy(Triangle(power)(u)))
+        for place in np.ndindex(3, 4):
+            excess = u[place].astype("float64") - u[place].astype("float64").mean()
+            np.testing.assert_allclose(outputs[place], np.maximum(excess, 0.0) ** power, atol=2e-6)
+        assert outputs.min() == 0.0
+        assert np.mean(outputs > 0.0) > 0.3
+
+    def test_what_all_channels_share_does_not_matter(self) -> None:
+        """Whole numbers and eight channels: every mean is exact."""
+        u = np.random.default_rng(0).integers(-4, 5, size=(3, 4, 8)).astype("float32")
+        shift = np.random.default_rng(1).integers(-4, 5, size=(3, 4, 1)).astype("float32")
+        plain, shifted = (ops.convert_to_numpy(Triangle(0.7)(x)) for x in (u, u + shift))
+        np.testing.assert_array_equal(shifted, plain)
+
+    @pytest.mark.parametrize("power", [0.7, 1.0, 2.0])
+    def test_gradient_is_finite_where_it_rests(self, power: float) -> None:
+        u = np.zeros((1, 4), "float32")
+        np.testing.assert_array_equal(derivative(Triangle(power), u), u)
+
+    def test_round_trip(self) -> None:
+        restored = keras.activations.get(keras.activations.serialize(Triangle(1.4)))
+        assert isinstance(restored, Triangle)
+        assert restored.power == 1.4
+
+    @pytest.mark.parametrize("power", [0.0, -1.0, float("nan"), "1"])
+    def test_bad_power(self, power: object) -> None:
+        with pytest.raises(ValueError, match=r"`power` must be.*Received"):
+            Triangle(power)  # type: ignore[arg-type]

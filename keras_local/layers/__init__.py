@@ -32,9 +32,17 @@ from keras_local.layers.feedback_separable_conv1d import (
 from keras_local.layers.feedback_separable_conv2d import (
     FeedbackSeparableConv2D as FeedbackSeparableConv2D,
 )
+from keras_local.layers.hebbian_conv1d import HebbianConv1D as HebbianConv1D
+from keras_local.layers.hebbian_conv2d import HebbianConv2D as HebbianConv2D
 from keras_local.layers.hebbian_dense import HebbianDense as HebbianDense
+from keras_local.layers.hebbian_layer import HebbianLayer as HebbianLayer
+from keras_local.layers.hebbian_locally_connected2d import (
+    HebbianLocallyConnected2D as HebbianLocallyConnected2D,
+)
 from keras_local.layers.locally_connected1d import LocallyConnected1D as LocallyConnected1D
 from keras_local.layers.locally_connected2d import LocallyConnected2D as LocallyConnected2D
+from keras_local.layers.synaptic_traces import SynapticTraces as SynapticTraces
+from keras_local.layers.zca_whitening import ZCAWhitening as ZCAWhitening
 
 __all__ = [
     "DirectFeedback",
@@ -53,7 +61,13 @@ __all__ = [
     "FeedbackMultiHeadAttention",
     "FeedbackSeparableConv1D",
     "FeedbackSeparableConv2D",
+    "HebbianConv1D",
+    "HebbianConv2D",
     "HebbianDense",
+    "HebbianLayer",
+    "HebbianLocallyConnected2D",
     "LocallyConnected1D",
     "LocallyConnected2D",
+    "SynapticTraces",
+    "ZCAWhitening",
 ]

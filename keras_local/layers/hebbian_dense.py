@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import activations, initializers, ops
+from keras import ops
 
 from keras_local import _validation as check
-from keras_local import plasticity as plasticity_rules
 from keras_local._serialization import serializable
 from keras_local.layers.feedback_layer import Shape
-from keras_local.ops import replica_count, surrogate_loss
+from keras_local.layers.hebbian_layer import HebbianLayer
+from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rule import DENSE
 
 
 @serializable
-class HebbianDense(keras.layers.Layer):
+class HebbianDense(HebbianLayer):
     """Dense layer whose kernel changes by a local rule, from its inputs alone.
 
     Forward `y = f(x W)`, without bias. While training, the layer hands the rule's change to the
@@ -34,6 +35,10 @@ class HebbianDense(keras.layers.Layer):
         kernel_initializer: Law of the initial weights. Normal with deviation 1 by default: units
             must start outside the unit sphere, or they never win. For non-negative data
             `keras.initializers.RandomUniform(0, 1)` leaves fewer units unused.
+        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        local_rate: Factor on the change of the rule, at least 0.
+        global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
+            With `local_rate=0, global_rate=1` the layer is a `keras.layers.Dense` without bias.
         **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
 
     Input shape: `(batch, ..., inputs)`. Output shape: `(batch, ..., units)`.
@@ -56,55 +61,55 @@ class HebbianDense(keras.layers.Layer):
         plasticity: Any = "krotov_hopfield",
         activation: Any = None,
         kernel_initializer: Any = None,
+        kernel_constraint: Any = None,
+        local_rate: float = 1.0,
+        global_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        units = check.positive_integer("units", units)
-        rule = plasticity_rules.get(plasticity)
-        rule.check_units(units)
-        super().__init__(**kwargs)
-        self.units = units
-        self.plasticity = rule
-        self.activation = activations.get(activation)
-        self.kernel_initializer = initializers.get(
-            keras.initializers.RandomNormal(stddev=1.0)
-            if kernel_initializer is None
-            else kernel_initializer
+        super().__init__(
+            check.positive_integer("units", units),
+            plasticity,
+            activation,
+            kernel_initializer,
+            kernel_constraint,
+            local_rate,
+            global_rate,
+            **kwargs,
         )
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
-        # Sorting under XLA is many times slower on a CPU. Keras then runs models with this layer as
-        # plain graphs; set `supports_jit` to True to have XLA all the same.
-        self.supports_jit = keras.backend.backend() != "tensorflow"
 
-    def build(self, input_shape: Shape) -> None:
-        """Create the kernel `(inputs, units)`."""
-        if input_shape[-1] is None:
+    @property
+    def linear_map(self) -> LinearMap:
+        """The matrix product along the last axis."""
+        return DENSE
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """`(inputs, units)`."""
+        inputs = input_shape[-1]
+        if inputs is None:
             raise ValueError(
                 "The last axis of the inputs to `HebbianDense` must be defined. "
                 f"Received: input_shape={input_shape}"
             )
-        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(input_shape[-1], self.units),
-            initializer=self.kernel_initializer,
-            dtype="float64" if self.variable_dtype == "float64" else "float32",
-            autocast=False,
-        )
-        self.built = True
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: inputs})
+        return (inputs, self.units)
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """One sample a row."""
+        return ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
+
+    def call(
+        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
         """Return `activation(inputs @ kernel)`; while training, add the rule's surrogate loss."""
-        if training and self.trainable:
-            self.add_loss(self._plasticity_loss(inputs))
-        kernel = ops.cast(ops.stop_gradient(self.kernel), self.compute_dtype)
-        return self.activation(ops.matmul(inputs, kernel))
-
-    def _plasticity_loss(self, inputs: Tensor) -> Tensor:
-        pre = ops.cast(ops.stop_gradient(inputs), self.kernel.dtype)
-        pre = ops.reshape(pre, (-1, pre.shape[-1]))
-        kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
-        change = self.plasticity.update(pre, kernel)
-        return surrogate_loss(self.kernel, change / replica_count())
+        if modulator is not None and len(inputs.shape) > 2:
+            # One sample a row, as the inputs.
+            ones = ops.ones((*ops.shape(inputs)[:-1], 1), dtype=self.compute_dtype)
+            modulator = ops.reshape(self._factor(modulator, ones) * ones, (-1, 1))
+        outputs = super().call(inputs, modulator, training)
+        if len(inputs.shape) == 2:
+            return outputs
+        return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, ..., units)`."""
@@ -112,10 +117,4 @@ class HebbianDense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "plasticity": plasticity_rules.serialize(self.plasticity),
-            "activation": activations.serialize(self.activation),
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-        }
+        return {**super().get_config(), "units": self.units}

@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,11 +14,25 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local.layers.hebbian_dense import HebbianDense
 from keras_local.layers.units_first import UnitsFirst
 from keras_local.metrics import convergence_report, win_counts
+from keras_local.models._in_graph import (
+    Schedule,
+    Together,
+    common_rate,
+    only,
+    share_of,
+    statistics_below,
+)
 from keras_local.ops import replica_count
+from keras_local.plasticity import SoftHebb
 
 Shape = tuple[int | None, ...]
+
+_REPORTED = 1000
+# For inputs of length 1, SoftHebb finds clusters with a beta of 4 and none with 1.
+_STEEP = 2.0
 Histories = dict[str, keras.callbacks.History]
 
 
@@ -29,10 +44,13 @@ def pretrain(
     step_size: float = 0.02,
     verbose: int | str = "auto",
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    greedy: bool = True,
 ) -> Histories:
     """Train the plasticity layers of an encoder one after the other, without labels.
 
-    Each layer learns from what the (already trained) layers below it send up. Underneath is Keras'
+    Each layer learns from what the (already trained) layers below it send up. Batch normalisation
+    between two of them takes the statistics of the batch while the upper one learns, and measures
+    those that it has later. Underneath is Keras'
     `fit` with plain SGD, so progress bar, callbacks and interruption work as ever. The step size
     follows the rule's rate policy: for `KrotovHopfield`, `step_size * (1 - epoch / epochs)`.
 
@@ -50,6 +68,8 @@ def pretrain(
         verbose: As in `keras.Model.fit`; 0 also silences the report.
         callbacks: Keras callbacks, used for every layer. The model that they see is the trainer of
             one layer.
+        greedy: Whether the layers learn one after the other; else all at once, in one pass through
+            the whole encoder for each step.
 
     Returns:
         A dict from layer name to its Keras `History`. The logs of each epoch hold `mean_norm` and
@@ -79,9 +99,31 @@ def pretrain(
     layers = _plastic_layers(encoder)
     data, batches = _checked(data, tuple(encoder.input_shape), batch_size)
     histories: Histories = {}
+    settled: set[int] = set()
+    fit_in_graph = partial(
+        _fit_in_graph,
+        encoder,
+        data=data,
+        batch_size=batch_size,
+        batches=batches,
+        epochs=epochs,
+        step_size=step_size,
+        verbose=verbose,
+        callbacks=callbacks,
+    )
     with _scope(encoder):
+        if not greedy:
+            for epoch in range(epochs):
+                common_rate(layers, epoch, epochs)
+            return fit_in_graph(layers, statistics_below(encoder, layers[-1], settled))
         for layer in layers:
+            measuring = statistics_below(encoder, layer, settled)
+            if measuring:
+                settled.update(map(id, measuring))
+                histories |= fit_in_graph([layer], measuring)
+                continue
             features = _features(encoder, layer, data)
+            _warn_of_flat_softmax(layer, features)
             _warn_of_small_weights(layer)
             trained = _trained_form(layer, features, batch_size)
             model = _Alone(trained)
@@ -100,6 +142,47 @@ def pretrain(
             _say(layer, history, verbose)
             histories[layer.name] = history
     return histories
+
+
+def _fit_in_graph(
+    encoder: keras.Model,
+    layers: list[Any],
+    measuring: list[Any],
+    data: Any,
+    batch_size: int,
+    batches: int,
+    epochs: int,
+    step_size: float,
+    verbose: int | str,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Histories:
+    """Train layers at once, with the statistics of the layers that measure them."""
+    for layer in layers:
+        _warn_of_small_weights(layer)
+    with only(encoder, [*layers, *measuring]):
+        model = Together(keras.Model(encoder.inputs, layers[-1].output))
+        model.compile(keras.optimizers.SGD(step_size))
+        schedule = Schedule(layers, step_size, epochs, _report)
+        history = model.fit(
+            **_source(data, batch_size, batches),
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=[schedule, *callbacks],
+        )
+    histories: Histories = {}
+    for layer in layers:
+        own = history if len(layers) == 1 else share_of(history, layer)
+        features = _features(encoder, layer, _some(data))
+        _warn_of_flat_softmax(layer, features)
+        own.report = _report(layer, features)
+        _say(layer, own, verbose)
+        histories[layer.name] = own
+    return histories
+
+
+def _some(data: Any) -> Any:
+    """Return as many samples as a report needs."""
+    return data.take(max(1, _REPORTED // 100)) if _is_dataset(data) else data[:_REPORTED]
 
 
 def _plastic_layers(encoder: keras.Model) -> list[Any]:
@@ -191,7 +274,7 @@ def _features(encoder: keras.Model, layer: Any, data: Any) -> Any:
             data = data.map(lambda inputs: below(inputs, training=False))
         else:
             data = below.predict(data, verbose=0)
-    if not _is_dataset(data):
+    if not _is_dataset(data) and isinstance(layer, HebbianDense):
         data = data.reshape(-1, data.shape[-1])
     return data
 
@@ -263,18 +346,21 @@ def _trained_form(layer: Any, features: Any, batch_size: int) -> keras.layers.La
     Sparse gradients exist on TensorFlow; replicas touch different units, so they need the whole.
     """
     rows = len(features.element_spec.shape) if _is_dataset(features) else features.ndim
+    rule = layer.plasticity
     fast = (
         keras.backend.backend() == "tensorflow"
         and replica_count() == 1
-        and layer.plasticity.active is not None
+        and type(layer) is HebbianDense
+        and rule.active is not None
+        and not layer._own
+        and layer.kernel.constraint is None
+        and layer.local_rate == 1.0
         and rows == 2
     )
     if not fast:
         return layer
     kernel = ops.convert_to_numpy(layer.kernel)
-    trained = UnitsFirst(
-        kernel, layer.plasticity, batch_size, name=layer.name, dtype=layer.dtype_policy
-    )
+    trained = UnitsFirst(kernel, rule, batch_size, name=layer.name, dtype=layer.dtype_policy)
     trained.build((None, len(kernel)))
     return trained
 
@@ -307,11 +393,28 @@ def _warn_of_small_weights(layer: Any) -> None:
         )
 
 
+def _warn_of_flat_softmax(layer: Any, features: Any) -> None:
+    """Warn where the softmax of units of length 1 cannot tell the winner from the others."""
+    if not isinstance(layer.plasticity, SoftHebb):
+        return
+    batch = next(iter(features.take(1).as_numpy_iterator())) if _is_dataset(features) else features
+    length = layer.input_length(batch[:100])
+    beta = layer.plasticity.beta
+    if beta * length < _STEEP:
+        warnings.warn(
+            f"The competition in layer {layer.name!r} is nearly flat: `beta` times the length of "
+            f"its inputs is {beta * length:.3g}, and units of length 1 hardly differ. Scale the "
+            f"inputs up, by batch normalisation for example, or give `SoftHebb` a `beta` of at "
+            f"least {_STEEP / max(length, 1e-30):.3g}.",
+            stacklevel=3,
+        )
+
+
 def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> None:
     report = history.report
     if not report:
         return
-    if report["converged"] < 0.5:
+    if report["converged"] < 0.5 and not isinstance(layer.plasticity, SoftHebb):
         steps = "the rate policy's sum of step sizes"
         warnings.warn(
             f"Only {report['converged']:.0%} of the units of layer {layer.name!r} have converged. "

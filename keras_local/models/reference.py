@@ -5,9 +5,11 @@
 | `simpnet`, `deepnet`, `deepernet`, `deepnet_s` | Amit 2019 |
 | `lenet_mnist`, `lenet_cifar`, `resnet20`, `resnet56` | Sanfiz & Akrout 2021 (BioTorch) |
 | `resnet18` | Kunin et al. 2020 |
+| `softhebb` | Journe et al. 2023 |
 
-Each returns a functional or Sequential model that ends in logits, not compiled unless a loss is
-given. Rules, initial feedback kernels and everything else can be changed by `convert` afterwards.
+`softhebb` is an encoder, to be pretrained without labels. Each other returns a functional or
+Sequential model that ends in logits, not compiled unless a loss is given. Rules, initial feedback
+kernels and everything else can be changed by `convert` afterwards.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from keras_local import _validation as check
 from keras_local.activations import Ramp
 from keras_local.layers import LocallyConnected2D
 from keras_local.models.convert import convert
+from keras_local.models.softhebb import softhebb as softhebb
 
 Tensor = Any
 

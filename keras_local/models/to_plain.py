@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -10,10 +11,10 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
-from keras_local.layers import FeedbackLayer, HebbianDense
+from keras_local.layers import FeedbackLayer, HebbianLayer, ZCAWhitening
 from keras_local.layers.direct_layer import DirectLayer, cuts_for_direct_layer
 from keras_local.layers.locally_connected import LocallyConnected
-from keras_local.models import _local_twin
+from keras_local.models import _hebbian_twin, _local_twin
 from keras_local.models._clone import Cloning, copy_of, forward_values, has_rule, sublayers
 from keras_local.models.readout import Readout
 
@@ -22,11 +23,12 @@ def to_plain(model: keras.Model) -> keras.Model:
     """Return a model of built-in layers and operations that predicts the same.
 
     Feedback layers become the Keras layers of the same name, locally connected ones become slices
-    of their inputs and a `keras.layers.EinsumDense`, `HebbianDense` becomes `keras.layers.Dense`
-    without bias, and the activations of this package become built-in operations. The feature scale
-    of a `Readout` goes into its last kernel. Feedback weights, which only carry errors, are left
-    out, and so are `DirectFeedback` and `DirectRandomTarget` with the `stop_gradient` behind their
-    hidden tensors. The weights are copies: the two models do not share them.
+    of their inputs and a `keras.layers.EinsumDense`, Hebbian layers become the Keras layers of
+    their kind without bias, with lateral weights solved into the kernel, and the activations of
+    this package become built-in operations. The feature scale of a `Readout` goes into its last
+    kernel. Feedback weights, which only carry errors, are left out, and so are `DirectFeedback` and
+    `DirectRandomTarget` with the `stop_gradient` behind their hidden tensors. The weights are
+    copies: the two models do not share them.
 
     Args:
         model: A Sequential or functional model, nested or not, or a `Readout`.
@@ -56,7 +58,8 @@ class _ToPlain(Cloning):
     def __init__(self) -> None:
         super().__init__()
         self.activations: dict[int, Callable[[Any], Any]] = {}
-        self.local: dict[int, LocallyConnected] = {}
+        self.before: dict[int, Callable[[Any], Any]] = {}
+        self.behind: dict[int, Callable[[Any, Any], Any]] = {}
 
     def model(self, model: keras.Model) -> keras.Model:
         return self._readout(model) if isinstance(model, Readout) else super().model(model)
@@ -67,32 +70,48 @@ class _ToPlain(Cloning):
         return _same if cuts_for_direct_layer(operation) else super().operation(operation)
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
-        local = self.local.get(id(operation))
-        if local is not None:
-            arguments = (_local_twin.patches(local, arguments[0]), *arguments[1:])
+        before, behind = self.before.get(id(operation)), self.behind.get(id(operation))
+        if before is not None:
+            # Of a plastic layer, without the third factor, which changes learning only.
+            arguments, keywords = (before(arguments[0]),), {}
         outputs = operation(*arguments, **keywords)
+        if behind is not None:
+            outputs = behind(arguments[0], outputs)
         activation = self.activations.get(id(operation))
         return outputs if activation is None else activation(outputs)
 
     def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        new.set_weights(forward_values(layer))
+        if isinstance(layer, ZCAWhitening):
+            mean, matrix = (ops.convert_to_numpy(weight) for weight in layer.weights)
+            new.set_weights([matrix, -mean @ matrix])
+        elif isinstance(layer, HebbianLayer):
+            kernel = ops.convert_to_numpy(layer.used_kernel)
+            new.set_weights([kernel.reshape(new.weights[0].shape)])
+        else:
+            new.set_weights(forward_values(layer))
 
     def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         kind, config = type(layer), layer.get_config()
         plain = getattr(kind, "plain", None)
-        if isinstance(layer, LocallyConnected):
+        if isinstance(layer, HebbianLayer):
+            kind, config = _hebbian_twin.twin(layer)
+        elif isinstance(layer, ZCAWhitening):
+            kind = layer.plain
+            del config["epsilon"]
+            config["units"] = layer.mean.shape[0]
+        elif isinstance(layer, LocallyConnected):
             kind, config = keras.layers.EinsumDense, _local_twin.einsum_dense(layer)
         elif has_rule(kind) and plain is not None:
             kind = plain
             for name in ("feedback", "feedback_initializer", "connectivity"):
                 config.pop(name, None)
-        elif isinstance(layer, HebbianDense):
-            kind = layer.plain
-            del config["plasticity"]
-            config["use_bias"] = False
         else:
             self._refuse_wrapped(layer)
-        ours = getattr(getattr(layer, "activation", None), "plain", None)
+        activation = getattr(layer, "activation", None)
+        ours = getattr(activation, "plain", None)
+        if getattr(layer, "patch_norm", False) and ours is None:
+            # The quotient comes before the activation.
+            ours = activation
         # Inside of a recurrence the activation does not come last.
         if isinstance(layer, keras.layers.RNN):
             ours = None
@@ -108,11 +127,15 @@ class _ToPlain(Cloning):
         if ours is not None:
             self.activations[id(new)] = ours
         if isinstance(layer, LocallyConnected):
-            self.local[id(new)] = layer
+            self.before[id(new)] = partial(_local_twin.patches, layer)
+        if isinstance(layer, HebbianLayer):
+            self.before[id(new)] = partial(_hebbian_twin.arranged, layer)
+            if getattr(layer, "patch_norm", False):
+                self.behind[id(new)] = partial(_hebbian_twin.normalised, layer)
         return new
 
     def _refuse_wrapped(self, layer: Any) -> None:
-        ours = (FeedbackLayer, HebbianDense)
+        ours = (FeedbackLayer, HebbianLayer)
         inner = [part for part in sublayers(layer) if isinstance(part, ours)]
         check.require(
             not inner,

@@ -17,6 +17,7 @@ from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
+from keras_local.ops.scaled import Scaled as Scaled
 from keras_local.ops.surrogate import gradient_loss as gradient_loss
 from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
@@ -33,6 +34,7 @@ __all__ = [
     "ErrorPath",
     "LinearMap",
     "LocallyConnected",
+    "Scaled",
     "Signals",
     "TransposedConvolution",
     "asymmetric",

@@ -38,6 +38,26 @@ class LinearMap(ABC):
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
         """Return how many inputs reach an output, and how many outputs an input reaches."""
 
+    # What one kernel serves. By default all outputs but those of other units, which lie along the
+    # last axis: each example, and each position, is a sample of the same weights.
+
+    def unit_axes(self, rank: int) -> tuple[int, ...]:
+        """Return the axes of a kernel of that rank which tell its units apart."""
+        return (rank - 1,)
+
+    def samples(self, outputs: Tensor) -> Tensor:
+        """Return how many samples of each unit there are in `outputs`."""
+        return math.prod(ops.shape(outputs)[:-1])
+
+    def unit_sum(self, outputs: Tensor) -> Tensor:
+        """Return the sum over the samples of each unit, so that it broadcasts against a kernel."""
+        return ops.sum(outputs, axis=tuple(range(len(outputs.shape) - 1)))[None, :]
+
+    def unit_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return `sum_s first_sk second_sl` over the samples s, for all units k and l."""
+        first, second = (ops.reshape(each, (-1, each.shape[-1])) for each in (first, second))
+        return backend.matmul(first, second, transpose_a=True)
+
 
 @dataclass(frozen=True)
 class Dense(LinearMap):

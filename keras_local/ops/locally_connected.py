@@ -127,6 +127,22 @@ class LocallyConnected(LinearMap):
         """Those of the convolution that has one kernel for all positions."""
         return kernel_shape[-2], math.prod(self.kernel_size) * kernel_shape[-1]
 
+    def unit_axes(self, rank: int) -> tuple[int, ...]:
+        """Positions and filters: each position has units of its own."""
+        return (*range(rank - 2), rank - 1)
+
+    def samples(self, outputs: Tensor) -> Tensor:
+        """The size of the batch."""
+        return ops.shape(outputs)[0]
+
+    def unit_sum(self, outputs: Tensor) -> Tensor:
+        """Return the sum over the batch, `(*positions, 1, units)`."""
+        return ops.expand_dims(ops.sum(outputs, axis=0), -2)
+
+    def unit_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the products of the units of each position, `(*positions, units, units)`."""
+        return ops.einsum("b...k,b...l->...kl", first, second)
+
     def _patches(self, inputs: Tensor) -> Tensor:
         windows = self.windows(self._sizes(inputs))
         inputs = self._batch_last(inputs)

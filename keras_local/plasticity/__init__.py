@@ -2,11 +2,26 @@
 
 A rule turns (pre, post, kernel) into a change. How the change is reduced over the batch,
 normalised and scaled are separate small objects: `Sum`, `Mean`; `MaxAbs`, `UnitMaxAbs`,
-`NoNormaliser`; `LinearDecay`, `ConstantRate`, `NormDistance`.
+`RootFanIn`, `Shrink`, `NoNormaliser`; `LinearDecay`, `ConstantRate`, `NormDistance`. Who learns
+from a sample is a `Competition` where a rule lets it be chosen: `Winner`, `KWinners`, `Softmax`,
+`PowerShare`. What weights must obey after a step is in `keras_local.constraints`.
 
 | alias | rule |
 |---|---|
 | `"krotov_hopfield"` | `KrotovHopfield`: competing hidden units |
+| `"krotov_hopfield_dynamics"` | `KrotovHopfieldDynamics`: the same, by the dynamics of inhibition |
+| `"soft_hebb"` | `SoftHebb`: soft competition with anti-Hebbian losers |
+| `"hard_wta"`, `"kwta"` | `HardWTA`, `KWTA`: the winner, or a few of them |
+| `"hebb"`, `"oja"` | `Hebb`, `Oja`: each unit by itself |
+| `"oja_subspace"`, `"sanger"`, `"hpca"` | `OjaSubspace`, `Sanger`, `HPCA`: principal components |
+| `"similarity_matching"` | `SimilarityMatching`: the same by local lateral weights |
+| `"bcm"` | `BCM`: a sliding threshold |
+| `"nonlinear_hebbian"` | `NonlinearHebbian`: projection pursuit |
+| `"convallis"` | `Convallis`: potentials leave a valley |
+| `"third_factor"`, `"reward_modulated_hebb"` | `ThirdFactor`, `RewardModulatedHebb`: a modulator |
+
+Without an alias: `EligibilityRule`, which puts a trace between any rule and a modulator,
+`SeparableRule` and `PointwiseRule`, which make a rule of functions.
 """
 
 from __future__ import annotations
@@ -16,11 +31,32 @@ from typing import Any
 import keras
 
 from keras_local._serialization import resolve
+from keras_local.plasticity.bcm import BCM as BCM
+from keras_local.plasticity.competition import Competition as Competition
+from keras_local.plasticity.competition import KWinners as KWinners
+from keras_local.plasticity.competition import PowerShare as PowerShare
+from keras_local.plasticity.competition import Softmax as Softmax
+from keras_local.plasticity.competition import Winner as Winner
+from keras_local.plasticity.convallis import Convallis as Convallis
+from keras_local.plasticity.eligibility import EligibilityRule as EligibilityRule
+from keras_local.plasticity.hard_wta import HardWTA as HardWTA
+from keras_local.plasticity.hebb import Hebb as Hebb
+from keras_local.plasticity.hpca import HPCA as HPCA
 from keras_local.plasticity.krotov_hopfield import KrotovHopfield as KrotovHopfield
+from keras_local.plasticity.krotov_hopfield_dynamics import (
+    KrotovHopfieldDynamics as KrotovHopfieldDynamics,
+)
+from keras_local.plasticity.kwta import KWTA as KWTA
+from keras_local.plasticity.nonlinear_hebbian import NonlinearHebbian as NonlinearHebbian
 from keras_local.plasticity.normaliser import MaxAbs as MaxAbs
 from keras_local.plasticity.normaliser import NoNormaliser as NoNormaliser
 from keras_local.plasticity.normaliser import Normaliser as Normaliser
+from keras_local.plasticity.normaliser import RootFanIn as RootFanIn
+from keras_local.plasticity.normaliser import Shrink as Shrink
 from keras_local.plasticity.normaliser import UnitMaxAbs as UnitMaxAbs
+from keras_local.plasticity.oja import Oja as Oja
+from keras_local.plasticity.oja_subspace import OjaSubspace as OjaSubspace
+from keras_local.plasticity.pointwise_rule import PointwiseRule as PointwiseRule
 from keras_local.plasticity.rate import ConstantRate as ConstantRate
 from keras_local.plasticity.rate import LinearDecay as LinearDecay
 from keras_local.plasticity.rate import NormDistance as NormDistance
@@ -28,29 +64,81 @@ from keras_local.plasticity.rate import RatePolicy as RatePolicy
 from keras_local.plasticity.reduction import Mean as Mean
 from keras_local.plasticity.reduction import Reduction as Reduction
 from keras_local.plasticity.reduction import Sum as Sum
+from keras_local.plasticity.reward_modulated_hebb import (
+    RewardModulatedHebb as RewardModulatedHebb,
+)
 from keras_local.plasticity.rule import ActiveUnits as ActiveUnits
+from keras_local.plasticity.rule import OwnWeight as OwnWeight
 from keras_local.plasticity.rule import PlasticityRule as PlasticityRule
+from keras_local.plasticity.sanger import Sanger as Sanger
+from keras_local.plasticity.separable_rule import SeparableRule as SeparableRule
+from keras_local.plasticity.similarity_matching import SimilarityMatching as SimilarityMatching
+from keras_local.plasticity.soft_hebb import SoftHebb as SoftHebb
+from keras_local.plasticity.third_factor import ThirdFactor as ThirdFactor
 
 __all__ = [
+    "BCM",
+    "HPCA",
+    "KWTA",
     "ActiveUnits",
+    "Competition",
     "ConstantRate",
+    "Convallis",
+    "EligibilityRule",
+    "HardWTA",
+    "Hebb",
+    "KWinners",
     "KrotovHopfield",
+    "KrotovHopfieldDynamics",
     "LinearDecay",
     "MaxAbs",
     "Mean",
     "NoNormaliser",
+    "NonlinearHebbian",
     "NormDistance",
     "Normaliser",
+    "Oja",
+    "OjaSubspace",
+    "OwnWeight",
     "PlasticityRule",
+    "PointwiseRule",
+    "PowerShare",
     "RatePolicy",
     "Reduction",
+    "RewardModulatedHebb",
+    "RootFanIn",
+    "Sanger",
+    "SeparableRule",
+    "Shrink",
+    "SimilarityMatching",
+    "SoftHebb",
+    "Softmax",
     "Sum",
+    "ThirdFactor",
     "UnitMaxAbs",
+    "Winner",
     "get",
     "serialize",
 ]
 
-_ALIASES: dict[str, type[PlasticityRule]] = {"krotov_hopfield": KrotovHopfield}
+_ALIASES: dict[str, type[PlasticityRule]] = {
+    "bcm": BCM,
+    "convallis": Convallis,
+    "hard_wta": HardWTA,
+    "hebb": Hebb,
+    "hpca": HPCA,
+    "krotov_hopfield": KrotovHopfield,
+    "krotov_hopfield_dynamics": KrotovHopfieldDynamics,
+    "kwta": KWTA,
+    "nonlinear_hebbian": NonlinearHebbian,
+    "oja": Oja,
+    "oja_subspace": OjaSubspace,
+    "reward_modulated_hebb": RewardModulatedHebb,
+    "sanger": Sanger,
+    "similarity_matching": SimilarityMatching,
+    "soft_hebb": SoftHebb,
+    "third_factor": ThirdFactor,
+}
 
 
 def get(identifier: Any) -> PlasticityRule:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
+from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.normaliser import MaxAbs, Normaliser
 from keras_local.plasticity.rate import LinearDecay, RatePolicy
 from keras_local.plasticity.reduction import Reduction, Sum
-from keras_local.plasticity.rule import ActiveUnits, PlasticityRule
+from keras_local.plasticity.rule import DENSE, ActiveUnits, PlasticityRule
 
 
 @serializable
@@ -40,6 +41,7 @@ class KrotovHopfield(PlasticityRule):
         reduction: `Sum()` by default.
         normaliser: `MaxAbs()` by default.
         rate: `LinearDecay()` by default: the step size falls linearly with the epochs.
+        constraint: None by default: units find the sphere by themselves.
 
     Raises:
         ValueError: For `p < 1`, `rank < 2`, a negative `delta`; when a layer has fewer units than
@@ -56,6 +58,9 @@ class KrotovHopfield(PlasticityRule):
     """
 
     active = 2
+    reduction = Sum()
+    normaliser = MaxAbs()
+    rate = LinearDecay()
 
     def __init__(
         self,
@@ -65,13 +70,12 @@ class KrotovHopfield(PlasticityRule):
         reduction: Reduction | None = None,
         normaliser: Normaliser | None = None,
         rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self.p = check.real("p", p, minimum=1.0)
         self.rank = check.positive_integer("rank", rank, minimum=2)
         self.delta = check.real("delta", delta, minimum=0.0)
-        self.reduction = check.instance("reduction", reduction or Sum(), Reduction)
-        self.normaliser = check.instance("normaliser", normaliser or MaxAbs(), Normaliser)
-        self.rate = check.instance("rate", rate or LinearDecay(), RatePolicy)
+        super().__init__(reduction, normaliser, rate, constraint)
 
     def check_units(self, units: int) -> None:
         """Refuse fewer units than `rank`."""
@@ -82,7 +86,7 @@ class KrotovHopfield(PlasticityRule):
         """Whether p is 2."""
         return self.p == 2.0
 
-    def metric(self, kernel: Tensor) -> Tensor:
+    def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
         """`J(W) = sign(W) |W|^(p-1)`, element by element."""
         if self.metric_is_identity:
             return kernel
@@ -93,18 +97,18 @@ class KrotovHopfield(PlasticityRule):
     def active_units(self, post: Tensor) -> ActiveUnits:
         """Return the winner and the unit of rank k of each sample."""
         currents, units = ops.top_k(post, self.rank)
-        signs = ops.convert_to_tensor([[1.0, -self.delta]], dtype=post.dtype)
+        signs = ops.convert_to_tensor([1.0, -self.delta], dtype=post.dtype)
         return ActiveUnits(
-            units=ops.stack([units[:, 0], units[:, -1]], axis=-1),
-            gains=ops.broadcast_to(signs, (ops.shape(post)[0], 2)),
-            currents=ops.stack([currents[:, 0], currents[:, -1]], axis=-1),
+            units=ops.stack([units[..., 0], units[..., -1]], axis=-1),
+            gains=ops.broadcast_to(signs, (*ops.shape(post)[:-1], 2)),
+            currents=ops.stack([currents[..., 0], currents[..., -1]], axis=-1),
         )
 
-    def gains(self, post: Tensor) -> Tensor:
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return 1 for the winner, `-delta` for the unit of rank k, 0 for the others."""
-        active = self.active_units(post)
+        learning = self.active_units(post).units
         units = post.shape[-1]
-        winner, loser = (ops.one_hot(active.units[:, i], units, dtype=post.dtype) for i in range(2))
+        winner, loser = (ops.one_hot(learning[..., i], units, dtype=post.dtype) for i in range(2))
         return winner - self.delta * loser
 
     def get_config(self) -> dict[str, Any]:
@@ -113,7 +117,5 @@ class KrotovHopfield(PlasticityRule):
             "p": self.p,
             "rank": self.rank,
             "delta": self.delta,
-            "reduction": keras.saving.serialize_keras_object(self.reduction),
-            "normaliser": keras.saving.serialize_keras_object(self.normaliser),
-            "rate": keras.saving.serialize_keras_object(self.rate),
+            **self.parts_config(),
         }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 from keras import ops
 
+from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
+from keras_local.constraints import Axes, weight_axes
 from keras_local.ops.backend import Tensor
 
 
@@ -14,15 +18,15 @@ class Normaliser(Strategy, ABC):
     """Interface: rescale a reduced change."""
 
     @abstractmethod
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
-        """Return the rescaled change; units lie along `unit_axis`."""
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
+        """Return the rescaled change; units lie along `unit_axis`, one axis or several."""
 
 
 @serializable
 class NoNormaliser(Normaliser):
     """Leave the change as it is."""
 
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change."""
         return change
 
@@ -35,7 +39,7 @@ class MaxAbs(Normaliser):
     Not local: the scalar is common to all synapses of the layer.
     """
 
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change over its largest absolute entry."""
         return _quotient(change, ops.max(ops.abs(change)))
 
@@ -44,10 +48,43 @@ class MaxAbs(Normaliser):
 class UnitMaxAbs(Normaliser):
     """Divide each unit's change by its own largest entry."""
 
-    def __call__(self, change: Tensor, unit_axis: int = -1) -> Tensor:
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change, each unit's over its largest absolute entry."""
-        axes = tuple(axis for axis in range(len(change.shape)) if axis != unit_axis % change.ndim)
+        axes = weight_axes(len(change.shape), unit_axis)
         return _quotient(change, ops.max(ops.abs(change), axis=axes, keepdims=True))
+
+
+@serializable
+class RootFanIn(Normaliser):
+    """Divide by the root of the number of inputs to a unit: `dK / sqrt(N)`."""
+
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
+        """Return the change over the root of the fan-in."""
+        axes = weight_axes(len(change.shape), unit_axis)
+        return change / math.sqrt(math.prod(change.shape[axis] for axis in axes))
+
+
+@serializable
+class Shrink(Normaliser):
+    """Leave out small changes: `sign(dK) max(|dK| - threshold, 0)`.
+
+    Args:
+        threshold: How much is taken off, at least 0.
+
+    Raises:
+        ValueError: For a negative threshold.
+    """
+
+    def __init__(self, threshold: float = 0.0) -> None:
+        self.threshold = check.real("threshold", threshold, minimum=0.0)
+
+    def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
+        """Return the change, shrunk towards zero."""
+        return ops.sign(change) * ops.maximum(ops.abs(change) - self.threshold, 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"threshold": self.threshold}
 
 
 def _quotient(change: Tensor, largest: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
+from keras_local.constraints import Axes, weight_axes
 from keras_local.ops.backend import Tensor
 
 
@@ -19,7 +20,7 @@ class RatePolicy(Strategy, ABC):
     def at(self, epoch: int, epochs: int) -> float:
         """Return the factor in epoch `epoch` of `epochs`, counted from 0."""
 
-    def scale(self, change: Tensor, kernel: Tensor, unit_axis: int = -1) -> Tensor:
+    def scale(self, change: Tensor, kernel: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change times each unit's factor."""
         return change
 
@@ -64,9 +65,9 @@ class NormDistance(RatePolicy):
         """Return 1: the units' own norms slow them down."""
         return 1.0
 
-    def scale(self, change: Tensor, kernel: Tensor, unit_axis: int = -1) -> Tensor:
+    def scale(self, change: Tensor, kernel: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change times the power of each unit's distance from norm 1."""
-        axes = tuple(axis for axis in range(len(kernel.shape)) if axis != unit_axis % kernel.ndim)
+        axes = weight_axes(len(kernel.shape), unit_axis)
         norm = ops.sqrt(ops.sum(ops.square(kernel), axis=axes, keepdims=True))
         return change * ops.power(ops.abs(norm - 1.0), self.power)
 

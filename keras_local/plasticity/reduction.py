@@ -16,7 +16,10 @@ class Reduction(Strategy, ABC):
 
     @abstractmethod
     def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
-        """Reduce `change`, the sum over `samples` samples of this replica."""
+        """Reduce `change`, the sum over `samples` samples of this replica.
+
+        `samples` is one number, or one for each unit that broadcasts against the change.
+        """
 
 
 @serializable
@@ -33,5 +36,6 @@ class Mean(Reduction):
     """Mean over the batch: `(1/B) sum_b dK_b`."""
 
     def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
-        """Return the mean over the samples of all replicas."""
-        return replica_sum(change) / replica_sum(ops.cast(samples, change.dtype))
+        """Return the mean over the samples of all replicas; 0 for a unit without any."""
+        total = replica_sum(ops.cast(samples, change.dtype))
+        return replica_sum(change) / ops.where(total > 0.0, total, ops.ones_like(total))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import keras
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import Strategy
+from keras_local.constraints import Constraint, weight_axes
+from keras_local.ops import Dense, LinearMap
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.normaliser import Normaliser
-from keras_local.plasticity.rate import RatePolicy
-from keras_local.plasticity.reduction import Reduction
+from keras_local.plasticity.normaliser import NoNormaliser, Normaliser
+from keras_local.plasticity.rate import ConstantRate, RatePolicy
+from keras_local.plasticity.reduction import Mean, Reduction
+
+DENSE = Dense()
+"""The map of every method by default."""
 
 
 @dataclass(frozen=True)
 class ActiveUnits:
-    """The few units that learn from each sample; all shapes are `(batch, active)`.
+    """The few units that learn from each sample; all shapes are `(..., active)`.
 
     Attributes:
         units: Their indices.
@@ -31,25 +37,56 @@ class ActiveUnits:
     currents: Tensor
 
 
+@dataclass(frozen=True)
+class OwnWeight:
+    """A weight that a rule asks its layer to hold: rules hold none themselves.
+
+    Attributes:
+        name: Name of the Keras variable.
+        shape: Its shape.
+        initializer: A Keras initializer, or any callable of shape and dtype.
+        trainable: Whether the optimizer changes it; else the layer sets it to what the rule says.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: Any
+    trainable: bool = False
+
+
 class PlasticityRule(Strategy, ABC):
     """Interface: turn (pre, post, kernel) into a change of the kernel.
 
     The change of almost every rule in this family is one formula,
 
-    `dK = V^T G - K diag(sum_b G I)`,
+    `dK = V^T G - K diag(sum_b D) - K L^T`,
 
     with `V` the inputs `(batch, inputs)`, `K` the kernel `(inputs, units)`, `I = V metric(K)` the
-    currents and `G` the learning gains `(batch, units)`. What is done with it afterwards is said by
-    three small objects: `reduction` (sum or mean over the batch, over all replicas), then
-    `normaliser`, then `rate`.
+    currents, `G` the learning gains `(batch, units)`, `D` the decays, `G I` by default, and `L` a
+    mixing of the units, none by default. What is done with it afterwards is said by small objects:
+    `reduction` (sum or mean over the batch, over all replicas), then `normaliser`, then `rate`;
+    after the optimizer's step `constraint`.
+
+    The formula holds for every linear map: `V^T G` is the map's `kernel_gradient`, and the sum runs
+    over all that shares a weight. In a convolution every position is a sample, and the units of a
+    position compete with each other; no patch is written down.
 
     To write a rule, implement `gains`, and `get_config` if it has arguments; override `metric` if
-    the currents are not `V K`, and `change` if the formula is another one.
+    the currents are not `V K`, `decays` or `mixing`, and `change` if the formula is another one. A
+    rule that has a memory declares it in `own_weights`; its values are then the last arguments of
+    every method.
+
+    Args:
+        reduction: How changes are reduced over samples; the class says what it is by default.
+        normaliser: How the size of a change is bounded; likewise.
+        rate: How the step size depends on time and weights; likewise.
+        constraint: What weights must obey after each step; likewise.
     """
 
-    reduction: Reduction
-    normaliser: Normaliser
-    rate: RatePolicy
+    reduction: Reduction = Mean()
+    normaliser: Normaliser = NoNormaliser()
+    rate: RatePolicy = ConstantRate()
+    constraint: Constraint | None = None
 
     active: ClassVar[int | None] = None
     """How many units learn from each sample, or None for all of them.
@@ -58,43 +95,164 @@ class PlasticityRule(Strategy, ABC):
     computes and writes the weights of these units only.
     """
 
+    remembers: ClassVar[bool] = False
+    """Whether `constrain` needs the rule's own weights."""
+
+    needs_modulator: ClassVar[bool] = False
+    """Whether the rule learns only in calls of the layer with a modulator."""
+
+    def __init__(
+        self,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        if reduction is not None:
+            self.reduction = check.instance("reduction", reduction, Reduction)
+        if normaliser is not None:
+            self.normaliser = check.instance("normaliser", normaliser, Normaliser)
+        if rate is not None:
+            self.rate = check.instance("rate", rate, RatePolicy)
+        if constraint is not None:
+            self.constraint = check.instance("constraint", constraint, Constraint)
+
     @abstractmethod
-    def gains(self, post: Tensor) -> Tensor:
-        """Return the learning gains `(batch, units)` for the currents `post`."""
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the learning gains `(..., units)` for the currents `post`."""
+
+    def decays(self, gains: Tensor, post: Tensor) -> Tensor | None:
+        """Return how fast the weights of each unit decay, for each sample, or None."""
+        return gains * post
+
+    def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
+        """Return what each unit loses of the weights of the others, `(units, units)`, or None."""
+        return None
+
+    def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the number of samples by which a mean is taken, for all units or for each."""
+        return linear_map.samples(post)
 
     @property
     def metric_is_identity(self) -> bool:
-        """Whether `metric` returns the kernel itself."""
+        """Whether the currents are the outputs of the forward pass."""
         return True
 
-    def metric(self, kernel: Tensor) -> Tensor:
-        """Return the weights through which the currents flow, element by element."""
+    def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the weights through which the currents flow: those of the forward pass."""
+        return self.forward_kernel(kernel, *own, linear_map=linear_map)
+
+    def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the weights of the forward pass; the kernel by default."""
         return kernel
 
-    def currents(self, pre: Tensor, kernel: Tensor) -> Tensor:
-        """Return the currents `(batch, units)` on which the units compete."""
-        return ops.matmul(pre, self.metric(kernel))
+    def currents(
+        self, pre: Tensor, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE
+    ) -> Tensor:
+        """Return the currents `(..., units)` on which the units compete."""
+        return linear_map.apply(pre, self.metric(kernel, *own, linear_map=linear_map))
 
     def active_units(self, post: Tensor) -> ActiveUnits:
         """Return the units with non-zero gain, where `active` is a number."""
         raise NotImplementedError(f"{type(self).__name__} lets every unit learn.")
 
-    def change(self, pre: Tensor, post: Tensor, kernel: Tensor) -> Tensor:
-        """Return the change of the kernel, an ascent direction, summed over the batch."""
-        gains = self.gains(post)
-        hebbian = ops.matmul(ops.transpose(pre), gains)
-        return hebbian - kernel * ops.sum(gains * post, axis=0)
+    def change(
+        self,
+        pre: Tensor,
+        post: Tensor,
+        kernel: Tensor,
+        *own: Tensor,
+        linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
+    ) -> Tensor:
+        """Return the change of the kernel, an ascent direction, summed over the samples.
 
-    def update(self, pre: Tensor, kernel: Tensor) -> Tensor:
+        `modulator`, a factor on the gains of each sample, broadcasts against `post`.
+        """
+        gains = self.gains(post, *own)
+        if modulator is not None:
+            gains = gains * modulator
+        change = linear_map.kernel_gradient(pre, gains, kernel)
+        decays = self.decays(gains, post)
+        if decays is not None:
+            change = change - kernel * linear_map.unit_sum(decays)
+        mixing = self.mixing(gains, post, linear_map)
+        if mixing is not None:
+            change = change - ops.matmul(kernel, ops.swapaxes(mixing, -1, -2))
+        return change
+
+    def update(
+        self,
+        pre: Tensor,
+        kernel: Tensor,
+        *own: Tensor,
+        linear_map: LinearMap = DENSE,
+        post: Tensor | None = None,
+        modulator: Tensor | None = None,
+    ) -> Tensor:
         """Return the step of the kernel for a step size of 1, reduced over all replicas.
 
         The reduction comes first and the normaliser after it: a quotient by the largest change is
-        not a sum over samples.
+        not a sum over samples. `post` are the currents, where they are known already.
         """
-        change = self.change(pre, self.currents(pre, kernel), kernel)
-        change = self.normaliser(self.reduction(change, ops.shape(pre)[0]))
-        return self.rate.scale(change, kernel)
+        if post is None:
+            post = self.currents(pre, kernel, *own, linear_map=linear_map)
+        change = self.change(pre, post, kernel, *own, linear_map=linear_map, modulator=modulator)
+        change = self.reduction(change, self.samples(post, linear_map))
+        units = linear_map.unit_axes(len(kernel.shape))
+        return self.rate.scale(self.normaliser(change, units), kernel, units)
+
+    def own_weights(
+        self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
+    ) -> list[OwnWeight]:
+        """Declare the weights that the rule needs besides the kernel; none by default."""
+        return []
+
+    def own_updates(
+        self,
+        pre: Tensor,
+        post: Tensor,
+        kernel: Tensor,
+        *own: Tensor,
+        linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return what becomes of the rule's own weights, in the order of their declaration.
+
+        That is a step for a step size of 1 for a trainable one, and the new value for another one,
+        both reduced over all replicas.
+        """
+        return ()
+
+    def constrain(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the kernel that obeys the constraint."""
+        if self.constraint is None:
+            return kernel
+        return self.constraint(kernel, linear_map.unit_axes(len(kernel.shape)))
 
     def check_units(self, units: int) -> None:
         """Raise a ValueError if the rule cannot serve a layer of so many units."""
         check.positive_integer("units", units)
+
+    def parts_config(self) -> dict[str, Any]:
+        """Return the config of reduction, normaliser, rate and constraint."""
+        serialize = keras.saving.serialize_keras_object
+        config = {name: serialize(getattr(self, name)) for name in _PARTS}
+        if self.constraint is not None:
+            config["constraint"] = serialize(self.constraint)
+        return config
+
+
+_PARTS = ("reduction", "normaliser", "rate")
+
+
+def weight_norms(kernel: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+    """Return the Euclidean length of each unit's weights, so that it broadcasts against them."""
+    axes = weight_axes(len(kernel.shape), linear_map.unit_axes(len(kernel.shape)))
+    squares = ops.sum(ops.square(kernel), axis=axes, keepdims=True)
+    return ops.sqrt(ops.maximum(squares, 1e-24))
+
+
+def unit_shape(kernel_shape: tuple[int, ...], linear_map: LinearMap) -> tuple[int, ...]:
+    """Return the shape of what each unit has one of."""
+    return tuple(kernel_shape[axis] for axis in linear_map.unit_axes(len(kernel_shape)))

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import pytest
 
-from keras_local import feedback, layers, plasticity
+from keras_local import constraints, feedback, layers, plasticity
 
 Part = Callable[[], list[keras.layers.Layer]]
 
@@ -37,6 +37,7 @@ class Row:
         optimizer: Of the learning rate.
         rate: Learning rate.
         fixed: Names of weights that no training may change.
+        memory: Names of weights that follow the activity, whatever the learning rate.
         thorough: Whether the row waits for `tox -e thorough`.
     """
 
@@ -48,6 +49,7 @@ class Row:
     optimizer: Callable[[float], Any] = momentum
     rate: float = 0.02
     fixed: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
     thorough: bool = False
 
 
@@ -305,6 +307,72 @@ ROWS += [
     )
     for kind, (ours, shape, names) in LOCAL.items()
     for name in names
+]
+
+# --- Plasticity beyond the dense layer, with a memory, with a constraint --------------------------
+
+SPREAD = keras.initializers.RandomNormal(stddev=0.6, seed=3)
+
+ROWS += [
+    Row(
+        f"hebbian-{id}",
+        lambda make=make: [make()],
+        shape,
+        supervised=False,
+        optimizer=plain_sgd,
+        **options,
+    )
+    for id, make, shape, options in (
+        (
+            "conv2d-soft_hebb",
+            lambda: layers.HebbianConv2D(
+                4, 3, 2, "reflect", plasticity.SoftHebb(), kernel_initializer=SPREAD
+            ),
+            (6, 6, 2),
+            {},
+        ),
+        (
+            "conv2d-unit_patches-bcm",
+            lambda: layers.HebbianConv2D(
+                4, 3, plasticity=plasticity.BCM(), patch_norm=True, kernel_initializer=SPREAD
+            ),
+            (6, 6, 2),
+            {"memory": ("threshold",), "rate": 0.2},
+        ),
+        (
+            "conv1d-sanger",
+            lambda: layers.HebbianConv1D(
+                4, 3, padding="same", plasticity="sanger", kernel_initializer=SPREAD
+            ),
+            (8, 2),
+            {"thorough": True},
+        ),
+        (
+            "local2d-soft_hebb",
+            lambda: layers.HebbianLocallyConnected2D(
+                4, 3, 2, plasticity=plasticity.SoftHebb(), kernel_initializer=SPREAD
+            ),
+            (6, 6, 2),
+            {"thorough": True},
+        ),
+        (
+            "similarity_matching",
+            lambda: layers.HebbianDense(4, "similarity_matching", kernel_initializer=SPREAD),
+            (8,),
+            {},
+        ),
+        (
+            # One that leaves weights as they are where they obey.
+            "hebb-non_negative",
+            lambda: layers.HebbianDense(
+                4,
+                plasticity.Hebb(constraint=constraints.NonNegative(1.0)),
+                kernel_initializer=keras.initializers.RandomUniform(0.0, 0.5, seed=3),
+            ),
+            (8,),
+            {},
+        ),
+    )
 ]
 
 PARAMETERS = [

@@ -397,8 +397,8 @@ class TestBadInput:
         assert repr(units) in str(error.value)
 
     def test_rule(self) -> None:
-        with pytest.raises(ValueError, match=r"plasticity.*Received: plasticity='hebb'"):
-            layers.HebbianDense(4, "hebb")
+        with pytest.raises(ValueError, match=r"plasticity.*Received: plasticity='hebbian'"):
+            layers.HebbianDense(4, "hebbian")
 
     def test_rank_above_units(self) -> None:
         with pytest.raises(ValueError, match=r"`rank`.*units=6.*Received: rank=7"):

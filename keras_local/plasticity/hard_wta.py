@@ -1,0 +1,54 @@
+"""Hard winner-take-all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_local._serialization import serializable
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.competition import Winner
+from keras_local.plasticity.normaliser import MaxAbs
+from keras_local.plasticity.rate import NormDistance
+from keras_local.plasticity.reduction import Sum
+from keras_local.plasticity.rule import PlasticityRule
+
+
+@serializable
+class HardWTA(PlasticityRule):
+    """Only the unit of the largest current learns, towards its input.
+
+        dW_k = sum_b [k wins b] (x_b - u_bk W_k)
+        W_k += step_size * | |W_k| - 1 |^q * dW_k / max|dW|
+
+    It is the limit of `SoftHebb` for a large `beta`, and `KrotovHopfield` with `p=2, delta=0` but
+    for the rate.
+
+    Local: input, own current, own weights, and who wins. Not local: the scalar `max|dW|`.
+
+    Args:
+        **parts: `reduction`, `Sum()` by default; `normaliser`, `MaxAbs()`; `rate`,
+            `NormDistance(0.5)`; `constraint`, none.
+
+    Raises:
+        ValueError: If a part is of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import HardWTA
+    >>> np.asarray(HardWTA().gains(np.array([[0.5, 2.0, 1.0]], "float32"))).tolist()
+    [[0.0, 1.0, 0.0]]
+
+    Source: the control of Journe et al. 2023, "Hebbian deep learning without feedback".
+    """
+
+    p = 2.0
+    reduction = Sum()
+    normaliser = MaxAbs()
+    rate = NormDistance(0.5)
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return 1 for the winner."""
+        return Winner()(post)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return self.parts_config()

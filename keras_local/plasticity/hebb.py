@@ -1,0 +1,55 @@
+"""Plain Hebbian learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rule import PlasticityRule
+
+
+@serializable
+class Hebb(PlasticityRule):
+    """What fires together wires together: `dW_k = y_k x - decay W_k`, with `y = W x`.
+
+    Without decay or a constraint the weights grow without bound, fastest along the leading
+    direction of the inputs. All units learn alike: only their initial weights tell them apart.
+
+    Local: pre- and postsynaptic activity, and the weight itself.
+
+    Args:
+        decay: Rate at which weights decay, at least 0.
+        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
+            `constraint`, none.
+
+    Raises:
+        ValueError: For a negative `decay`, or a part of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import Hebb
+    >>> x, w = np.array([[1.0, 2.0]], "float32"), np.array([[1.0], [1.0]], "float32")
+    >>> np.asarray(Hebb().update(x, w)).tolist()
+    [[3.0], [6.0]]
+
+    Source: Hebb 1949, "The organization of behavior", in the usual linear form.
+    """
+
+    def __init__(self, decay: float = 0.0, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.decay = check.real("decay", decay, minimum=0.0)
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the activity."""
+        return post
+
+    def decays(self, gains: Tensor, post: Tensor) -> Tensor | None:
+        """Return the same for all."""
+        return self.decay * ops.ones_like(post) if self.decay else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"decay": self.decay, **self.parts_config()}

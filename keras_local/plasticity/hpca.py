@@ -1,0 +1,68 @@
+"""Nonlinear Hebbian principal component analysis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.normaliser import RootFanIn
+from keras_local.plasticity.rule import DENSE, PlasticityRule
+
+_ACTIVITIES = {"relu": ops.relu, "tanh": ops.tanh, "linear": lambda post: post}
+
+
+@serializable
+class HPCA(PlasticityRule):
+    """Sanger's rule with a nonlinear activity, for layers that are stacked.
+
+        y = f(W x),    dW_k = y_k (x - sum_{l <= k} y_l W_l) / sqrt(N)
+
+    with `N` inputs to each unit, averaged over samples. The sum over samples of the second term is
+    one product of a matrix of units by units with the kernel, so that no reconstruction of an input
+    is written down.
+
+    Not local: as in `Sanger`.
+
+    Args:
+        nonlinearity: `"relu"`, `"tanh"` or `"linear"`, which is `Sanger` over the root of N.
+        **parts: `reduction`, `Mean()` by default; `normaliser`, `RootFanIn()`; `rate`, constant;
+            `constraint`, none.
+
+    Raises:
+        ValueError: For an unknown nonlinearity, or a part of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import HPCA
+    >>> np.asarray(HPCA().gains(np.array([[-1.0, 2.0]], "float32"))).tolist()
+    [[0.0, 2.0]]
+
+    Source: Lagani et al., "FastHebb: scaling Hebbian training of deep neural networks to ImageNet
+    level", in the form of the authors' code.
+    """
+
+    normaliser = RootFanIn()
+
+    def __init__(self, nonlinearity: str = "relu", **parts: Any) -> None:
+        super().__init__(**parts)
+        self.nonlinearity = check.one_of("nonlinearity", nonlinearity, tuple(_ACTIVITIES))
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the activity `f(post)`."""
+        return _ACTIVITIES[self.nonlinearity](post)
+
+    def decays(self, gains: Tensor, post: Tensor) -> None:
+        """The mixing has it all."""
+        return
+
+    def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """The lower triangle of `Y^T Y`, with its diagonal."""
+        return ops.tril(linear_map.unit_products(gains, self.gains(post)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"nonlinearity": self.nonlinearity, **self.parts_config()}

@@ -1,0 +1,82 @@
+"""Competitive learning by cosine: the winners move to the mean of what they won."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.competition import Competition, KWinners
+from keras_local.plasticity.reduction import Mean
+from keras_local.plasticity.rule import DENSE, PlasticityRule, weight_norms
+
+
+@serializable
+class KWTA(PlasticityRule):
+    """Units compete by the cosine of input and weights; each goes to the mean of what it won.
+
+        s = x W_k / |W_k|,    g = competition(s)
+        dW_k = sum_b |g_bk| g_bk (x_b - W_k) / sum_b |g_bk|
+
+    With one winner this is k-means in small steps. The length of the input does not matter for the
+    competition of `KWinners`, as it is common to all units.
+
+    The forward pass is the projection `x W_k / |W_k|`.
+
+    Local: input, own weights, and the share of the sample. The batch's sum of shares is a count of
+    the unit's own wins.
+
+    Args:
+        competition: A `Competition`, or the number of winners, 5 by default.
+        **parts: `reduction`, `Mean()` by default, over the wins of each unit; `normaliser`, none;
+            `rate`, constant; `constraint`, none.
+
+    Raises:
+        ValueError: For a wrong competition or part; for fewer units than winners.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import KWTA
+    >>> np.asarray(KWTA(2).gains(np.array([[0.5, 2.0, 1.0]], "float32"))).tolist()
+    [[0.0, 1.0, 1.0]]
+
+    Source: the winner-take-all branch of Lagani et al., "FastHebb" and its library, as specified
+    from its code.
+    """
+
+    reduction = Mean()
+
+    def __init__(self, competition: Any = 5, **parts: Any) -> None:
+        super().__init__(**parts)
+        if not isinstance(competition, Competition):
+            competition = KWinners(check.positive_integer("competition", competition))
+        self.competition = competition
+
+    def check_units(self, units: int) -> None:
+        """Refuse fewer units than winners."""
+        self.competition.check_units(units)
+
+    def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """`W_k / |W_k|`."""
+        return kernel / weight_norms(kernel, linear_map)
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the square of each share: once the gain, once the weight of the mean."""
+        return ops.square(self.competition(post))
+
+    def decays(self, gains: Tensor, post: Tensor) -> Tensor:
+        """The gains: units move to the input, not to its projection."""
+        return gains
+
+    def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return the sum of each unit's shares."""
+        return linear_map.unit_sum(self.competition(post))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        competition = keras.saving.serialize_keras_object(self.competition)
+        return {"competition": competition, **self.parts_config()}

@@ -1,0 +1,100 @@
+"""Nonlinear Hebbian learning: projection pursuit by one neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.constraints import Constraint, UnitLength
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rule import PlasticityRule
+
+_Function = Callable[[Tensor, float, float], Tensor]
+
+NONLINEARITIES: dict[str, _Function] = {
+    "linear": lambda u, low, high: u,
+    "relu": lambda u, low, high: ops.relu(u - low),
+    "squared_relu": lambda u, low, high: ops.square(ops.relu(u - low)),
+    "quadratic": lambda u, low, high: ops.relu(u - low) * (u - high),
+    "cubic": lambda u, low, high: u * u * u,
+    "sigmoid": lambda u, low, high: ops.sigmoid(u),
+    "sparse_coding": lambda u, low, high: u - ops.tanh(u),
+    "soft_threshold": lambda u, low, high: ops.sign(u) * ops.relu(ops.abs(u) - low),
+    "bcm": lambda u, low, high: ops.relu(u) * (u - low),
+}
+
+
+@serializable
+class NonlinearHebbian(PlasticityRule):
+    """`dW_k = f(u_k) x` under a constraint on the length of the weights.
+
+    It climbs the mean of `F(W_k x)`, with `F' = f`: projection pursuit, in which the form of `f`
+    matters little as long as it rewards heavy tails. Inputs have to be white and centred
+    (`layers.ZCAWhitening`); otherwise their variance decides, and units find the first principal
+    component. By itself no unit knows of the others; with the constraint
+    `constraints.Orthogonal()` they share the directions between them.
+
+    | nonlinearity | `f(u)` |
+    |---|---|
+    | `"linear"` | `u`, a control that selects nothing |
+    | `"relu"` | `max(u - theta, 0)` |
+    | `"squared_relu"` | `max(u - theta, 0)^2` |
+    | `"quadratic"` | `max(u - theta, 0) (u - theta_2)`: weakens between the two thresholds |
+    | `"cubic"` | `u^3` |
+    | `"sigmoid"` | `1 / (1 + exp(-u))` |
+    | `"sparse_coding"` | `u - tanh(u)` |
+    | `"soft_threshold"` | `sign(u) max(abs(u) - theta, 0)` |
+    | `"bcm"` | `max(u, 0) (u - theta)` |
+
+    Local: pre- and postsynaptic activity; the length of a unit's weights is known to the unit.
+
+    Args:
+        nonlinearity: One of the above.
+        theta: First threshold, where there is one.
+        theta_2: Second threshold of `"quadratic"`.
+        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
+            `constraint`, `UnitLength()`.
+
+    Raises:
+        ValueError: For an unknown nonlinearity, a threshold that is no number, or a part of the
+            wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import NonlinearHebbian
+    >>> np.asarray(NonlinearHebbian("quadratic").gains(np.array([[0.0, 1.5, 3.0]]))).tolist()
+    [[-0.0, -0.25, 2.0]]
+
+    Source: Brito & Gerstner 2016, "Nonlinear Hebbian learning as a unifying principle in receptive
+    field formation"; the form of `"quadratic"` is our reading of its figure 7.
+    """
+
+    constraint: Constraint | None = UnitLength()
+
+    def __init__(
+        self, nonlinearity: str = "cubic", theta: float = 1.0, theta_2: float = 2.0, **parts: Any
+    ) -> None:
+        super().__init__(**parts)
+        self.nonlinearity = check.one_of("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
+        self.theta = check.real("theta", theta)
+        self.theta_2 = check.real("theta_2", theta_2)
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return `f(u)`."""
+        return NONLINEARITIES[self.nonlinearity](post, self.theta, self.theta_2)
+
+    def decays(self, gains: Tensor, post: Tensor) -> None:
+        """The constraint bounds the weights."""
+        return
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "nonlinearity": self.nonlinearity,
+            "theta": self.theta,
+            "theta_2": self.theta_2,
+            **self.parts_config(),
+        }

@@ -1,0 +1,58 @@
+"""Oja's rule for the subspace of the leading principal components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_local._serialization import serializable
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rate import LinearDecay
+from keras_local.plasticity.rule import DENSE, PlasticityRule
+
+
+@serializable
+class OjaSubspace(PlasticityRule):
+    """Every unit learns from what all units together leave of the input.
+
+        dW_k = y_k (x - sum_l y_l W_l)
+
+    The units become orthonormal and span the leading principal components of centred inputs; which
+    directions of that space they take depends on where they started.
+
+    Not local: each unit needs the weights of all others, by way of the reconstruction of the input
+    which they share.
+
+    Args:
+        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, `LinearDecay()`;
+            `constraint`, none.
+
+    Raises:
+        ValueError: If a part is of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import OjaSubspace
+    >>> x, w = np.array([[1.0, 2.0]], "float32"), np.eye(2, dtype="float32")
+    >>> np.asarray(OjaSubspace().update(x, w)).tolist()
+    [[0.0, 0.0], [0.0, 0.0]]
+
+    Source: Oja 1989, "Neural networks, principal components, and subspaces".
+    """
+
+    rate = LinearDecay()
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the activity."""
+        return post
+
+    def decays(self, gains: Tensor, post: Tensor) -> None:
+        """The mixing has it all."""
+        return
+
+    def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """`Y^T Y`."""
+        return linear_map.unit_products(gains, post)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return self.parts_config()

@@ -1,0 +1,102 @@
+"""Hebbian learning gated by reward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.ops import LinearMap, replica_sum
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.reduction import Mean
+from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_shape
+
+
+@serializable
+class RewardModulatedHebb(PlasticityRule):
+    """`dW_k = mean_b (R_b - mean R) (y_bk - mean y_k) x_b`, with the reward as modulator.
+
+    Both means run over the past. The expected change is the covariance of reward and `y x`: where
+    reward does not depend on activity, nothing is learnt on average. Call the layer with
+    `modulator=reward`, one number for each sample; without it, it does not learn.
+
+    Local: pre- and postsynaptic activity and their means; the reward is broadcast to all synapses.
+
+    Args:
+        baseline_rate: Rate at which the means follow, greater than 0 and at most 1.
+        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
+            `constraint`, none.
+
+    Raises:
+        ValueError: For a wrong number or part; when used without a modulator.
+
+    >>> import keras_local as kl
+    >>> layer = kl.layers.HebbianDense(3, plasticity="reward_modulated_hebb")
+    >>> layer.build((None, 10))
+    >>> [weight.name for weight in layer.non_trainable_weights]
+    ['mean_activity', 'mean_reward']
+    """
+
+    needs_modulator = True
+
+    def __init__(self, baseline_rate: float = 0.05, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.baseline_rate = check.real(
+            "baseline_rate", baseline_rate, minimum=0.0, maximum=1.0, exclusive=True
+        )
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return how far the activity is from its mean."""
+        return post - own[0]
+
+    def decays(self, gains: Tensor, post: Tensor) -> None:
+        """There is no decay."""
+        return
+
+    def change(
+        self,
+        pre: Tensor,
+        post: Tensor,
+        kernel: Tensor,
+        *own: Tensor,
+        linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
+    ) -> Tensor:
+        """Return the change for reward above its mean."""
+        check.require(modulator is not None, "modulator", "the reward of each sample", modulator)
+        surprise = modulator - own[1]
+        return super().change(pre, post, kernel, *own, linear_map=linear_map, modulator=surprise)
+
+    def own_weights(
+        self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
+    ) -> list[OwnWeight]:
+        """The mean activity of each unit, and the mean reward; zero to begin with."""
+        return [
+            OwnWeight("mean_activity", unit_shape(kernel_shape, linear_map), "zeros"),
+            OwnWeight("mean_reward", (), "zeros"),
+        ]
+
+    def own_updates(
+        self,
+        pre: Tensor,
+        post: Tensor,
+        kernel: Tensor,
+        *own: Tensor,
+        linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the means, moved towards those of the batch."""
+        activity, reward = own
+        mean = Mean()(linear_map.unit_sum(post), linear_map.samples(post))
+        mean = ops.reshape(mean, activity.shape)
+        # Each replica has as many samples as the others.
+        total = replica_sum(ops.mean(modulator))
+        latest = total / replica_sum(ops.ones_like(total))
+        rate = self.baseline_rate
+        return activity + rate * (mean - activity), reward + rate * (latest - reward)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"baseline_rate": self.baseline_rate, **self.parts_config()}

@@ -1,0 +1,60 @@
+"""Sanger's generalised Hebbian algorithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_local._serialization import serializable
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rate import LinearDecay
+from keras_local.plasticity.rule import DENSE, PlasticityRule
+
+
+@serializable
+class Sanger(PlasticityRule):
+    """Each unit learns from what the units before it and itself leave of the input.
+
+        dW_k = y_k (x - sum_{l <= k} y_l W_l)
+
+    Unit k becomes the k-th principal component of centred inputs, up to its sign, with length 1.
+
+    Not local: a unit needs the weights of the units before it, by way of their reconstruction of
+    the input.
+
+    Args:
+        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, `LinearDecay()`;
+            `constraint`, none.
+
+    Raises:
+        ValueError: If a part is of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import Sanger
+    >>> x, w = np.array([[1.0, 2.0]], "float32"), np.eye(2, dtype="float32")
+    >>> np.asarray(Sanger().update(x, w)).tolist()
+    [[0.0, 0.0], [2.0, 0.0]]
+
+    Source: Sanger 1989, "Optimal unsupervised learning in a single-layer linear feedforward neural
+    network".
+    """
+
+    rate = LinearDecay()
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the activity."""
+        return post
+
+    def decays(self, gains: Tensor, post: Tensor) -> None:
+        """The mixing has it all."""
+        return
+
+    def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """The lower triangle of `Y^T Y`, with its diagonal."""
+        return ops.tril(linear_map.unit_products(gains, post))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return self.parts_config()

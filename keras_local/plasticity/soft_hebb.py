@@ -1,0 +1,76 @@
+"""SoftHebb: a soft competition, with anti-Hebbian losers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.competition import Winner
+from keras_local.plasticity.normaliser import MaxAbs
+from keras_local.plasticity.rate import NormDistance
+from keras_local.plasticity.reduction import Sum
+from keras_local.plasticity.rule import PlasticityRule
+
+
+@serializable
+class SoftHebb(PlasticityRule):
+    """Soft winner-take-all whose losers learn against the Hebbian direction.
+
+    For currents `u`, in a convolution at each position:
+
+        y = softmax(beta u)
+        G_k = y_k for the winner, -y_k for all others
+        dW_k = sum_b G_bk (x_b - u_bk W_k)
+        W_k += step_size * | |W_k| - 1 |^q * dW_k / max|dW|
+
+    With `anti_hebbian=False`, `G = y` for all units: then the norm of every unit tends to 1. With
+    it, a unit that never wins need not get there. `beta` is relative to the length of the inputs:
+    for inputs of length 1 it has to be large (about 4 to 12), for normalised patches of 75 inputs
+    about 1.
+
+    Local: input, own current, own weights. Among the units, the inhibition that the softmax stands
+    for; not local is the scalar `max|dW|`, common to the layer.
+
+    Args:
+        beta: Inverse temperature of the softmax, positive.
+        anti_hebbian: Whether losers learn against the Hebbian direction.
+        **parts: `reduction`, `Sum()` by default; `normaliser`, `MaxAbs()`; `rate`,
+            `NormDistance(0.5)`; `constraint`, none.
+
+    Raises:
+        ValueError: If `beta` is not positive, or a part is of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import SoftHebb
+    >>> currents = np.log(np.array([[1.0, 2.0, 5.0]], "float32"))
+    >>> np.asarray(SoftHebb(beta=1.0).gains(currents)).round(4).tolist()
+    [[-0.125, -0.25, 0.625]]
+
+    Source: Moraitis et al. 2022, "SoftHebb"; Journe et al. 2023, "Hebbian deep learning without
+    feedback", in the form of the authors' code.
+    """
+
+    p = 2.0
+    reduction = Sum()
+    normaliser = MaxAbs()
+    rate = NormDistance(0.5)
+
+    def __init__(self, beta: float = 1.0, anti_hebbian: bool = True, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.beta = check.real("beta", beta, minimum=0.0, exclusive=True)
+        self.anti_hebbian = bool(anti_hebbian)
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return the softmax, with the sign of the losers reversed."""
+        shares = ops.softmax(self.beta * post, axis=-1)
+        if not self.anti_hebbian:
+            return shares
+        return shares * (2.0 * Winner()(post) - 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"beta": self.beta, "anti_hebbian": self.anti_hebbian, **self.parts_config()}

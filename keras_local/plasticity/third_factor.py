@@ -1,0 +1,60 @@
+"""Input times a third factor: what arrives at the unit teaches it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_local._serialization import serializable
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rule import PlasticityRule
+
+
+@serializable
+class ThirdFactor(PlasticityRule):
+    """`dW_k = mean_b m_bk x_b`, with the modulator `m` that the layer is called with.
+
+    What the modulator is makes the rule:
+
+    * `target - y`: the delta rule, least squares;
+    * `f'(u) (e B)`, an error through fixed random weights: feedback alignment, and through the
+      weights of the layer above backpropagation;
+    * `(R - baseline) xi / sigma^2`, for noise `xi` of deviation `sigma` that was added to the
+      units and the reward `R` that came of it: node perturbation (REINFORCE).
+
+    Without a modulator the layer does not learn.
+
+    Local: the input and the signal that reaches the unit.
+
+    Args:
+        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
+            `constraint`, none.
+
+    Raises:
+        ValueError: If a part is of the wrong kind.
+
+    >>> import numpy as np
+    >>> from keras_local.plasticity import ThirdFactor
+    >>> x, w = np.array([[1.0, 2.0]], "float32"), np.zeros((2, 1), "float32")
+    >>> error = np.array([[3.0]], "float32")
+    >>> np.asarray(ThirdFactor().update(x, w, modulator=error)).tolist()
+    [[3.0], [6.0]]
+
+    Source: node perturbation is Williams 1992, "Simple statistical gradient-following algorithms
+    for connectionist reinforcement learning".
+    """
+
+    needs_modulator = True
+
+    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
+        """Return 1: the modulator is all that tells samples apart."""
+        return ops.ones_like(post)
+
+    def decays(self, gains: Tensor, post: Tensor) -> None:
+        """There is no decay."""
+        return
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return self.parts_config()
