@@ -102,7 +102,8 @@ class NearestNeighbours(keras.Model):
         check.require(self.neighbours <= len(x), "neighbours", allowed, self.neighbours)
         pair = isinstance(validation_data, (tuple, list))
         if pair:
-            check_labelled(*validation_data[:2], self.features, self.classes)
+            inputs, labels = validation_data[:2]
+            check_labelled(inputs, labels, self.features, self.classes)
         # Which features are used follows from the encoder; a common factor changes no ranking.
         measure_scale(self.scale, self.features, x)
         stored = encode(self.features, x) * ops.convert_to_numpy(self.scale.scale)

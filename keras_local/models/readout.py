@@ -104,7 +104,7 @@ class Readout(keras.Model):
         validation: Any = arguments.get("validation_data")
         checked = isinstance(validation, (tuple, list)) and hasattr(validation[0], "shape")
         if checked:
-            check_labelled(*validation[:2], self.features, classes)
+            check_labelled(validation[0], validation[1], self.features, classes)
         scale = self.head.layers[0]
         fresh = not scale.adapted
         if fresh:

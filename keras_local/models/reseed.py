@@ -78,6 +78,7 @@ def reseed(
     check.require(data.dtype.kind in "biuf", "data", "numbers", data.dtype)
     check.require(bool(np.isfinite(data).all()), "data", "finite", "NaN or infinite entries")
     if not isinstance(layer_or_encoder, keras.Model):
+        _check_layer(layer_or_encoder)
         changed = _reseeded(layer_or_encoder, data, units, norm, noise, generator)
         return {layer_or_encoder.name: changed}
     layers = _plastic_layers(layer_or_encoder)
@@ -85,7 +86,7 @@ def reseed(
     fits = data.ndim == len(wanted) and data.shape[1:] == wanted[1:]
     check.require(fits, "data", f"of the encoder's input shape {wanted}", data.shape)
     for layer in layers:
-        _strengths(layer)  # Refuses a layer before another one has changed.
+        _check_layer(layer)  # Before another one has changed.
     return {
         layer.name: _reseeded(
             layer, _features(layer_or_encoder, layer, data), units, norm, noise, generator
@@ -126,24 +127,21 @@ def _reseeded(
     return 0
 
 
-def _strengths(layer: Any) -> tuple[np.ndarray, float]:
-    """Return the kernel `J(W)` that the currents are made with, and `p`."""
+def _check_layer(layer: Any) -> None:
     p = getattr(getattr(layer, "plasticity", None), "p", None)
     kernel = getattr(layer, "kernel", None)
-    fits = p is not None and kernel is not None and len(kernel.shape) == 2
     check.require(
-        fits,
+        p is not None and kernel is not None and len(kernel.shape) == 2,
         "layer_or_encoder",
         "of layers with a kernel (inputs, units) and a plasticity rule that has an exponent `p`",
         getattr(layer, "name", layer),
     )
-    weights = ops.convert_to_numpy(kernel).astype("float64")
-    return np.sign(weights) * np.abs(weights) ** (p - 1.0), float(p)  # type: ignore[arg-type]
 
 
 def _winners(layer: Any, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which unit wins each sample, -1 for a sample of zeros, and its current."""
-    strengths, _ = _strengths(layer)
+    weights = ops.convert_to_numpy(layer.kernel).astype("float64")
+    strengths = np.sign(weights) * np.abs(weights) ** (layer.plasticity.p - 1.0)
     winners = np.full(len(data), -1)
     currents = np.zeros(len(data))
     for start in range(0, len(data), _BATCH):
