@@ -60,12 +60,12 @@ class FeatureScale(keras.layers.Layer):
 
 @serializable
 class Readout(keras.Model):
-    """A frozen encoder with a trained linear layer on its steep features; `readout` makes it.
+    """A frozen encoder with a trained layer on its steep features; `readout` makes it.
 
     `score = S^T (scale * RePU(encoder(x / |x|)))`
 
-    `fit` computes the features of arrays once and trains the linear layer on them; those of a
-    dataset are computed in every step.
+    `fit` computes the features of arrays once and trains the last layer on them; those of a
+    dataset are computed in every step. That layer is linear, or that of `hebbian_readout`.
 
     Args:
         features: Model from inputs to features; its weights do not change.
@@ -90,7 +90,7 @@ class Readout(keras.Model):
         return self.head(features, training=training)
 
     def fit(self, x: Any = None, y: Any = None, **arguments: Any) -> keras.callbacks.History:
-        """Train the linear layer; arguments as in `keras.Model.fit`.
+        """Train the last layer; arguments as in `keras.Model.fit`.
 
         The first fit measures the scale of the features on `x`.
 
@@ -134,7 +134,9 @@ class Readout(keras.Model):
         if not hasattr(scores, "taught_loss"):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         features = x["features"] if isinstance(x, dict) else self.features(x, training=False)
-        return scores.taught_loss(scale(features), y, sample_weight)
+        loss = scores.taught_loss(scale(features), y, sample_weight)
+        # As a loss that a layer adds: under `tf.distribute`, the share of a replica.
+        return self._aggregate_additional_loss(loss)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -174,7 +176,11 @@ def readout(
             `(batch, features)`.
         classes: Number of classes, at least 2.
         power: Power of the rectified currents, at least 1.
-        loss: A Keras loss; `losses.PowerLoss(power=6, beta=0.3)` by default.
+        loss: A Keras loss on scores that are no probabilities. By default
+            `losses.PowerLoss(power=6, beta=0.3)`, that is `sum_c |tanh(0.3 s_c) - t_c|^6`; with
+            another `power` for another exponent. Cross-entropy is
+            `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`; `losses.SquaredHinge()`
+            with the decay of `keras.optimizers.AdamW` is a linear support vector machine.
         optimizer: A Keras optimizer; Adam with step size 1e-3 by default.
         use_bias: Whether the class units have a bias.
 
