@@ -1,6 +1,6 @@
 """Losses whose derivative at a class unit needs that unit and the label only.
 
-Both are sums over class units of a function of one logit and its target, so the error of a class
+All are sums over class units of a function of one logit and its target, so the error of a class
 unit is local: no other unit of the output layer enters it, unlike softmax cross-entropy.
 """
 
@@ -153,6 +153,60 @@ class PowerLoss(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "power": self.power, "beta": self.beta}
+
+
+@serializable
+class SquaredHinge(keras.losses.Loss):
+    """Squared hinge loss, one class against the rest: that of a linear support vector machine.
+
+    For class scores `s` and targets `t` (+1 for the correct class, -1 for the others):
+
+        L = sum_c [1 - t_c s_c]_+^2
+
+    averaged over the batch. The margin costs nothing in itself: add a decay of the weights by the
+    optimizer, as `keras.optimizers.AdamW`. Local: the derivative at a class unit,
+    `-2 t_c [1 - t_c s_c]_+`, needs its own score and its own target.
+
+    `keras.losses.SquaredHinge` takes targets of the shape of the scores only, and averages over
+    classes; here labels may be integers. Precision and labels out of range are treated as in
+    `LocalHinge`.
+
+    Args:
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: Integer labels of shape `(batch,)` or `(batch, 1)`, or one-hot labels
+            `(batch, classes)`.
+        y_pred: Class scores of shape `(batch, classes)`, no softmax before.
+
+    Raises:
+        ValueError: If the scores are not of rank 2 or have fewer than 2 classes; if one-hot labels
+            have another width than the scores; if labels are out of range or not one-hot.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = SquaredHinge()
+        >>> scores = np.array([[0.5, -2.0, 0.0]], "float32")
+        >>> float(loss(np.array([0]), scores))
+        1.25
+
+    References:
+        Tang 2013, "Deep learning using linear support vector machines", arXiv:1306.0239.
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "squared_hinge",
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each sample, shape `(batch,)`."""
+        targets, scores, valid = _prepare(y_true, y_pred)
+        shortfall = ops.relu(1.0 - (2.0 * targets - 1.0) * scores)
+        return _nan_unless(valid, ops.sum(ops.square(shortfall), axis=-1))
 
 
 def _working_dtype() -> str:

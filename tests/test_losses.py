@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_local.losses import LocalHinge, PowerLoss
+from keras_local.losses import LocalHinge, PowerLoss, SquaredHinge
 
 BACKEND = keras.backend.backend()
-LOSSES = [LocalHinge(), PowerLoss()]
+LOSSES = [LocalHinge(), PowerLoss(), SquaredHinge()]
 
 
 def hinge_oracle(labels, logits, off_class_factor):
@@ -189,7 +189,7 @@ def test_half_precision_logits_are_widened(loss, dtype):
     assert keras.backend.standardize_dtype(direct.dtype) == "float32"
 
 
-@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss])
+@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss, SquaredHinge])
 def test_half_precision_as_global_type(loss_class):
     # 2049 is no float16: its neighbour would be taken for the class.
     logits = np.zeros((1, 2050), "float32")
@@ -273,7 +273,7 @@ def small_model(loss, jit_compile=False, optimizer=None):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss])
+@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss, SquaredHinge])
 def test_learns_in_fit_and_survives_saving(loss_class, jit_compile, tmp_path):
     if BACKEND == "torch" and jit_compile:
         pytest.skip("torch.compile takes minutes")
@@ -291,7 +291,7 @@ def test_learns_in_fit_and_survives_saving(loss_class, jit_compile, tmp_path):
     assert isinstance(restored.loss, loss_class)
 
 
-@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss])
+@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss, SquaredHinge])
 @pytest.mark.parametrize("label", [4, -1, 1000])
 def test_no_compiled_step_learns_from_a_label_out_of_range(loss_class, label):
     if BACKEND != "tensorflow":
@@ -307,7 +307,7 @@ def test_no_compiled_step_learns_from_a_label_out_of_range(loss_class, label):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss])
+@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss, SquaredHinge])
 @pytest.mark.parametrize("label", [4, -1])
 def test_where_no_error_is_possible_the_loss_is_nan_and_nothing_moves(loss_class, label):
     if BACKEND == "torch":
@@ -324,7 +324,7 @@ def test_where_no_error_is_possible_the_loss_is_nan_and_nothing_moves(loss_class
     assert not np.array_equal(before[0], model.get_weights()[0])
 
 
-@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss])
+@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss, SquaredHinge])
 def test_soft_labels_in_a_graph_give_nan(loss_class):
     if BACKEND == "torch":
         pytest.skip("labels are always concrete")
@@ -378,3 +378,23 @@ def test_mixed_precision_fit():
     model.compile(optimizer, LocalHinge())
     losses = model.fit(x, y, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_squared_hinge_equals_loops():
+    rng = np.random.default_rng(0)
+    for classes in (2, 5):
+        scores = rng.normal(0, 1.5, (7, classes)).astype("float32")
+        labels = rng.integers(0, classes, 7)
+        losses, errors = np.zeros(7), np.zeros((7, classes))
+        for b in range(7):
+            for c in range(classes):
+                target = 1.0 if c == labels[b] else -1.0
+                shortfall = max(1.0 - target * float(scores[b, c]), 0.0)
+                losses[b] += shortfall**2
+                errors[b, c] = -2.0 * target * shortfall
+        loss = SquaredHinge()
+        assert float(value(loss(labels, scores))) == pytest.approx(losses.mean(), rel=1e-5)
+        np.testing.assert_allclose(gradient(loss, labels, scores), errors / 7, atol=1e-6)
+        # That of Keras is the mean over classes, of labels as rows.
+        stock = keras.losses.SquaredHinge()(np.eye(classes)[labels], scores)
+        assert float(value(stock)) == pytest.approx(losses.mean() / classes, rel=1e-5)

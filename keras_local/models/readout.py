@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import keras
@@ -11,12 +10,14 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.activations import RePU
 from keras_local.losses import PowerLoss
-
-_FEATURE_BATCH = 1000
-_SAMPLES_FOR_SCALE = 10_000
-_USED_BELOW = 1.2
+from keras_local.models._frozen import (
+    check_labelled,
+    encode,
+    first_inputs,
+    measure_scale,
+    steep_features,
+)
 
 
 @serializable
@@ -59,12 +60,12 @@ class FeatureScale(keras.layers.Layer):
 
 @serializable
 class Readout(keras.Model):
-    """A frozen encoder with a trained linear layer on its steep features; `readout` makes it.
+    """A frozen encoder with a trained layer on its steep features; `readout` makes it.
 
     `score = S^T (scale * RePU(encoder(x / |x|)))`
 
-    `fit` computes the features of arrays once and trains the linear layer on them; those of a
-    dataset are computed in every step.
+    `fit` computes the features of arrays once and trains the last layer on them; those of a
+    dataset are computed in every step. That layer is linear, or that of `hebbian_readout`.
 
     Args:
         features: Model from inputs to features; its weights do not change.
@@ -89,7 +90,7 @@ class Readout(keras.Model):
         return self.head(features, training=training)
 
     def fit(self, x: Any = None, y: Any = None, **arguments: Any) -> keras.callbacks.History:
-        """Train the linear layer; arguments as in `keras.Model.fit`.
+        """Train the last layer; arguments as in `keras.Model.fit`.
 
         The first fit measures the scale of the features on `x`.
 
@@ -97,83 +98,45 @@ class Readout(keras.Model):
             ValueError: For labels out of range, NaN in the data, or shapes that do not fit. The
                 weights are then as before.
         """
+        classes = self.head.output_shape[-1]
         if hasattr(x, "shape"):
-            self._check(x, y)
+            check_labelled(x, y, self.features, classes)
         validation: Any = arguments.get("validation_data")
         checked = isinstance(validation, (tuple, list)) and hasattr(validation[0], "shape")
         if checked:
-            self._check(*validation[:2])
+            check_labelled(validation[0], validation[1], self.features, classes)
         scale = self.head.layers[0]
         fresh = not scale.adapted
         if fresh:
-            self._adapt(scale, x if hasattr(x, "shape") else _first_inputs(x))
+            measure_scale(scale, self.features, x if hasattr(x, "shape") else first_inputs(x))
         try:
             if hasattr(x, "shape") and (checked or validation is None):
                 if checked:
-                    encoded = {"features": self._encode(validation[0])}
+                    encoded = {"features": encode(self.features, validation[0])}
                     arguments["validation_data"] = (encoded, *validation[1:])
-                x = {"features": self._encode(x)}
+                x = {"features": encode(self.features, x)}
             return super().fit(x, y, **arguments)
         except ValueError:
             if fresh:
                 scale.reset()
             raise
 
-    def _encode(self, inputs: Any) -> np.ndarray:
-        return np.asarray(self.features.predict(inputs, batch_size=_FEATURE_BATCH, verbose=0))
-
-    def _adapt(self, scale: FeatureScale, inputs: Any) -> None:
-        inputs = inputs[:_SAMPLES_FOR_SCALE]
-        finite = np.isfinite(ops.convert_to_numpy(inputs)).all()
-        check.require(finite, "x", "finite", "NaN or infinite entries")
-        features = self._encode(inputs)
-        scale.adapt(features, self._used_features(features.shape[-1]))
-
-    def _used_features(self, count: int) -> np.ndarray:
-        """Leave out units that never won: they keep their large initial weights."""
-        everything = np.ones(count, dtype=bool)
-        plastic = [
-            layer
-            for layer in self.features._flatten_layers()
-            if hasattr(getattr(layer, "plasticity", None), "p")
-        ]
-        if not plastic or plastic[-1].units != count:
-            return everything
-        layer = plastic[-1]
-        weights = np.abs(ops.convert_to_numpy(layer.kernel))
-        used: np.ndarray = np.sum(weights**layer.plasticity.p, axis=0) < _USED_BELOW
-        if used.any():
-            return used
-        warnings.warn(
-            f"No unit of layer {layer.name!r} has converged: the readout uses all of them. Has the "
-            "encoder been pretrained (models.pretrain)?",
-            stacklevel=4,
-        )
-        return everything
-
-    def _check(self, x: Any, y: Any) -> None:
-        inputs = np.asarray(ops.convert_to_numpy(x))
-        wanted = tuple(self.features.input_shape)
-        fits = inputs.ndim == len(wanted) and inputs.shape[1:] == wanted[1:]
-        check.require(fits, "x", f"of the encoder's input shape {wanted}", inputs.shape)
-        finite = all(np.isfinite(inputs[i : i + 4096]).all() for i in range(0, len(inputs), 4096))
-        check.require(finite, "x", "finite", "NaN or infinite entries")
-        classes = self.head.output_shape[-1]
-        labels = np.asarray([] if y is None else ops.convert_to_numpy(y))
-        allowed = f"{len(inputs)} integer labels, or one-hot labels of {classes} classes"
-        one_hot = labels.ndim == 2 and labels.shape[1] == classes
-        integers = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
-        numeric = labels.dtype.kind in "biuf"
-        fits = numeric and (one_hot or integers) and len(labels) == len(inputs)
-        received = f"shape {labels.shape}" if numeric else f"{labels.dtype} labels"
-        check.require(fits, "y", allowed, None if y is None else received)
-        if one_hot:
-            wrong = labels[(labels.sum(axis=1) != 1) | ~np.isin(labels, (0, 1)).all(axis=1)]
-            allowed = "one-hot rows (one entry 1, all others 0)"
-        else:
-            wrong = labels[~np.isin(labels, np.arange(classes))]
-            allowed = f"integers from 0 to {classes - 1}"
-        check.require(wrong.size == 0, "y", allowed, wrong[:3].tolist())
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Return the compiled loss, or that of a head which learns from labels by itself."""
+        scale, scores = self.head.layers
+        if not hasattr(scores, "taught_loss"):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        features = x["features"] if isinstance(x, dict) else self.features(x, training=False)
+        loss = scores.taught_loss(scale(features), y, sample_weight)
+        # As a loss that a layer adds: under `tf.distribute`, the share of a replica.
+        return self._aggregate_additional_loss(loss)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -213,7 +176,11 @@ def readout(
             `(batch, features)`.
         classes: Number of classes, at least 2.
         power: Power of the rectified currents, at least 1.
-        loss: A Keras loss; `losses.PowerLoss(power=6, beta=0.3)` by default.
+        loss: A Keras loss on scores that are no probabilities. By default
+            `losses.PowerLoss(power=6, beta=0.3)`, that is `sum_c |tanh(0.3 s_c) - t_c|^6`; with
+            another `power` for another exponent. Cross-entropy is
+            `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`; `losses.SquaredHinge()`
+            with the decay of `keras.optimizers.AdamW` is a linear support vector machine.
         optimizer: A Keras optimizer; Adam with step size 1e-3 by default.
         use_bias: Whether the class units have a bias.
 
@@ -236,22 +203,10 @@ def readout(
     Source: Krotov & Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS 116.
     """
     classes = check.positive_integer("classes", classes, minimum=2)
-    power = check.real("power", power, minimum=1.0)
-    built = isinstance(encoder, keras.Model) and hasattr(encoder, "inputs")
-    check.require(
-        built and len(encoder.inputs) == 1 and len(encoder.outputs[0].shape) == 2,
-        "encoder",
-        "a built Sequential or functional keras.Model from one input to (batch, features)",
-        getattr(encoder, "output_shape", encoder) if built else encoder,
-    )
-    inputs = keras.Input(encoder.input_shape[1:], name="inputs")
-    axes = tuple(range(1, len(inputs.shape)))
-    unit = keras.layers.UnitNormalization(axis=axes, name="unit_norm")(inputs)
-    steep = keras.layers.Activation(RePU(power), name="repu")(encoder(unit, training=False))
-    features = keras.Model(inputs, steep, name="features")
+    features = steep_features(encoder, power)
     head = keras.Sequential(
         [
-            keras.Input(steep.shape[1:]),
+            keras.Input(features.output_shape[1:]),
             FeatureScale(name="feature_scale"),
             keras.layers.Dense(classes, use_bias=use_bias, name="scores"),
         ],
@@ -264,14 +219,3 @@ def readout(
         metrics=["accuracy"],
     )
     return model
-
-
-def _first_inputs(data: Any) -> np.ndarray:
-    """Return inputs of the first batches of a dataset, enough to measure a scale."""
-    batches: list[np.ndarray] = []
-    for batch in data:
-        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-        batches.append(np.asarray(ops.convert_to_numpy(inputs)))
-        if sum(map(len, batches)) >= _SAMPLES_FOR_SCALE:
-            break
-    return np.concatenate(batches)

@@ -16,6 +16,8 @@ from keras_local.layers.direct_layer import DirectLayer, cuts_for_direct_layer
 from keras_local.layers.locally_connected import LocallyConnected
 from keras_local.models import _hebbian_twin, _local_twin
 from keras_local.models._clone import Cloning, copy_of, forward_values, has_rule, sublayers
+from keras_local.models.hebbian_readout import ClassMeans
+from keras_local.models.nearest_neighbours import NearestNeighbours
 from keras_local.models.readout import Readout
 
 
@@ -26,12 +28,15 @@ def to_plain(model: keras.Model) -> keras.Model:
     of their inputs and a `keras.layers.EinsumDense`, Hebbian layers become the Keras layers of
     their kind without bias, with lateral weights solved into the kernel, and the activations of
     this package become built-in operations. The feature scale of a `Readout` goes into its last
-    kernel. Feedback weights, which only carry errors, are left out, and so are `DirectFeedback` and
-    `DirectRandomTarget` with the `stop_gradient` behind their hidden tensors. The weights are
-    copies: the two models do not share them.
+    kernel, which has columns of unit norm if it is that of a `hebbian_readout`. Of
+    `nearest_neighbours` the stored samples become the kernel of a `keras.layers.Dense`, their
+    labels that of an embedding. Feedback weights, which only carry errors, are left out, and so are
+    `DirectFeedback` and `DirectRandomTarget` with the `stop_gradient` behind their hidden tensors.
+    The weights are copies: the two models do not share them.
 
     Args:
-        model: A Sequential or functional model, nested or not, or a `Readout`.
+        model: A Sequential or functional model, nested or not, a `Readout`, or a fitted
+            `NearestNeighbours`.
 
     Returns:
         A functional model, not compiled, which can be saved, loaded and served where keras_local is
@@ -62,7 +67,11 @@ class _ToPlain(Cloning):
         self.behind: dict[int, Callable[[Any, Any], Any]] = {}
 
     def model(self, model: keras.Model) -> keras.Model:
-        return self._readout(model) if isinstance(model, Readout) else super().model(model)
+        if isinstance(model, Readout):
+            return self._readout(model)
+        if isinstance(model, NearestNeighbours):
+            return self._nearest_neighbours(model)
+        return super().model(model)
 
     def operation(self, operation: Any) -> Any:
         if isinstance(operation, DirectLayer):
@@ -148,11 +157,33 @@ class _ToPlain(Cloning):
         scale, scores = model.head.layers
         inputs = keras.Input(model.features.input_shape[1:], name="inputs")
         features = self.model(model.features)(inputs)
-        plain = keras.layers.Dense.from_config(scores.get_config())
+        if isinstance(scores, ClassMeans):
+            plain = keras.layers.Dense(
+                scores.classes, use_bias=False, name=scores.name, dtype=scores.dtype_policy
+            )
+            weights = [ops.convert_to_numpy(scores.directions())]
+        else:
+            plain = keras.layers.Dense.from_config(scores.get_config())
+            weights = scores.get_weights()
         clone = keras.Model(inputs, plain(features), name=model.name)
-        kernel, *bias = scores.get_weights()
         gain = ops.convert_to_numpy(scale.scale)
-        plain.set_weights([gain[:, None] * kernel, *bias])
+        plain.set_weights([gain[:, None] * weights[0], *weights[1:]])
+        return clone
+
+    def _nearest_neighbours(self, model: NearestNeighbours) -> keras.Model:
+        check.require(model.memory is not None, "model", "fitted", "one that has stored nothing")
+        memory, offset, teacher = map(
+            ops.convert_to_numpy, (model.memory, model.offset, model.teacher)
+        )
+        gain = ops.convert_to_numpy(model.scale.scale)
+        # In half precision near samples could not be told apart.
+        nearness = keras.layers.Dense(len(memory), name="nearness", dtype="float32")
+        votes = keras.layers.Embedding(*teacher.shape, name="votes", dtype="float32")
+        inputs = keras.Input(model.features.input_shape[1:], name="inputs")
+        _, nearest = ops.top_k(nearness(self.model(model.features)(inputs)), model.neighbours)
+        clone = keras.Model(inputs, ops.mean(votes(nearest), axis=1), name=model.name)
+        nearness.set_weights([gain[:, None] * memory.T, offset])
+        votes.set_weights([teacher])
         return clone
 
 

@@ -180,6 +180,26 @@ def write_rows(variable: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
     variable.value.scatter_update(tf.IndexedSlices(values, rows))
 
 
+def image_writer(folder: str) -> tuple[Callable[..., None], Callable[[], None]]:
+    """Open an event file for TensorBoard.
+
+    Returns:
+        A function of name, PNG bytes, width, height and step, which writes an image, and one
+        without arguments that closes the file.
+    """
+    writer = tf.summary.create_file_writer(folder)
+    metadata = tf.compat.v1.SummaryMetadata()
+    # The form that TensorBoard's own image summary has: sizes, then encoded images.
+    metadata.plugin_data.plugin_name = "images"
+
+    def write(name: str, png: bytes, width: int, height: int, step: int) -> None:
+        with writer.as_default(step):
+            tf.summary.write(name, [str(width), str(height), png], metadata=metadata)
+        writer.flush()
+
+    return write, writer.close
+
+
 def replica_sum(tensor: tf.Tensor) -> tf.Tensor:
     """Sum over replicas when inside one, else return the tensor."""
     context = tf.distribute.get_replica_context()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_local import layers
-from keras_local.losses import LocalHinge, PowerLoss
+from keras_local.losses import LocalHinge, PowerLoss, SquaredHinge
 from keras_local.models import pretrain, readout
 from keras_local.plasticity import KrotovHopfield
 from tests.plasticity.encoders import assert_close
@@ -246,11 +246,25 @@ class TestTraining:
     def test_other_losses(self) -> None:
         for loss in (
             LocalHinge(),
+            SquaredHinge(),
+            PowerLoss(power=2.5, beta=0.5),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         ):
             model = readout(encoder(), 3, loss=loss, optimizer=keras.optimizers.Adam(0.05))
             losses = model.fit(X, Y, epochs=15, verbose=0).history["loss"]
             assert losses[-1] < 0.7 * losses[0]
+
+    def test_decay_makes_a_support_vector_machine(self) -> None:
+        """Short weights of a wide margin, the same classes."""
+        norms = []
+        for decay in (0.0, 1.0):
+            optimizer = keras.optimizers.AdamW(0.05, weight_decay=decay)
+            model = readout(encoder(), 3, loss=SquaredHinge(), optimizer=optimizer)
+            scores_kernel(model).assign(probe((UNITS, 3), 3))
+            model.fit(X, Y, epochs=30, batch_size=20, verbose=0)
+            assert model.evaluate(XE, YE, verbose=0)[1] > 0.8
+            norms.append(np.linalg.norm(array(scores_kernel(model))))
+        assert norms[1] < 0.5 * norms[0]
 
     def test_validation_data(self) -> None:
         model = readout(encoder(), classes=3)

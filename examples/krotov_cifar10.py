@@ -1,0 +1,107 @@
+"""Competing hidden units on CIFAR-10: unsupervised pretraining, then a linear readout."""
+
+# %% [markdown]
+# # Competing hidden units on CIFAR-10
+#
+# A layer of 2000 units, each connected to all 3072 pixels and colours, learns without a label, by
+# the rule of Krotov & Hopfield (2019); a linear readout learns the classes on the frozen features.
+# The published test error of this net is 49.25 %, that of backpropagation from end to end 44.74 %.
+#
+#     python examples/krotov_cifar10.py --preset quick
+#     python examples/krotov_cifar10.py --preset paper
+#     python examples/krotov_cifar10.py --preset quick --held-out 10000 --p 3 --delta 0.2
+#
+# With `--held-out`, so many of the training images are left out and give the error: so settings
+# are compared without the test images.
+
+# %%
+from __future__ import annotations
+
+import argparse
+import time
+
+import keras
+
+import keras_local as kl
+
+# %%
+PRESETS = {
+    "smoke": {"samples": 2000, "units": 100, "pretraining": 2, "readout": 2},
+    "quick": {"samples": 50000, "units": 2000, "pretraining": 20, "readout": 30},
+    "paper": {"samples": 50000, "units": 2000, "pretraining": 200, "readout": 100},
+}
+BATCH_SIZE = 500
+
+parser = argparse.ArgumentParser(description="Krotov-Hopfield learning on CIFAR-10.")
+parser.add_argument("--preset", choices=PRESETS, default="quick")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--p", type=float, default=3.0)
+parser.add_argument("--rank", type=int, default=2)
+parser.add_argument("--delta", type=float, default=0.2)
+parser.add_argument("--step-size", type=float, default=0.02)
+parser.add_argument("--power", type=float, default=4.5, help="of the currents, in the readout")
+parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
+parser.add_argument("--figure", help="where to save the receptive fields (.png)")
+parser.add_argument("--save", help="where to save the classifier (.keras)")
+arguments = parser.parse_args()
+preset = PRESETS[arguments.preset]
+keras.utils.set_random_seed(arguments.seed)
+
+# %% [markdown]
+# Pixels between 0 and 1, one row an image.
+
+# %%
+(images, labels), (test_images, test_labels) = kl.datasets.load("cifar10", flatten=True)
+images, labels = images[: preset["samples"]], labels[: preset["samples"]]
+if arguments.held_out:
+    test_images, test_labels = images[-arguments.held_out :], labels[-arguments.held_out :]
+    images, labels = images[: -arguments.held_out], labels[: -arguments.held_out]
+
+# %% [markdown]
+# The units start at images, just outside of the unit sphere, so that none of them is dead and few
+# steps are needed.
+
+# %%
+start = time.perf_counter()
+rule = kl.plasticity.KrotovHopfield(arguments.p, arguments.rank, arguments.delta)
+hidden = kl.layers.HebbianDense(preset["units"], plasticity=rule, name="hidden")
+encoder = keras.Sequential([keras.Input((3072,)), hidden])
+kl.models.reseed(encoder, images, units="all", seed=arguments.seed)
+kl.models.pretrain(
+    encoder,
+    images,
+    epochs=preset["pretraining"],
+    batch_size=BATCH_SIZE,
+    step_size=arguments.step_size,
+    verbose=2,
+)
+pretrained = time.perf_counter()
+if arguments.figure:
+    kl.plots.receptive_fields(hidden, (32, 32, 3), units=64).savefig(arguments.figure, dpi=100)
+
+# %% [markdown]
+# The readout: unit-norm images, steep currents, cross-entropy, and Adam with a step size that
+# falls to zero.
+
+# %%
+steps = preset["readout"] * -(-len(images) // 100)
+classifier = kl.models.readout(
+    encoder,
+    classes=10,
+    power=arguments.power,
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
+)
+classifier.fit(images, labels, batch_size=100, epochs=preset["readout"], verbose=2)
+done = time.perf_counter()
+
+# %%
+accuracy = classifier.evaluate(test_images, test_labels, verbose=0)[1]
+kind = "held-out" if arguments.held_out else "test"
+print(
+    f"preset {arguments.preset}, seed {arguments.seed}: "
+    f"{kind} error {100 * (1 - accuracy):.2f} % on {len(test_images)} images; "
+    f"pretraining {pretrained - start:.0f} s, readout {done - pretrained:.0f} s"
+)
+if arguments.save:
+    classifier.save(arguments.save)
