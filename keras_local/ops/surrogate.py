@@ -15,8 +15,10 @@ def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
     as those of every other loss, so hand in this replica's share of the change.
 
     Args:
-        variable: The weight to be changed, or the tensor that was read from it.
-        change: Tensor of the variable's shape; an ascent direction.
+        variable: The weight to be changed, or the tensor that was read from it. Where that is a
+            gathering of rows, the gradient on TensorFlow is sparse, and an optimizer without
+            momentum writes these rows only.
+        change: Tensor of the same shape; an ascent direction.
 
     Returns:
         A scalar 0.
@@ -28,27 +30,6 @@ def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
     0.0
     """
     value = variable.value if isinstance(variable, keras.Variable) else variable
-    return _surrogate_loss(value, change)
-
-
-def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) -> Tensor:
-    """Return the surrogate loss of a change that touches few rows of a variable.
-
-    On TensorFlow the gradient is sparse, and an optimizer without momentum writes these rows only.
-
-    Args:
-        variable: The weight, one row a unit.
-        rows: Integer tensor `(touched,)` of row indices; the changes of an index that comes more
-            than once are added.
-        change: Tensor `(touched, ...)`, the rows' changes.
-
-    Returns:
-        A scalar 0.
-    """
-    return _surrogate_loss(backend.take_rows(variable.value, rows), change)
-
-
-def _surrogate_loss(value: Tensor, change: Tensor) -> Tensor:
     # Keras adds up losses as they are: half precision does not add to single.
     precise = "float64" if keras.backend.standardize_dtype(value.dtype) == "float64" else "float32"
 
@@ -59,7 +40,7 @@ def _surrogate_loss(value: Tensor, change: Tensor) -> Tensor:
         upstream: Tensor, outputs: Tensor, value: Tensor, change: Tensor
     ) -> tuple[Tensor | None, ...]:
         # Keras divides every loss by the number of replicas; a change is a sum over them.
-        gradient = -keras.ops.cast(change, precise) * (upstream * replica_count())
+        gradient = keras.ops.cast(change, precise) * -(upstream * replica_count())
         return keras.ops.cast(gradient, value.dtype), None
 
     return backend.with_gradient(forward, backward, value, change, independent=0)
