@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local.layers.feedback_layer import Shape
-from keras_local.ops import touched_rows_loss
+from keras_local.ops import surrogate_loss
 from keras_local.ops.backend import Tensor, backend
 from keras_local.plasticity import PlasticityRule
 
@@ -87,12 +87,12 @@ class UnitsFirst(keras.layers.Layer):
         if not training:
             return self._currents(pre, self.plasticity.metric(ops.convert_to_tensor(self.rows)))
         if self.plasticity.metric_is_identity:
-            post = self._currents(pre, ops.convert_to_tensor(self.rows))
+            post = self._currents(pre, backend.read_in_place(self.rows))
         else:
             touched = ops.convert_to_tensor(self.touched)
             rows = backend.take_rows(self.rows.value, touched)
             backend.write_rows(self.metric, touched, self.plasticity.metric(rows))
-            post = self._currents(pre, ops.convert_to_tensor(self.metric))
+            post = self._currents(pre, backend.read_in_place(self.metric))
         self.add_loss(self._plasticity_loss(pre, ops.stop_gradient(post)))
         return post
 
@@ -106,18 +106,19 @@ class UnitsFirst(keras.layers.Layer):
         touched = ops.reshape(active.units, (-1,))
         if not rule.metric_is_identity:
             self.touched.assign(touched)
-        # A unit that several samples touch stands in `touched` as often; each of its entries gets
-        # the unit's whole change, divided by their number, and the optimizer adds them up.
-        same = ops.cast(touched[:, None] == touched[None, :], pre.dtype)
-        gains = ops.reshape(active.gains, (-1, 1))
-        gain = ops.sum(ops.reshape(gains * same, (-1, rule.active, ops.shape(touched)[0])), axis=1)
-        decay = ops.sum(gains * ops.reshape(active.currents, (-1, 1)) * same, axis=0)
-        weights = backend.take_rows(self.rows.value, touched)
+        # A unit that several samples touch has one row: the sum of what it gets from each.
+        units, places = backend.distinct(touched)
+        gains = ops.reshape(active.gains, (-1,))
+        samples = ops.arange(ops.shape(touched)[0]) // rule.active
+        shape = (ops.shape(pre)[0], ops.shape(units)[0])
+        gain = ops.scatter(ops.stack([samples, places], axis=-1), gains, shape)
+        decay = ops.segment_sum(gains * ops.reshape(active.currents, (-1,)), places, shape[1])
+        weights = backend.take_rows(self.rows.value, units)
         change = backend.matmul(gain, pre, transpose_a=True) - weights * decay[:, None]
-        change = rule.normaliser(rule.reduction(change, ops.shape(pre)[0]), unit_axis=0)
+        change = rule.normaliser(rule.reduction(change, shape[0]), unit_axis=0)
         change = rule.rate.scale(change, weights, unit_axis=0)
-        change = ops.stop_gradient(change) / ops.sum(same, axis=0)[:, None]
-        return touched_rows_loss(self.rows, touched, change)
+        # The rows were read: their gradient, and so the optimizer's write, touches no others.
+        return surrogate_loss(weights, ops.stop_gradient(change))
 
     @property
     def kernel(self) -> Tensor:

@@ -23,7 +23,6 @@ from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
-from keras_local.ops.surrogate import touched_rows_loss as touched_rows_loss
 from keras_local.ops.transposed import TransposedConvolution as TransposedConvolution
 
 __all__ = [
@@ -45,5 +44,4 @@ __all__ = [
     "replica_count",
     "replica_sum",
     "surrogate_loss",
-    "touched_rows_loss",
 ]

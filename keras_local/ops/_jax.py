@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from keras import ops
 
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution
@@ -113,6 +114,25 @@ def read(variable: Any) -> jax.Array:
     """Read a Keras variable."""
     value: jax.Array = variable.value
     return value
+
+
+def read_in_place(variable: Any) -> jax.Array:
+    """Return the variable's array: nothing writes into it."""
+    return read(variable)
+
+
+def top_k(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """Return the k largest of each row, falling, and their places."""
+    return tuple(ops.top_k(values, k))
+
+
+def distinct(indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return each of the indices once, and for each entry its place among them.
+
+    Of constant length: the last places repeat an index, and no entry has one of these.
+    """
+    values, places = jnp.unique(indices, size=indices.size, return_inverse=True)
+    return values, places
 
 
 def take_rows(variable: Any, rows: jax.Array) -> jax.Array:

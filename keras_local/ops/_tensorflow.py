@@ -170,6 +170,47 @@ def read(variable: Any) -> tf.Tensor:
     return tf.convert_to_tensor(variable.value)
 
 
+def read_in_place(variable: Any) -> tf.Tensor:
+    """Read the whole of a Keras variable of which few rows are written in each step.
+
+    A write of rows leaves the variable in a mode in which every reading copies it, so that the
+    next such write need not. Here the readings of a step are over before its write: neither must.
+    """
+    tf.raw_ops.DisableCopyOnRead(resource=variable.value.handle)
+    return read(variable)
+
+
+def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the k largest of each row, falling, and their places; among equals the first.
+
+    TensorFlow's own compares number after number. The k largest lie in the k groups of largest
+    maximum: maxima take a fraction of its time, and leave few numbers to compare.
+    """
+    values = tf.convert_to_tensor(values)
+    count = values.shape[-1]
+    # As few maxima and numbers left as a size that divides the row allows.
+    sizes = [size for size in range(1, count) if count % size == 0]
+    size = min(sizes, key=lambda size: count // size + k * size, default=1)
+    groups = count // size
+    if groups < k or groups + k * size > count // 2:
+        return tuple(tf.math.top_k(values, k))
+    grouped = tf.reshape(values, (-1, groups, size))
+    _, best = tf.math.top_k(tf.reduce_max(grouped, axis=-1), k)
+    best = tf.sort(best)  # Keeps equal numbers in their order.
+    left = tf.reshape(tf.gather(grouped, best, batch_dims=1), (-1, k * size))
+    largest, places = tf.math.top_k(left, k)
+    places = tf.gather(best, places // size, batch_dims=1) * size + places % size
+    if values.shape.rank == 2:
+        return largest, places
+    shape = tf.concat([tf.shape(values)[:-1], [k]], axis=0)
+    return tf.reshape(largest, shape), tf.reshape(places, shape)
+
+
+def distinct(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return each of the indices once, and for each entry its place among them."""
+    return tuple(tf.unique(indices))
+
+
 def take_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:
     """Read rows of a variable; the gradient touches these rows only."""
     return tf.gather(variable, rows)

@@ -155,6 +155,22 @@ def read(variable: Any) -> torch.Tensor:
     return value
 
 
+def read_in_place(variable: Any) -> torch.Tensor:
+    """Return the variable's tensor."""
+    return read(variable)
+
+
+def top_k(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the k largest of each row, falling, and their places."""
+    return tuple(ops.top_k(values, k))
+
+
+def distinct(indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each of the indices once, and for each entry its place among them."""
+    values, places = torch.unique(indices, return_inverse=True)
+    return values, places
+
+
 def take_rows(variable: Any, rows: torch.Tensor) -> torch.Tensor:
     """Read rows of a variable."""
     return torch.index_select(variable, 0, rows.to(torch.int64))

@@ -17,8 +17,10 @@ def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
     as those of every other loss, so hand in this replica's share of the change.
 
     Args:
-        variable: The weight to be changed, or the tensor that was read from it.
-        change: Tensor of the variable's shape; an ascent direction.
+        variable: The weight to be changed, or the tensor that was read from it. Where that is a
+            gathering of rows, the gradient on TensorFlow is sparse, and an optimizer without
+            momentum writes these rows only.
+        change: Tensor of the same shape; an ascent direction.
 
     Returns:
         A scalar 0.
@@ -48,24 +50,6 @@ def gradient_loss(tensor: Tensor, gradient: Tensor) -> Tensor:
         A scalar 0.
     """
     return _gradient_loss(tensor, gradient, lambda upstream: upstream)
-
-
-def touched_rows_loss(variable: keras.Variable, rows: Tensor, change: Tensor) -> Tensor:
-    """Return the surrogate loss of a change that touches few rows of a variable.
-
-    On TensorFlow the gradient is sparse, and an optimizer without momentum writes these rows only.
-
-    Args:
-        variable: The weight, one row a unit.
-        rows: Integer tensor `(touched,)` of row indices; the changes of an index that comes more
-            than once are added.
-        change: Tensor `(touched, ...)`, the rows' changes.
-
-    Returns:
-        A scalar 0.
-    """
-    value = backend.take_rows(variable.value, rows)
-    return _gradient_loss(value, change, lambda upstream: -upstream * replica_count())
 
 
 def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
-from keras_local.ops.backend import Tensor
+from keras_local.ops.backend import Tensor, backend
 from keras_local.plasticity.normaliser import MaxAbs, Normaliser
 from keras_local.plasticity.rate import LinearDecay, RatePolicy
 from keras_local.plasticity.reduction import Reduction, Sum
@@ -96,7 +96,7 @@ class KrotovHopfield(PlasticityRule):
 
     def active_units(self, post: Tensor) -> ActiveUnits:
         """Return the winner and the unit of rank k of each sample."""
-        currents, units = ops.top_k(post, self.rank)
+        currents, units = backend.top_k(post, self.rank)
         signs = ops.convert_to_tensor([1.0, -self.delta], dtype=post.dtype)
         return ActiveUnits(
             units=ops.stack([units[..., 0], units[..., -1]], axis=-1),
