@@ -1,9 +1,9 @@
 """Pure functions on tensors: linear maps with their two adjoints, and the two gradients.
 
 `asymmetric` lets an error return through another kernel than the one of the forward pass;
-`surrogate_loss` hands a weight change to the optimizer. Everything else in the package stands
-on these two. The backend files (`_tensorflow`, `_jax`, `_torch`) are the only ones that import a
-backend.
+`surrogate_loss` hands a weight change to the optimizer; `settle` repeats a step. Everything else in
+the package stands on these. The backend files (`_tensorflow`, `_jax`, `_torch`) are the only ones
+that import a backend.
 """
 
 from keras_local.ops.asymmetric import ErrorPath as ErrorPath
@@ -18,6 +18,9 @@ from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
 from keras_local.ops.scaled import Scaled as Scaled
+from keras_local.ops.settling import residual as residual
+from keras_local.ops.settling import settle as settle
+from keras_local.ops.settling import trajectory as trajectory
 from keras_local.ops.surrogate import gradient_loss as gradient_loss
 from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
@@ -43,5 +46,8 @@ __all__ = [
     "read",
     "replica_count",
     "replica_sum",
+    "residual",
+    "settle",
     "surrogate_loss",
+    "trajectory",
 ]
