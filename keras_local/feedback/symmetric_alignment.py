@@ -17,7 +17,8 @@ class SymmetricAlignment(AlignmentRule):
     kernel `B` converges to `self_align / decay W`, whatever the data: to `W` itself by default.
 
     Not local: the feedback synapse reads the forward weight. It is one of the two rules that the
-    authors scale up to deep networks. No activity is read, so it costs two elementwise products.
+    authors scale up to deep networks. No activity is read, so it costs elementwise passes over the
+    kernels only: fewest where both rates are equal.
 
     Args:
         decay: Rate of the decay.
