@@ -13,11 +13,11 @@ from keras_local.ops.backend import Tensor
 _ROWS = 4096
 
 
-def check_inputs(argument: str, x: Any, sample_shape: tuple[int, ...]) -> int:
-    """Refuse samples of another shape, or with NaN; return how many there are."""
+def check_inputs(argument: str, x: Any, width: int) -> int:
+    """Refuse samples of another width, or with NaN; return how many there are."""
     shape = tuple(x.shape)
-    allowed = f"of shape (samples, {', '.join(map(str, sample_shape))})"
-    check.require(shape[1:] == sample_shape, argument, allowed, f"shape {shape}")
+    fits = len(shape) == 2 and shape[1] == width
+    check.require(fits, argument, f"of shape (samples, {width})", f"shape {shape}")
     values = np.asarray(ops.convert_to_numpy(x))
     numeric = values.dtype.kind in "biuf"
     check.require(numeric, argument, "numbers", f"{values.dtype} entries")

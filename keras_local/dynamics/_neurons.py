@@ -1,4 +1,4 @@
-"""Activation functions of networks that settle: their values, and their potentials."""
+"""Activation functions of equilibrium propagation: their values, and their potentials."""
 
 from __future__ import annotations
 
@@ -44,6 +44,4 @@ NEURONS: Mapping[str, Neuron] = {
     "half_clip": Neuron(lambda u: ops.clip(0.5 * u, 0.0, 1.0), ops.square),
     "steep_sigmoid": Neuron(_steep_sigmoid, _steep_sigmoid_potential),
     "tanh": Neuron(ops.tanh, _tanh_potential),
-    "sigmoid": Neuron(ops.sigmoid, lambda s: _x_log_x(s) + _x_log_x(1.0 - s)),
-    "linear": Neuron(lambda u: u, lambda s: 0.5 * ops.square(s)),
 }

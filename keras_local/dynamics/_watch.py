@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 _SAMPLES = 8
-_RISE = 1e-2
+_RISE = 1e-4
 
 
 class Watch(keras.callbacks.Callback):
@@ -18,7 +18,7 @@ class Watch(keras.callbacks.Callback):
 
     After each batch, a loss that is not finite ends the training: the network has kept the batch
     from the weights. Before the first epoch and after each, the energy of a few samples is
-    followed through the free phase, if the network has one; it must not rise in the second half.
+    followed through the free phase, if the network has one, which must not rise.
     """
 
     def __init__(self, data: Any) -> None:
@@ -53,10 +53,9 @@ class Watch(keras.callbacks.Callback):
 
 
 def energy_rise(network: Any, inputs: Any) -> float | None:
-    """Return the largest rise of the energy in the second half of the free phase.
+    """Return the largest rise of the energy in a step of the free phase, in parts of its range.
 
-    In parts of its range over the whole phase; None for a network without energy. In the first
-    half, layers that all move at once may overshoot.
+    None for a network without energy.
     """
     inputs = network._prepared(inputs)
     try:
@@ -73,8 +72,7 @@ def energy_rise(network: Any, inputs: Any) -> float | None:
     if len(followed) < 2:
         return 0.0
     scale = np.ptp(followed, axis=0) + 1e-3 * np.abs(followed).max(axis=0) + 1e-12
-    late = followed[(len(followed) - 1) // 2 :]
-    return float(np.max(np.diff(late, axis=0) / scale))
+    return float(np.max(np.diff(followed, axis=0) / scale))
 
 
 def _first_samples(data: Any) -> Any:

@@ -6,21 +6,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.dynamics import _holomorphic as holomorphic
 from keras_local.dynamics._neurons import NEURONS
-from keras_local.dynamics._signs import Signs
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
-from keras_local.ops import settle, trajectory
+from keras_local.ops import read, settle, trajectory
 from keras_local.ops.backend import Tensor
 
-States = tuple[Tensor, ...]
-NUDGINGS = ("one_sided", "random_sign", "centred", "holomorphic")
-ACTIVATIONS = ("steep_sigmoid", "unit_clip", "half_clip", "tanh")
+NUDGINGS = ("one_sided", "random_sign", "centred")
+_SIGNS = 1 << 14
 
 PRESETS: dict[str, dict[str, Any]] = {
     "784-500-10": {
@@ -81,9 +79,7 @@ class EquilibriumNetwork(Network):
             cross-entropy in the highest hidden layer.
         nudging: `"random_sign"`, a new sign of the nudge in each step; `"one_sided"`, always the
             positive; `"centred"`, both, each from the free state, with an error of second order in
-            the nudge; `"holomorphic"`, for the prototypical form with `"steep_sigmoid"` or
-            `"tanh"`, the nudge times `exp(2 pi i t / points)` for all `t`, in complex states, with
-            an error of the order `points`.
+            the nudge.
         nudge: Strength of the nudge, greater than 0, at most 1.
         free_steps: Steps of the free phase.
         nudged_steps: Steps of each nudged phase.
@@ -93,7 +89,6 @@ class EquilibriumNetwork(Network):
         feedback: `"tied"` as above, or `"separate"`: each layer above the lowest is seen by the one
             below through weights of its own, which receive the same changes; weight decay makes
             the two agree.
-        points: How many nudges the holomorphic form takes, at least 2, which is `"centred"`.
         kernel_initializer: Law of the initial weights.
         seed: Of the random signs.
         **kwargs: `name`, `dtype`.
@@ -115,8 +110,7 @@ class EquilibriumNetwork(Network):
     Source: Scellier & Bengio 2017, "Equilibrium propagation: bridging the gap between energy-based
     models and backpropagation"; the prototypical form and centred nudging, Ernoult et al. 2019 and
     Laborieux et al. 2021, "Scaling equilibrium propagation to deep ConvNets by drastically reducing
-    its gradient estimator bias"; the holomorphic form, Laborieux & Zenke 2022, "Holomorphic
-    equilibrium propagation computes exact gradients through finite size oscillations".
+    its gradient estimator bias".
     """
 
     remedy = "a smaller `step_size`, a smaller learning rate, or smaller initial weights"
@@ -134,7 +128,6 @@ class EquilibriumNetwork(Network):
         step_size: float = 0.5,
         rate_factors: Sequence[float] | None = None,
         feedback: str = "tied",
-        points: int = 4,
         kernel_initializer: Any = "glorot_uniform",
         seed: int = 0,
         **kwargs: Any,
@@ -145,19 +138,15 @@ class EquilibriumNetwork(Network):
             check.require(activation is None, "activation", allowed, activation)
         else:
             activation = "steep_sigmoid" if activation is None else activation
-            check.one_of("activation", activation, ACTIVATIONS)
+            check.one_of("activation", activation, tuple(NEURONS))
         check.one_of("cost", cost, ("mse", "cross_entropy"))
         check.one_of("nudging", nudging, NUDGINGS)
         check.one_of("feedback", feedback, ("tied", "separate"))
-        points = check.positive_integer("points", points, minimum=2)
-        allowed = f"one of {tuple(holomorphic.RATES)}, which are holomorphic"
-        smooth = nudging != "holomorphic" or activation in holomorphic.RATES
-        check.require(smooth, "activation", allowed, activation)
         nudge = check.real("nudge", nudge, minimum=0.0, maximum=1.0, exclusive=True)
         free_steps = check.positive_integer("free_steps", free_steps)
         nudged_steps = check.positive_integer("nudged_steps", nudged_steps)
         step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
-        signs = Signs(seed)
+        seed = check.positive_integer("seed", seed, minimum=0)
         super().__init__(sizes, **kwargs)
         layers = len(self.sizes) - 1
         allowed = 'at least one hidden layer with cost="cross_entropy"'
@@ -175,9 +164,8 @@ class EquilibriumNetwork(Network):
         self.step_size = step_size
         self.rate_factors = tuple(check.real("rate_factors", f, minimum=0.0) for f in factors)
         self.feedback = feedback
-        self.points = points
         self.kernel_initializer = initializers.get(kernel_initializer)
-        self.signs = signs
+        self.seed = seed
         self.neuron = NEURONS["unit_clip" if activation is None else activation]
         self.synapses = [
             Synapses(
@@ -221,7 +209,14 @@ class EquilibriumNetwork(Network):
             return
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
-        self.nudge_count = self.add_weight(**Signs.counter)
+        self.nudge_count = self.add_weight(
+            name="nudge_count",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
         self.built = True
 
     def check_optimizer(self, optimizer: Any) -> None:
@@ -230,11 +225,11 @@ class EquilibriumNetwork(Network):
         if erased:
             warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
 
-    def free_phase(self, inputs: Tensor) -> States:
+    def free_phase(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the rates of all layers of units after `free_steps` from zero."""
         return settle(*self._free(inputs), self.free_steps)  # type: ignore[no-any-return]
 
-    def scores(self, inputs: Tensor, states: States) -> Tensor:
+    def scores(self, inputs: Tensor, states: tuple[Tensor, ...]) -> Tensor:
         """Return the rates of the output layer, or the softmax above the states."""
         if self.cost_name == "mse":
             return states[-1]
@@ -246,24 +241,37 @@ class EquilibriumNetwork(Network):
             return super().cost(targets, scores)
         return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
 
-    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+    def changes(
+        self, inputs: Tensor, targets: Tensor, states: tuple[Tensor, ...], share: Tensor
+    ) -> Changes:
         """Nudge the states, and return the contrast of the correlations."""
-        nudged = self._on_the_circle if self.nudging == "holomorphic" else self._contrast
-        contrasts = nudged(inputs, targets, states, share)
-        if self.cost_name == "cross_entropy":
-            # Above the states: the gradient of the cross-entropy itself.
-            error = targets - self.scores(inputs, states)
-            contrasts.append((correlate(states[-1], error, share), total(error, share)))
+        phases, counts = self._phases(inputs, targets, states)
+        size = ops.shape(share)[0]
+        shares = ops.reshape(counts[:, None] * share, (-1,))
         found: list[tuple[Any, Tensor]] = []
-        for synapses, factor, (kernel, bias) in zip(
-            self.synapses, self.rate_factors, contrasts, strict=True
+        for index, (synapses, factor) in enumerate(
+            zip(self.synapses, self.rate_factors, strict=True)
         ):
-            found += [(synapses.kernel, factor * kernel), (synapses.bias, factor * bias)]
+            if index == len(phases):
+                # Above the states: the gradient of the cross-entropy itself.
+                error = targets - self.scores(inputs, states)
+                kernel = factor * correlate(states[-1], error, share)
+                bias = factor * total(error, share)
+            elif index == 0:
+                # The inputs are the same in all phases: one product does.
+                post = factor * phases[0] * shares[:, None]
+                post = ops.sum(ops.reshape(post, (-1, size, self.sizes[1])), axis=0)
+                kernel = correlate(inputs, post, ops.ones_like(share))
+                bias = ops.sum(post, axis=0)
+            else:
+                kernel = correlate(phases[index - 1], phases[index], factor * shares)
+                bias = total(phases[index], factor * shares)
+            found += [(synapses.kernel, kernel), (synapses.bias, bias)]
             if synapses.feedback_kernel is not None:
-                found.append((synapses.feedback_kernel, factor * kernel))
+                found.append((synapses.feedback_kernel, kernel))
         return found
 
-    def energy(self, inputs: Any, states: States) -> Tensor | None:
+    def energy(self, inputs: Any, states: tuple[Tensor, ...]) -> Tensor | None:
         """Return `sum G(s) - sum_k s_k (s_{k-1} W_k + b_k)` of each sample; None if not tied.
 
         `G(s)` is `s^2 / 2` in the Hopfield form, and else the potential with `f(G'(s)) = s`.
@@ -295,7 +303,7 @@ class EquilibriumNetwork(Network):
     def _read(self) -> list[Weights]:
         return [synapses.read() for synapses in self.synapses]
 
-    def _free(self, inputs: Tensor) -> tuple[Any, States]:
+    def _free(self, inputs: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
         units = self.sizes[1:] if self.cost_name == "mse" else self.sizes[1:-1]
         size = ops.shape(inputs)[0]
         start = tuple(ops.zeros((size, count), self.working_dtype) for count in units)
@@ -317,7 +325,7 @@ class EquilibriumNetwork(Network):
             error = targets - ops.softmax(weights[-1].forward(states))
             return weights[-1].backward(error)
 
-        def step(states: States) -> States:
+        def step(states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             settled = []
             for index, layer in enumerate(states):
                 field = weights[index].forward(states[index - 1]) if index else drive
@@ -335,104 +343,34 @@ class EquilibriumNetwork(Network):
             return self.neuron.rate(field)
         return self.neuron.rate(layer + self.step_size * (field - layer))
 
-    def _contrast(
-        self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Return the difference of two phases over the difference of their nudges."""
+    def _phases(
+        self, inputs: Tensor, targets: Tensor, states: tuple[Tensor, ...]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the states of the phases, one batch behind the other, and what each counts."""
         weights = self._read()
         if self.nudging == "centred":
             # Both signs at once, as one batch of twice the size.
-            one = ops.ones_like(targets[:, :1])
-            strength = self.nudge * ops.concatenate([one, -one])
-            step = self._step(weights, _twice(inputs), _twice(targets), strength)
+            signs = ops.concatenate([ops.ones_like(targets[:, :1]), -ops.ones_like(targets[:, :1])])
+            step = self._step(weights, _twice(inputs), _twice(targets), self.nudge * signs)
             phases = settle(step, tuple(map(_twice, states)), self.nudged_steps)
-            count: Any = 0.5 / self.nudge
-        else:
-            sign = 1.0
-            if self.nudging == "random_sign":
-                sign = self.signs.next(self.nudge_count, self.working_dtype)
-            strength = ops.cast(self.nudge * sign, self.working_dtype)
-            step = self._step(weights, inputs, targets, strength)
-            nudged = settle(step, states, self.nudged_steps)
-            phases = tuple(ops.concatenate(pair) for pair in zip(nudged, states, strict=True))
-            count = sign / self.nudge
-        # One phase behind the other: a single product sums over both.
-        shares = ops.concatenate([count * share, -count * share])
-        contrasts = []
-        for index, layer in enumerate(phases):
-            if index:
-                kernel = correlate(phases[index - 1], layer, shares)
-            else:
-                # The inputs are the same in both: the product of their difference does.
-                upper, lower = ops.split(layer * shares[:, None], 2, axis=0)
-                kernel = correlate(inputs, upper + lower, ops.ones_like(share))
-            contrasts.append((kernel, total(layer, shares)))
-        return contrasts
+            return list(phases), self._counts(0.5 / self.nudge)
+        strength = self.nudge * self._sign()
+        nudged = settle(self._step(weights, inputs, targets, strength), states, self.nudged_steps)
+        pairs = zip(nudged, states, strict=True)
+        return [ops.concatenate(pair) for pair in pairs], self._counts(1.0 / strength)
 
-    def _on_the_circle(
-        self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Return the mean over complex nudges of `1 / nudge` times the correlations."""
-        turns, multiples = holomorphic.circle(self.points)
-        count, size = len(turns), ops.shape(share)[0]
+    def _counts(self, count: Any) -> Tensor:
+        return count * ops.cast([1.0, -1.0], self.working_dtype)
 
-        def each(values: list[float]) -> Tensor:
-            column = ops.repeat(ops.cast(values, self.working_dtype), size)
-            return column[:, None]
-
-        def copies(tensor: Tensor) -> Tensor:
-            return ops.tile(tensor, (count, 1))
-
-        weights = self._read()
-        rate = holomorphic.RATES[str(self.activation)]
-        drive, aims = copies(weights[0].forward(inputs)), copies(targets)
-        strength = (
-            self.nudge * each([turn.real for turn in turns]),
-            self.nudge * each([turn.imag for turn in turns]),
-        )
-
-        def pull(layer: Tensor) -> Tensor:
-            output = layer
-            if self.cost_name == "cross_entropy":
-                output = holomorphic.softmax(holomorphic.forward(weights[-1], layer))
-            real, imaginary = holomorphic.split(output)
-            error = holomorphic.join(*holomorphic.product(strength, (aims - real, -imaginary)))
-            return weights[-1].backward(error) if self.cost_name == "cross_entropy" else error
-
-        def step(layers: States) -> States:
-            settled = []
-            for index, layer in enumerate(layers):
-                if index:
-                    field = holomorphic.forward(weights[index], layers[index - 1])
-                else:
-                    field = holomorphic.join(drive, ops.zeros_like(drive))
-                if index + 1 < len(layers):
-                    field = field + weights[index + 1].backward(layers[index + 1])
-                else:
-                    field = field + pull(layer)
-                settled.append(rate(field))
-            return tuple(settled)
-
-        real = tuple(map(copies, states))
-        start = tuple(holomorphic.join(layer, ops.zeros_like(layer)) for layer in real)
-        phases = settle(step, start, self.nudged_steps)
-        # 1 / nudge is the conjugate turn over the strength.
-        scale = 1.0 / (self.points * self.nudge)
-        pairs = list(zip(turns, multiples, strict=True))
-        inverse = (
-            each([scale * multiple * turn.real for turn, multiple in pairs]),
-            each([-scale * multiple * turn.imag for turn, multiple in pairs]),
-        )
-        shares = ops.tile(share, (count,))
-        contrasts, below = [], (copies(inputs), None)
-        for layer in phases:
-            above = holomorphic.product(inverse, holomorphic.split(layer))
-            kernel = correlate(below[0], above[0], shares)
-            if below[1] is not None:
-                kernel = kernel - correlate(below[1], above[1], shares)
-            contrasts.append((kernel, total(above[0], shares)))
-            below = holomorphic.split(layer)
-        return contrasts
+    def _sign(self) -> Tensor:
+        """Return the sign of the nudge in this step: a table, so that training can be resumed."""
+        if self.nudging == "one_sided":
+            return ops.ones((), self.working_dtype)
+        table = np.random.default_rng(self.seed).choice([-1.0, 1.0], _SIGNS)
+        count = read(self.nudge_count)
+        sign = ops.take(ops.cast(table, self.working_dtype), ops.mod(count, _SIGNS))
+        self.nudge_count.assign(ops.mod(count + 1, _SIGNS))
+        return sign
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -448,9 +386,8 @@ class EquilibriumNetwork(Network):
             "step_size": self.step_size,
             "rate_factors": list(self.rate_factors),
             "feedback": self.feedback,
-            "points": self.points,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "seed": self.signs.seed,
+            "seed": self.seed,
         }
 
 

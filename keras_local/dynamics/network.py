@@ -68,11 +68,10 @@ class Network(keras.Model, ABC):
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of classes.
-        sample_shape: Shape of one sample; `(sizes[0],)` by default.
         **kwargs: `name`, `dtype`. Weights and dynamics are in float32, in float64 with
             `dtype="float64"`.
 
-    Input shape: `(batch, *sample_shape)`. Output shape: `(batch, sizes[-1])`.
+    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`.
 
     Raises:
         ValueError: If `sizes` are not at least two positive integers, the last at least 2.
@@ -81,9 +80,7 @@ class Network(keras.Model, ABC):
     remedy: ClassVar[str] = "a smaller learning rate"
     """What to try if the dynamics diverge; named in the error."""
 
-    def __init__(
-        self, sizes: Sequence[int], sample_shape: tuple[int, ...] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], **kwargs: Any) -> None:
         valid = isinstance(sizes, (list, tuple)) and len(sizes) >= 2
         allowed = "a list of at least two sizes: inputs, hidden layers if any, classes"
         check.require(valid, "sizes", allowed, sizes)
@@ -93,8 +90,7 @@ class Network(keras.Model, ABC):
         self.sizes = tuple(counts)
         self.working_dtype = "float64" if self.variable_dtype == "float64" else "float32"
         self.classes = counts[-1]
-        self.sample_shape = (counts[0],) if sample_shape is None else tuple(sample_shape)
-        self.input_spec = keras.layers.InputSpec(shape=(None, *self.sample_shape))
+        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: counts[0]})
         self._handover = _Handover()
 
     @abstractmethod
@@ -102,7 +98,7 @@ class Network(keras.Model, ABC):
         """Return the states of the units without labels, a structure of tensors.
 
         Args:
-            inputs: Tensor `(batch, *sample_shape)` in the working type.
+            inputs: Tensor `(batch, sizes[0])` in the working type.
         """
 
     @abstractmethod
@@ -114,7 +110,7 @@ class Network(keras.Model, ABC):
         """Run the phases with labels and return how the weights are to change.
 
         Args:
-            inputs: Tensor `(batch, *sample_shape)`.
+            inputs: Tensor `(batch, sizes[0])`.
             targets: One-hot labels `(batch, sizes[-1])`.
             states: What `free_phase` returned for these inputs.
             share: Tensor `(batch,)`, how much each sample counts: 1 over the size of the global
@@ -137,11 +133,11 @@ class Network(keras.Model, ABC):
         """Return the states of each layer at all times of the free phase.
 
         Args:
-            inputs: Samples `(batch, *sample_shape)`.
+            inputs: Samples `(batch, sizes[0])`.
             labels: Their labels, to append the phase with labels.
 
         Returns:
-            One tensor `(times, batch, ...)` for each layer of units, the lowest first.
+            One tensor `(times, batch, units)` for each layer of units, the lowest first.
 
         Raises:
             NotImplementedError: For a network whose phases take no time.
@@ -280,7 +276,7 @@ class Network(keras.Model, ABC):
     def export(self, filepath: Any, *arguments: Any, **keywords: Any) -> None:
         """Write the free phase as a model for serving; arguments as in `keras.Model.export`."""
         # Keras exports what has been called before.
-        self(ops.zeros((1, *self.sample_shape), self.working_dtype))
+        self(ops.zeros((1, self.sizes[0]), self.working_dtype))
         super().export(filepath, *arguments, **keywords)
 
     def require_finite(self, loss: Any) -> None:
@@ -323,7 +319,7 @@ class Network(keras.Model, ABC):
     def _check(self, x: Any, y: Any = None) -> None:
         if not hasattr(x, "shape"):
             return  # A data set: its shapes are checked as it comes, NaN stops the training.
-        count = check_inputs("x", x, self.sample_shape)
+        count = check_inputs("x", x, self.sizes[0])
         if y is not None:
             check_labels("y", y, count, self.classes)
 

@@ -46,54 +46,23 @@ def momentum(rate: float) -> keras.optimizers.Optimizer:
 
 def equilibrium(**arguments: Any) -> Callable[..., dynamics.Network]:
     sizes = [INPUTS, 7, 5, CLASSES]
-    return lambda **kwargs: dynamics.EquilibriumNetwork(
-        sizes, free_steps=8, nudged_steps=3, **arguments, **kwargs
-    )
+    return lambda **kwargs: dynamics.EquilibriumNetwork(sizes, **arguments, **kwargs)
 
-
-def conv(**arguments: Any) -> Callable[..., dynamics.Network]:
-    return lambda **kwargs: dynamics.ConvEquilibriumNetwork(
-        (5, 6, 1), (3, 4), CLASSES, free_steps=8, nudged_steps=3, **arguments, **kwargs
-    )
-
-
-def contrastive(**arguments: Any) -> Callable[..., dynamics.Network]:
-    return lambda **kwargs: dynamics.ContrastiveHebbianNetwork(
-        [INPUTS, 7, 5, CLASSES], free_steps=12, clamped_steps=12, **arguments, **kwargs
-    )
-
-
-COUNT = ("nudge_count",)
 
 ROWS = [
-    Row("equilibrium", equilibrium(), momentum, fixed=COUNT, rate=0.2),
+    Row("equilibrium", equilibrium(), momentum, fixed=("nudge_count",), rate=0.2),
+    Row("equilibrium-one_sided", equilibrium(nudging="one_sided"), fixed=("nudge_count",), rate=1),
     Row(
         "equilibrium-centred",
         equilibrium(form="prototypical", nudging="centred", feedback="separate"),
         keras.optimizers.Adam,
-        fixed=COUNT,
-        rate=0.02,
+        fixed=("nudge_count",),
+        rate=0.01,
     ),
     Row(
-        "equilibrium-holomorphic",
-        equilibrium(form="prototypical", nudging="holomorphic", cost="cross_entropy"),
-        momentum,
-        fixed=COUNT,
-        rate=0.2,
-    ),
-    Row("conv_equilibrium", conv(), momentum, fixed=COUNT, rate=0.5, inputs=(5, 6, 1)),
-    Row(
-        "conv_equilibrium-mse",
-        conv(cost="mse", nudging="random_sign", activation="tanh"),
-        momentum,
-        fixed=COUNT,
-        rate=0.1,
-        inputs=(5, 6, 1),
-    ),
-    Row("contrastive_hebbian", contrastive(), momentum, rate=0.05),
-    Row(
-        "contrastive_hebbian-sigmoid",
-        contrastive(output="sigmoid", activation="sigmoid"),
+        "equilibrium-cross_entropy",
+        equilibrium(form="prototypical", nudging="centred", cost="cross_entropy"),
+        fixed=("nudge_count",),
         rate=0.5,
     ),
 ]
