@@ -551,7 +551,6 @@ KERNELS: dict[str, Callable[[], keras.layers.Layer]] = {
     "Doubled, which has kernels": lambda: Doubled(5, name="odd"),
     "Mixer, which has kernels": lambda: Mixer(name="odd"),
     "Own, a model with a `call`": lambda: Own(name="odd"),
-    "SeparableConv1D": lambda: keras.layers.SeparableConv1D(5, 2, name="odd"),
 }
 
 
