@@ -103,7 +103,7 @@ class EquilibriumNetwork(Network):
     >>> import numpy as np, keras, keras_local as kl
     >>> network = kl.dynamics.EquilibriumNetwork([4, 8, 3])
     >>> network.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
-    >>> history = network.fit(np.eye(4), [0, 1, 2, 0], verbose=0)
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
     >>> network.predict(np.eye(4), verbose=0).shape
     (4, 3)
 

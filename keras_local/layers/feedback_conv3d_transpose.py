@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from keras_local._serialization import serializable
-from keras_local.layers.feedback_transposed_convolution import FeedbackTransposedConvolution
+from keras_local.layers.feedback_transposed_convolution import (
+    FeedbackTransposedConvolution,
+    Sizes,
+)
 
 
 @serializable
@@ -23,9 +28,9 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
         kernel_size: One integer, or one for each dimension.
         strides: Likewise.
         padding: `"valid"` or `"same"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
         output_padding: What is added to the size of the outputs, less than the stride: one integer,
             or one for each dimension. None for the default of Keras.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
         dilation_rate: Like `strides`; one of the two must be 1.
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
@@ -48,3 +53,34 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
 
     rank = 3
     plain = keras.layers.Conv3DTranspose
+
+    # The built-in layer has these in another order than its kin of fewer dimensions.
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        output_padding: Sizes | None = None,
+        dilation_rate: Sizes = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **conv_args: Any,
+    ) -> None:
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            output_padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            **conv_args,
+        )
