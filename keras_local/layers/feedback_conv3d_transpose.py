@@ -7,10 +7,8 @@ from typing import Any
 import keras
 
 from keras_local._serialization import serializable
-from keras_local.layers.feedback_transposed_convolution import (
-    FeedbackTransposedConvolution,
-    Sizes,
-)
+from keras_local.layers.feedback_transposed_convolution import FeedbackTransposedConvolution
+from keras_local.layers.feedback_window import Sizes
 
 
 @serializable
