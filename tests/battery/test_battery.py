@@ -44,6 +44,7 @@ def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
         # Some count the steps, whatever they do, or follow the activity.
         if weight.name not in ("alignment_step", *row.memory):
             np.testing.assert_array_equal(before, array(weight))
+    reference.model.set_weights(reference.end)
 
 
 @pytest.mark.parametrize(
