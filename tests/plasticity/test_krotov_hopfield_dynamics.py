@@ -123,7 +123,8 @@ def test_without_anti_hebbian_learning_it_is_spherical_k_means() -> None:
     costs = []
     for _ in range(60):
         costs.append(np.sum(1.0 - np.max(x @ (w / np.linalg.norm(w, axis=0)), axis=1)))
-        w = w + 2e-3 * array(rule.update(tensor(x), tensor(w)))
+        single = tensor(x.astype("float32")), tensor(w.astype("float32"))
+        w = w + 2e-3 * array(rule.update(*single))
     assert np.max(np.diff(costs)) <= 1e-9
     assert costs[-1] < 0.8 * costs[0]
 

@@ -43,10 +43,9 @@ class TestThirdFactor:
         target = probe((12, 2), 3)
 
         def loss(kernel: Any) -> Any:
-            hidden = keras.ops.tanh(keras.ops.matmul(x, kernel))
-            return keras.ops.mean(
-                keras.ops.sum((keras.ops.matmul(hidden, above) - target) ** 2, axis=-1) / 2.0
-            )
+            hidden = keras.ops.tanh(keras.ops.matmul(tensor(x), kernel))
+            outputs = keras.ops.matmul(hidden, tensor(above))
+            return keras.ops.mean(keras.ops.sum((outputs - tensor(target)) ** 2, axis=-1) / 2.0)
 
         (gradient,) = ops.gradients(loss, [tensor(w)])
         hidden = np.tanh(x @ w)

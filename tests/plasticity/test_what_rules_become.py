@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -76,7 +77,8 @@ class TestPrincipalComponents:
 
 
 def test_linear_hpca_is_sanger_over_the_root_of_the_inputs() -> None:
-    x, w = probe((12, 9)), probe((9, 4), 1)
+    tensor = keras.ops.convert_to_tensor
+    x, w = tensor(probe((12, 9))), tensor(probe((9, 4), 1))
     ours = array(HPCA("linear").update(x, w))
     np.testing.assert_allclose(3.0 * ours, array(Sanger().update(x, w)), rtol=1e-6, atol=1e-6)
 
