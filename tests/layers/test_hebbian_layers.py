@@ -196,11 +196,9 @@ class TestModulator:
         layer.kernel.assign(kernel)
         rewards = probe((6,), 2)
         layer(x, modulator=rewards, training=True)
-        changed = array(
-            layer.plasticity.update(
-                keras.ops.convert_to_tensor(x), kernel, modulator=rewards[:, None]
-            )
-        )
+        tensor = keras.ops.convert_to_tensor
+        update = layer.plasticity.update
+        changed = array(update(tensor(x), tensor(kernel), modulator=tensor(rewards[:, None])))
         expected = x.T.astype("float64") @ (rewards[:, None] * (x @ kernel)) / 6
         assert_close(changed, expected, 1e-5)
 
