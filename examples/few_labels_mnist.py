@@ -24,10 +24,10 @@ import numpy as np
 import keras_local as kl
 
 # %% [markdown]
-# The labelled images are balanced, as many of each class. Each method has a grid of settings, and
-# takes for each number of labels those which were best on held-out training images, in a run with a
-# seed of its own (`--choose`); what was chosen is written down here. The test images are for the
-# errors in the table.
+# The labelled images are balanced, as many of each class. Each method has a grid of settings;
+# `--choose` compares them for each number of labels on held-out training images, in a run with a
+# seed of its own, and prints what to write into `CHOSEN`. Nothing has been chosen yet: without an
+# entry a method takes the first setting of its grid. The test images are for the errors in the table.
 
 # %%
 PRESETS = {

@@ -12,7 +12,7 @@
 #     python examples/krotov_cifar10.py --preset quick --held-out 10000 --p 3 --delta 0.2
 #
 # With `--held-out`, so many of the training images are left out and give the error: so settings
-# are compared without the test images.
+# are compared without the test images. The defaults have not been compared yet.
 
 # %%
 from __future__ import annotations
