@@ -27,7 +27,8 @@ import keras_local as kl
 # The labelled images are balanced, as many of each class. Each method has a grid of settings;
 # `--choose` compares them for each number of labels on held-out training images, in a run with a
 # seed of its own, and prints what to write into `CHOSEN`. Nothing has been chosen yet: without an
-# entry a method takes the first setting of its grid. The test images are for the errors in the table.
+# entry a method takes the first setting of its grid. The test images are for the errors in the
+# table.
 
 # %%
 PRESETS = {
