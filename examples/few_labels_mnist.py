@@ -7,16 +7,20 @@
 # readouts learn the classes from the labels of 10, 100, 1000 or all images. Beside them is the
 # same network, 784-2000-10, trained from end to end by backpropagation on the same labelled images.
 #
-#     python examples/few_labels_mnist.py --preset quick --encoder encoders --figure few_labels.png
+#     python examples/few_labels_mnist.py --preset quick --choose
+#     python examples/few_labels_mnist.py --preset quick --figure few_labels.png
 #
-# The encoder of each seed is pretrained once, and kept in the folder that `--encoder` names.
+# The encoder of each seed is pretrained once and kept in the folder that `--encoder` names; what
+# has been measured is kept in the file that `--results` names, so that a run can be continued.
 
 # %%
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,9 +30,8 @@ import keras_local as kl
 # %% [markdown]
 # The labelled images are balanced, as many of each class. Each method has a grid of settings;
 # `--choose` compares them for each number of labels on held-out training images, in a run with a
-# seed of its own, and prints what to write into `CHOSEN`. Nothing has been chosen yet: without an
-# entry a method takes the first setting of its grid. The test images are for the errors in the
-# table.
+# seed of its own, and writes its choice into the results. Without a choice, a method takes the
+# first setting of its grid. The test images are for the errors in the table.
 
 # %%
 PRESETS = {
@@ -56,17 +59,26 @@ GRID: dict[str, list[Settings]] = {
         for loss in ("crossentropy", "squared_hinge")
     ],
 }
-CHOSEN: dict[tuple[str, int], int] = {}
-"""Position in the grid, for each method and number of labels."""
-
 parser = argparse.ArgumentParser(description="Accuracy against the number of labels, on MNIST.")
 parser.add_argument("--preset", choices=PRESETS, default="quick")
-parser.add_argument("--seeds", type=int, default=3)
+parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+parser.add_argument("--labels", type=int, nargs="+", default=LABELS, help="numbers of labels")
+parser.add_argument("--results", default="few_labels.json", help="file of what has been measured")
 parser.add_argument("--encoder", default="encoders", help="folder of the pretrained encoders")
 parser.add_argument("--figure", help="where to save the figure (.png)")
 parser.add_argument("--choose", action="store_true", help="compare settings on held-out images")
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
+path = Path(arguments.results)
+# "choice" is a position in the grid, "test" the accuracy of each seed.
+results: dict[str, Any] = {"choice": {}, "test": {}}
+if path.exists():
+    results = json.loads(path.read_text())
+
+
+def keep() -> None:
+    """Write what has been measured."""
+    path.write_text(json.dumps(results, indent=1, sort_keys=True))
 
 
 # %% [markdown]
@@ -148,9 +160,9 @@ def classifier(
 
 def pretrained(seed: int, images: np.ndarray) -> keras.Model:
     """Return the encoder of a seed, from its file if there is one."""
-    path = Path(arguments.encoder) / f"{arguments.preset}_{seed}.keras"
-    if path.exists():
-        return keras.models.load_model(path)
+    file = Path(arguments.encoder) / f"{arguments.preset}_{seed}.keras"
+    if file.exists():
+        return keras.models.load_model(file)
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)
     hidden = kl.layers.HebbianDense(
@@ -167,8 +179,8 @@ def pretrained(seed: int, images: np.ndarray) -> keras.Model:
         step_size=0.04,
         verbose=2,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoder.save(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    encoder.save(file)
     print(f"encoder of seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
     return encoder
 
@@ -184,7 +196,7 @@ def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 # %%
 (images, labels), (test_images, test_labels) = kl.datasets.load("mnist", flatten=True)
 images, labels = images[: preset["samples"]], labels[: preset["samples"]]
-counts = [count for count in LABELS if count < len(images)] + [len(images)]
+counts = sorted({min(count, len(images)) for count in arguments.labels})
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
@@ -212,34 +224,42 @@ if arguments.choose:
                 model = classifier(method, settings, encoder, images[chosen], labels[chosen])
                 found.append(accuracy(model, images[-held:], labels[-held:]))
             if not found:
-                CHOSEN[method, count] = CHOSEN[method, 1000]
                 continue
             best = int(np.argmax(found))
-            CHOSEN[method, count] = best
+            results["choice"][f"{method} {count}"] = best
+            keep()
             each = " ".join(f"{value:.2f}" for value in found)
             print(f"{count:6} {method:12} {each}  best: {grid[best]}", flush=True)
-    print(CHOSEN)
     raise SystemExit
 
 # %%
-results: dict[tuple[str, int], list[float]] = {}
-for seed in range(arguments.seeds):
-    encoder = pretrained(seed, images)
+for seed in arguments.seeds:
     for count in counts:
         chosen = balanced(labels, count, seed)
         for method, grid in GRID.items():
+            measured = results["test"].setdefault(f"{method} {count}", {})
+            if str(seed) in measured:
+                continue
+            encoder = pretrained(seed, images)
             keras.utils.set_random_seed(seed)
-            settings = grid[CHOSEN.get((method, count), 0)]
+            # What is too slow to compare with all labels is chosen as for 1000.
+            place = results["choice"].get(f"{method} {count}")
+            if place is None:
+                place = results["choice"].get(f"{method} 1000", 0)
             start = time.perf_counter()
-            model = classifier(method, settings, encoder, images[chosen], labels[chosen])
-            value = accuracy(model, test_images, test_labels)
-            results.setdefault((method, count), []).append(value)
+            model = classifier(method, grid[place], encoder, images[chosen], labels[chosen])
+            measured[str(seed)] = accuracy(model, test_images, test_labels)
+            keep()
             took = time.perf_counter() - start
-            print(f"seed {seed} {count:6} {method:12} {value:6.2f} {took:6.0f} s", flush=True)
+            print(
+                f"seed {seed} {count:6} {method:12} {measured[str(seed)]:6.2f} {took:6.0f} s",
+                flush=True,
+            )
 
+measured = {key: list(values.values()) for key, values in results["test"].items()}
 print(f"\n{'test accuracy (%)':18}" + "".join(f"{count:>24}" for count in counts))
 for method in GRID:
-    cells = (results[method, count] for count in counts)
+    cells = [measured[f"{method} {count}"] for count in counts]
     texts = (f"{np.mean(cell):.2f} ({min(cell):.2f} to {max(cell):.2f})" for cell in cells)
     print(f"{method:18}" + "".join(f"{text:>24}" for text in texts))
 
@@ -259,7 +279,7 @@ if arguments.figure:
         "backprop": ("#000000", "backpropagation from end to end"),
     }
     for method, (colour, name) in looks.items():
-        runs = np.array([results[method, count] for count in counts])
+        runs = np.array([measured[f"{method} {count}"] for count in counts])
         axes.plot(counts, 100 - runs.mean(axis=1), "o-", color=colour, label=name)
         axes.fill_between(
             counts, 100 - runs.max(axis=1), 100 - runs.min(axis=1), color=colour, alpha=0.2, lw=0

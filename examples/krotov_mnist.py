@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import keras
 
@@ -39,6 +40,12 @@ BATCH_SIZE = 100
 parser = argparse.ArgumentParser(description="Krotov-Hopfield learning on MNIST.")
 parser.add_argument("--preset", choices=PRESETS, default="quick")
 parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
+parser.add_argument("--power", type=float, default=4.5, help="of the currents, in the readout")
+parser.add_argument("--rate", type=float, default=3e-3, help="first step size of the readout")
+parser.add_argument("--decay", type=float, default=0.0, help="weight decay of the readout")
+parser.add_argument("--readout-epochs", type=int, help="epochs of the readout")
+parser.add_argument("--encoder", help="file of the encoder (.keras): loaded if there, else saved")
 parser.add_argument("--save", help="where to save the classifier (.keras)")
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
@@ -50,25 +57,35 @@ keras.utils.set_random_seed(arguments.seed)
 # %%
 (images, labels), (test_images, test_labels) = kl.datasets.load("mnist", flatten=True)
 images, labels = images[: preset["samples"]], labels[: preset["samples"]]
+if arguments.held_out:
+    test_images, test_labels = images[-arguments.held_out :], labels[-arguments.held_out :]
+    images, labels = images[: -arguments.held_out], labels[: -arguments.held_out]
 
 # %% [markdown]
 # The encoder learns from images alone.
 
 # %%
 start = time.perf_counter()
-rule = kl.plasticity.KrotovHopfield(p=3, rank=7, delta=0.4)
-# Outside the unit sphere, where every unit comes to win, but not farther than it needs to be.
-start_weights = keras.initializers.RandomNormal(stddev=0.6)
-hidden = kl.layers.HebbianDense(preset["units"], plasticity=rule, kernel_initializer=start_weights)
-encoder = keras.Sequential([keras.Input((784,)), hidden])
-kl.models.pretrain(
-    encoder,
-    images,
-    epochs=preset["pretraining_epochs"],
-    batch_size=BATCH_SIZE,
-    step_size=0.04,
-    verbose=2,
-)
+if arguments.encoder and Path(arguments.encoder).exists():
+    encoder = keras.models.load_model(arguments.encoder)
+else:
+    hidden = kl.layers.HebbianDense(
+        preset["units"],
+        plasticity=kl.plasticity.KrotovHopfield(p=3, rank=7, delta=0.4),
+        # Outside the unit sphere, where every unit comes to win, but not farther than needed.
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.6),
+    )
+    encoder = keras.Sequential([keras.Input((784,)), hidden])
+    kl.models.pretrain(
+        encoder,
+        images,
+        epochs=preset["pretraining_epochs"],
+        batch_size=BATCH_SIZE,
+        step_size=0.04,
+        verbose=2,
+    )
+    if arguments.encoder:
+        encoder.save(arguments.encoder)
 pretrained = time.perf_counter()
 
 # %% [markdown]
@@ -76,15 +93,19 @@ pretrained = time.perf_counter()
 # Adam with a step size that falls to zero.
 
 # %%
-steps = preset["readout_epochs"] * (len(images) // BATCH_SIZE)
+epochs = arguments.readout_epochs or preset["readout_epochs"]
+steps = epochs * -(-len(images) // BATCH_SIZE)
 classifier = kl.models.readout(
     encoder,
     classes=10,
-    power=4.5,
+    power=arguments.power,
     loss=kl.losses.PowerLoss(power=4, beta=0.3),
-    optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)),
+    optimizer=keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(arguments.rate, steps),
+        weight_decay=arguments.decay,
+    ),
 )
-classifier.fit(images, labels, batch_size=BATCH_SIZE, epochs=preset["readout_epochs"], verbose=2)
+classifier.fit(images, labels, batch_size=BATCH_SIZE, epochs=epochs, verbose=2)
 done = time.perf_counter()
 
 # %%

@@ -23,6 +23,8 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
+# Before pytest-xdist, which reads the marks in a hook of the same name.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares runs: a file, or in the battery a row of its table."""
     for item in items:

@@ -31,6 +31,7 @@ from keras_local.plasticity import SoftHebb
 Shape = tuple[int | None, ...]
 
 _REPORTED = 1000
+_AT_ONCE = 50
 # For inputs of length 1, SoftHebb finds clusters with a beta of 4 and none with 1.
 _STEEP = 2.0
 Histories = dict[str, keras.callbacks.History]
@@ -67,7 +68,8 @@ def pretrain(
         step_size: Step size in the first epoch.
         verbose: As in `keras.Model.fit`; 0 also silences the report.
         callbacks: Keras callbacks, used for every layer. The model that they see is the trainer of
-            one layer.
+            one layer. On TensorFlow up to 50 steps run in one call, unless a callback wants to be
+            called after each of them.
         greedy: Whether the layers learn one after the other; else all at once, in one pass through
             the whole encoder for each step.
 
@@ -127,7 +129,10 @@ def pretrain(
             _warn_of_small_weights(layer)
             trained = _trained_form(layer, features, batch_size)
             model = _Alone(trained)
-            model.compile(keras.optimizers.SGD(step_size))
+            model.compile(
+                keras.optimizers.SGD(step_size),
+                steps_per_execution=_steps_per_call(batches, callbacks),
+            )
             source = _source(features, batch_size, batches)
             try:
                 history = model.fit(
@@ -161,7 +166,10 @@ def _fit_in_graph(
         _warn_of_small_weights(layer)
     with only(encoder, [*layers, *measuring]):
         model = Together(keras.Model(encoder.inputs, layers[-1].output))
-        model.compile(keras.optimizers.SGD(step_size))
+        model.compile(
+            keras.optimizers.SGD(step_size),
+            steps_per_execution=_steps_per_call(batches, callbacks),
+        )
         schedule = Schedule(layers, step_size, epochs, _report)
         history = model.fit(
             **_source(data, batch_size, batches),
@@ -178,6 +186,23 @@ def _fit_in_graph(
         _say(layer, own, verbose)
         histories[layer.name] = own
     return histories
+
+
+def _steps_per_call(batches: int, callbacks: Sequence[keras.callbacks.Callback]) -> int:
+    """Return how many steps run without a return to Python: small steps cost less than that.
+
+    One where a callback wants to be called after each of them.
+    """
+    base = keras.callbacks.Callback
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    watched = any(
+        getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook)
+        for callback in callbacks
+        for hook in hooks
+    )
+    if watched or keras.backend.backend() != "tensorflow" or replica_count() > 1:
+        return 1
+    return max(steps for steps in range(1, _AT_ONCE + 1) if batches % steps == 0)
 
 
 def _some(data: Any) -> Any:

@@ -9,7 +9,7 @@ import keras
 from keras_local import _validation as check
 from keras_local.activations import Triangle
 from keras_local.layers import HebbianConv2D, HebbianDense
-from keras_local.plasticity import NormDistance, SoftHebb
+from keras_local.plasticity import HardWTA, NormDistance, SoftHebb
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def softhebb(
     depth: int | None = None,
     radius: float | None = None,
     anti_hebbian: bool = True,
+    competition: str = "soft",
 ) -> keras.Sequential:
     """Return an encoder of Journe et al. 2023, which learns in one epoch without labels.
 
@@ -111,6 +112,9 @@ def softhebb(
         depth: Number of blocks, from the bottom; all of them by default.
         radius: Length of each unit's initial weights; that of the source by default.
         anti_hebbian: As in `plasticity.SoftHebb`.
+        competition: `"soft"`, or `"hard"` for the control of the source, the same network with
+            `plasticity.HardWTA`: triangles have the power 1, and the step sizes are .08 in the
+            first layer and .05 above (the source's range; which layer has which is ours).
 
     Returns:
         A Sequential model from images in [0, 1] to flat features, not compiled.
@@ -127,12 +131,14 @@ def softhebb(
     the presets of the authors' code.
     """
     check.one_of("preset", preset, (*_PRESETS, "mnist"))
+    check.one_of("competition", competition, ("soft", "hard"))
+    hard = competition == "hard"
     width = check.real("width", width, minimum=0.0, exclusive=True)
     if radius is not None:
         radius = check.real("radius", radius, minimum=0.0, exclusive=True)
     if preset == "mnist":
         check.require(depth in (None, 1), "depth", "1 for mnist", depth)
-        return _dense(input_shape or (28, 28, 1), width, radius or 35.0, anti_hebbian)
+        return _dense(input_shape or (28, 28, 1), width, radius or 35.0, anti_hebbian, hard)
     chosen = _PRESETS[preset]
     depth = len(chosen.blocks) if depth is None else check.positive_integer("depth", depth)
     check.require(depth <= len(chosen.blocks), "depth", f"at most {len(chosen.blocks)}", depth)
@@ -143,7 +149,8 @@ def softhebb(
         [keras.Input(input_shape or chosen.input_shape)], name=f"softhebb_{preset}"
     )
     for number, block in enumerate(chosen.blocks[:depth], start=1):
-        rule = SoftHebb(block.beta, anti_hebbian, rate=NormDistance(chosen.norm_power))
+        rate = NormDistance(chosen.norm_power)
+        rule = HardWTA(rate=rate) if hard else SoftHebb(block.beta, anti_hebbian, rate=rate)
         model.add(_normalisation(number))
         model.add(
             HebbianConv2D(
@@ -151,10 +158,10 @@ def softhebb(
                 block.kernel_size,
                 padding="reflect",
                 plasticity=rule,
-                activation=Triangle(block.power),
+                activation=Triangle(1.0 if hard else block.power),
                 # A clone: an initializer draws the same numbers for the same shape.
                 kernel_initializer=initializer.clone(),
-                local_rate=block.rate,
+                local_rate=_hard_rate(number) if hard else block.rate,
                 name=f"hebbian{number}",
             )
         )
@@ -165,12 +172,13 @@ def softhebb(
 
 
 def _dense(
-    input_shape: tuple[int, ...], width: float, radius: float, anti_hebbian: bool
+    input_shape: tuple[int, ...], width: float, radius: float, anti_hebbian: bool, hard: bool
 ) -> keras.Sequential:
     inputs = 1
     for size in input_shape:
         inputs *= size
-    rule = SoftHebb(12.0, anti_hebbian, rate=NormDistance(0.2))
+    rate = NormDistance(0.2)
+    rule = HardWTA(rate=rate) if hard else SoftHebb(12.0, anti_hebbian, rate=rate)
     return keras.Sequential(
         [
             keras.Input(input_shape),
@@ -181,7 +189,7 @@ def _dense(
                 kernel_initializer=keras.initializers.RandomUniform(
                     0.0, radius * (3.0 / inputs) ** 0.5
                 ),
-                local_rate=0.045,
+                local_rate=_hard_rate(1) if hard else 0.045,
                 name="hebbian1",
             ),
             keras.layers.Rescaling(5.0, name="steepness"),
@@ -189,6 +197,10 @@ def _dense(
         ],
         name="softhebb_mnist",
     )
+
+
+def _hard_rate(number: int) -> float:
+    return 0.08 if number == 1 else 0.05
 
 
 def _normalisation(number: int) -> keras.layers.Layer:

@@ -118,15 +118,20 @@ BOTH = ("feedback_alignment", "kolen_pollack")
 """The rules that every layer meets: one whose feedback weights stay, one whose learn."""
 
 OFTEN = {
-    "dense": (*RULES,),
-    "conv2d": (*BOTH, "symmetric", "activation_alignment"),
+    "dense": (*BOTH, "symmetric", "sign_symmetry", "activation_alignment"),
+    "conv2d": (BOTH[1], "symmetric"),
     # As in two dimensions.
+    "conv1d": (),
+    "conv3d": (),
+    "depthwise1d": (),
+    "local1d": (),
     "separable1d": (),
     "transposed1d": (),
     "transposed3d": (),
 }
-"""What is tested in each run: every rule in a dense layer, and the second of `BOTH` in each other
-layer (a rule does not know its layer). All other pairs are thorough."""
+"""What is tested in each run: rules of every kind in a dense layer, and the second of `BOTH` in
+each other layer of two dimensions (a rule does not know its layer). All other pairs are thorough.
+"""
 
 
 def thorough(kind: str, name: str) -> bool:
@@ -181,6 +186,7 @@ ROWS: list[Row] = [
             (8,),
             supervised=False,
             optimizer=plain_sgd,
+            thorough=name == "p2",
         )
         for name, rule in {
             "p2": plasticity.KrotovHopfield(p=2, rank=2, delta=0.4),

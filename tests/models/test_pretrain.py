@@ -376,6 +376,27 @@ class TestFrame:
         pretrain(model, self.x, 4, batch_size=24, step_size=0.2, verbose=0, callbacks=[Look()])
         np.testing.assert_allclose(sizes, [0.2, 0.15, 0.1, 0.05], rtol=1e-4)
 
+    @pytest.mark.parametrize("samples", [72, 66])
+    def test_many_steps_in_one_call_are_those_of_single_calls(self, samples: int) -> None:
+        class Watching(keras.callbacks.Callback):
+            calls = 0
+
+            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+                self.calls += 1
+
+        x, kernel = problem(units=15, batch=samples)
+        ends = {}
+        for watching in (Watching(), None):
+            keras.utils.set_random_seed(3)
+            model = hebbian(kernel, KrotovHopfield())
+            callbacks = [watching] if watching else []
+            pretrain(model, x, 2, batch_size=4, step_size=0.1, verbose=0, callbacks=callbacks)
+            ends[watching is None] = kernel_of(model)
+            if watching:
+                assert watching.calls == 2 * (samples // 4)
+        np.testing.assert_array_equal(ends[True], ends[False])
+        assert np.abs(ends[True] - kernel).max() > 0.1
+
     def test_early_stopping(self) -> None:
         """It sees what the trainer logs; later steps do not happen."""
         stop = keras.callbacks.EarlyStopping("mean_norm", min_delta=1e9, patience=1, mode="min")

@@ -61,6 +61,21 @@ def test_mnist() -> None:
     np.testing.assert_allclose(features.sum(axis=-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("preset", "rates"), [("cifar10", [0.08, 0.05]), ("mnist", [0.08])])
+def test_control_with_hard_winners(preset: str, rates: list[float]) -> None:
+    depth = len(rates)
+    model = reference.softhebb(preset, width=0.1, depth=depth, competition="hard")
+    hidden = [layer for layer in model.layers if hasattr(layer, "plasticity")]
+    assert [type(layer.plasticity) for layer in hidden] == [plasticity.HardWTA] * depth
+    assert [layer.local_rate for layer in hidden] == rates
+    soft = reference.softhebb(preset, width=0.1, depth=depth)
+    assert [layer.plasticity.rate.power for layer in hidden] == [
+        layer.plasticity.rate.power for layer in soft.layers if hasattr(layer, "plasticity")
+    ]
+    if preset == "cifar10":
+        assert [layer.activation.power for layer in hidden] == [1.0, 1.0]
+
+
 def test_pools_treat_borders_as_the_source() -> None:
     """Maxima leave zeros at the border out, averages count them: 4 x 4 windows, stride 2."""
     x = -1.0 - np.random.default_rng(0).random((1, 6, 6, 2)).astype("float32")
