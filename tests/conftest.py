@@ -23,13 +23,33 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
-# Before pytest-xdist, which reads the marks in a hook of the same name.
+SOME = 4
+"""How many cases of a test run on JAX and PyTorch each time; the others are thorough."""
+
+
+# Before pytest-xdist and the choice by marks, which read marks in hooks of the same name.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares runs: a file, or in the battery a row of its table."""
+    if keras.backend.backend() != "tensorflow":
+        _leave_some(items)
     for item in items:
         row = getattr(item, "callspec", None) and item.callspec.params.get("row")
         item.add_marker(pytest.mark.xdist_group(row if isinstance(row, str) else item.path.stem))
+
+
+def _leave_some(items: list[pytest.Item]) -> None:
+    """Mark the cases of each test as thorough, but for some that are spread over all of them."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("thorough") is None:
+            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for each in cases.values():
+        last = len(each) - 1
+        chosen = {round(place * last / (SOME - 1)) for place in range(SOME)}
+        for place, item in enumerate(each):
+            if place not in chosen:
+                item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(autouse=True)
