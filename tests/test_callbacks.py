@@ -22,7 +22,7 @@ from keras_local.layers import (
 )
 from keras_local.losses import LocalHinge
 from keras_local.plasticity import KrotovHopfield
-from tests.support import two_replicas
+from tests.support import cases, two_replicas
 
 MEASURES = ("alignment_angle", "norm_ratio", "weight_correlation")
 
@@ -414,7 +414,11 @@ def noisy(feedback):
 
 
 @pytest.mark.parametrize(
-    "feedback", ["kolen_pollack", "weight_mirror", "batchwise", "feedback_alignment"]
+    "feedback",
+    cases(
+        ["kolen_pollack", "weight_mirror", "batchwise", "feedback_alignment"],
+        daily=["kolen_pollack", "weight_mirror"],
+    ),
 )
 def test_measuring_gradients_changes_nothing(feedback):
     rule = SignSymmetry("batchwise") if feedback == "batchwise" else feedback

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_local.losses import LocalHinge, PowerLoss, SquaredHinge
+from tests.support import cases
 
 BACKEND = keras.backend.backend()
 LOSSES = [LocalHinge(), PowerLoss(), SquaredHinge()]
@@ -272,8 +275,13 @@ def small_model(loss, jit_compile=False, optimizer=None):
     return model
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("loss_class", [LocalHinge, PowerLoss, SquaredHinge])
+@pytest.mark.parametrize(
+    ("loss_class", "jit_compile"),
+    cases(
+        itertools.product([LocalHinge, PowerLoss, SquaredHinge], [False, True]),
+        daily=[(LocalHinge, True), (PowerLoss, True), (SquaredHinge, False)],
+    ),
+)
 def test_learns_in_fit_and_survives_saving(loss_class, jit_compile, tmp_path):
     if BACKEND == "torch" and jit_compile:
         pytest.skip("torch.compile takes minutes")

@@ -125,6 +125,12 @@ class PlasticityRule(Strategy, ABC):
         """Return how fast the weights of each unit decay, for each sample, or None."""
         return gains * post
 
+    @property
+    def _decay_is_plain(self) -> bool:
+        """Whether the decays are gains times currents, and the currents those of the metric."""
+        own = type(self)
+        return own.decays is PlasticityRule.decays and own.currents is PlasticityRule.currents
+
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
         """Return what each unit loses of the weights of the others, `(units, units)`, or None."""
         return None
@@ -167,15 +173,24 @@ class PlasticityRule(Strategy, ABC):
     ) -> Tensor:
         """Return the change of the kernel, an ascent direction, summed over the samples.
 
-        `modulator`, a factor on the gains of each sample, broadcasts against `post`.
+        `post` are the currents of `pre`; `modulator`, a factor on the gains of each sample,
+        broadcasts against them.
         """
         gains = self.gains(post, *own)
         if modulator is not None:
             gains = gains * modulator
-        change = linear_map.kernel_gradient(pre, gains, kernel)
-        decays = self.decays(gains, post)
-        if decays is not None:
-            change = change - kernel * linear_map.unit_sum(decays)
+        # On PyTorch, Keras makes single precision of a product of double precision and a number.
+        gains = ops.cast(gains, kernel.dtype)
+        change = hebbian = linear_map.kernel_gradient(pre, gains, kernel)
+        if self._decay_is_plain:
+            # sum_b G_bk I_bk = sum_i metric(K)_ik (V^T G)_ik: of the size of the kernel, where the
+            # currents of a convolution are many times as large.
+            axes = set(range(len(kernel.shape))) - set(linear_map.unit_axes(len(kernel.shape)))
+            metric = self.metric(kernel, *own, linear_map=linear_map)
+            decay = ops.sum(metric * hebbian, axis=sorted(axes), keepdims=True)
+            change = hebbian - kernel * decay
+        elif (decays := self.decays(gains, post)) is not None:
+            change = hebbian - kernel * linear_map.unit_sum(decays)
         mixing = self.mixing(gains, post, linear_map)
         if mixing is not None:
             change = change - ops.matmul(kernel, ops.swapaxes(mixing, -1, -2))

@@ -9,7 +9,6 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.competition import Winner
 from keras_local.plasticity.normaliser import MaxAbs
 from keras_local.plasticity.rate import NormDistance
 from keras_local.plasticity.reduction import Sum
@@ -69,7 +68,9 @@ class SoftHebb(PlasticityRule):
         shares = ops.softmax(self.beta * post, axis=-1)
         if not self.anti_hebbian:
             return shares
-        return shares * (2.0 * Winner()(post) - 1.0)
+        # Several winners only where their currents are equal, as for an input of zeros.
+        winning = post >= ops.max(post, axis=-1, keepdims=True)
+        return ops.where(winning, shares, -shares)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -221,8 +221,8 @@ MAPS: dict[str, tuple[Any, Any, tuple[int, ...], list[dict[str, Any]]]] = {
         keras.layers.SeparableConv1D,
         (8, 2),
         [
-            {"filters": 3, "kernel_size": 3, "padding": "same", "depth_multiplier": 2},
-            {"filters": 4, "kernel_size": 2, "strides": 2},
+            {"filters": 6, "kernel_size": 3, "padding": "same", "depth_multiplier": 3},
+            {"filters": 8, "kernel_size": 2, "strides": 2, "depth_multiplier": 2},
         ],
     ),
     "separable2d": (

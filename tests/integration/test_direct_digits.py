@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_local import datasets, layers
-from tests.support import BACKEND
+from tests.support import BACKEND, cases
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="long runs on one backend only")
 
@@ -49,7 +49,7 @@ def accuracy(kind: str | None, classes: int, units: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cases(KINDS, daily=["error", "target"]))
 def test_even_or_odd(kind: str) -> None:
     assert accuracy(kind, 2, 16) > accuracy(None, 2, 16) + 5.0
 

@@ -13,6 +13,7 @@ from keras_local import feedback, layers
 from tests.oracles_locally_connected import LocallyConnected
 from tests.support import (
     array,
+    cases,
     compile_options,
     largest_difference,
     model_gradients,
@@ -238,7 +239,9 @@ def test_one_step_is_that_of_feedback_alignment() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["feedback_alignment", "kolen_pollack"])
+@pytest.mark.parametrize(
+    "rule", cases(["feedback_alignment", "kolen_pollack"], daily=["kolen_pollack"])
+)
 def test_it_learns_what_no_convolution_can(rule: Any) -> None:
     """Each position answers with a sign of its own."""
     x = probe((256, 6, 6, 1))
