@@ -1,0 +1,19 @@
+"""Networks that learn by settling: the network owns time, and `compile` and `fit` work as ever."""
+
+from keras_local.dynamics.contrastive_hebbian import (
+    ContrastiveHebbianNetwork as ContrastiveHebbianNetwork,
+)
+from keras_local.dynamics.conv_equilibrium import ConvEquilibriumNetwork as ConvEquilibriumNetwork
+from keras_local.dynamics.conv_synapses import ConvSynapses as ConvSynapses
+from keras_local.dynamics.equilibrium import EquilibriumNetwork as EquilibriumNetwork
+from keras_local.dynamics.network import Network as Network
+from keras_local.dynamics.synapses import Synapses as Synapses
+
+__all__ = [
+    "ContrastiveHebbianNetwork",
+    "ConvEquilibriumNetwork",
+    "ConvSynapses",
+    "EquilibriumNetwork",
+    "Network",
+    "Synapses",
+]

@@ -1,0 +1,151 @@
+"""Every network that learns in phases, as one list: a network joins the battery with one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from keras_local import dynamics
+
+INPUTS, CLASSES, SAMPLES, BATCH = 6, 3, 16, 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network that is put through all cells.
+
+    Attributes:
+        id: Name of the row in the report.
+        make: Makes the network, of `INPUTS` inputs and `CLASSES` classes; takes `dtype`.
+        optimizer: Of the learning rate.
+        rate: Learning rate.
+        epochs: After how many the loss has to have fallen by a twentieth.
+        fixed: Names of weights that no training moves; state that is no weight of the rule, such as
+            a counter, belongs here too.
+        separable: Whether a batch learns the mean of what its samples would learn alone.
+        inputs: Shape of one sample.
+        thorough: Whether the row waits for `tox -e thorough`.
+    """
+
+    id: str
+    make: Callable[..., dynamics.Network]
+    optimizer: Callable[[float], Any] = keras.optimizers.SGD
+    rate: float = 0.1
+    epochs: int = 8
+    fixed: tuple[str, ...] = ()
+    separable: bool = True
+    inputs: tuple[int, ...] = (INPUTS,)
+    thorough: bool = False
+
+
+def momentum(rate: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(rate, momentum=0.5)
+
+
+def equilibrium(**arguments: Any) -> Callable[..., dynamics.Network]:
+    sizes = [INPUTS, 7, 5, CLASSES]
+    return lambda **kwargs: dynamics.EquilibriumNetwork(
+        sizes, free_steps=8, nudged_steps=3, **arguments, **kwargs
+    )
+
+
+def conv(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.ConvEquilibriumNetwork(
+        (5, 6, 1), (3, 4), CLASSES, free_steps=12, nudged_steps=3, **arguments, **kwargs
+    )
+
+
+def contrastive(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.ContrastiveHebbianNetwork(
+        [INPUTS, 7, 5, CLASSES], free_steps=12, clamped_steps=12, **arguments, **kwargs
+    )
+
+
+COUNT = ("nudge_count",)
+
+ROWS = [
+    Row("equilibrium", equilibrium(), momentum, fixed=COUNT, rate=0.2),
+    Row(
+        "equilibrium-centred",
+        equilibrium(form="prototypical", nudging="centred", feedback="separate"),
+        keras.optimizers.Adam,
+        fixed=COUNT,
+        rate=0.02,
+        thorough=True,
+    ),
+    Row(
+        "equilibrium-holomorphic",
+        equilibrium(form="prototypical", nudging="holomorphic", cost="cross_entropy"),
+        momentum,
+        fixed=COUNT,
+        rate=0.2,
+        thorough=True,
+    ),
+    Row(
+        "conv_equilibrium",
+        conv(activation="steep_sigmoid"),
+        lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
+        fixed=COUNT,
+        rate=0.3,
+        epochs=12,
+        inputs=(5, 6, 1),
+        thorough=True,
+    ),
+    Row(
+        "conv_equilibrium-mse",
+        conv(cost="mse", nudging="random_sign", activation="tanh"),
+        momentum,
+        fixed=COUNT,
+        rate=0.05,
+        inputs=(5, 6, 1),
+        thorough=True,
+    ),
+    Row("contrastive_hebbian", contrastive(), momentum, rate=0.05),
+    Row(
+        "contrastive_hebbian-sigmoid",
+        contrastive(output="sigmoid", activation="sigmoid"),
+        rate=0.5,
+        thorough=True,
+    ),
+]
+
+PARAMETERS = [
+    pytest.param(row.id, marks=pytest.mark.thorough if row.thorough else ()) for row in ROWS
+]
+"""What tells networks apart is tested on each of them every day."""
+
+SHARED = [
+    pytest.param(row.id, marks=() if row.id == ROWS[0].id else pytest.mark.thorough) for row in ROWS
+]
+"""What the interface does for all of them, on one of them every day."""
+
+
+def find(row_id: str) -> Row:
+    return next(row for row in ROWS if row.id == row_id)
+
+
+def data(row: Row) -> tuple[np.ndarray, np.ndarray]:
+    """Samples from 0 to 1 with the classes of a linear map; images, with those of prototypes."""
+    rng = np.random.default_rng(3)
+    inputs = rng.random((SAMPLES, *row.inputs)).astype("float32")
+    if len(row.inputs) == 1:
+        return inputs, np.argmax((inputs - 0.5) @ rng.normal(size=(INPUTS, CLASSES)), axis=1)
+    labels = np.arange(SAMPLES) % CLASSES
+    prototypes = rng.random((CLASSES, *row.inputs)).astype("float32")
+    return 0.3 * inputs + 0.7 * prototypes[labels], labels
+
+
+def start(network: dynamics.Network, seed: int = 7) -> None:
+    """Give the weights fixed values that no backend draws otherwise, and at which states settle."""
+    rng = np.random.default_rng(seed)
+    for weight in network.trainable_variables:
+        values = rng.normal(size=weight.shape)
+        if len(weight.shape) > 1:
+            weight.assign(0.5 * values / np.sqrt(np.prod(weight.shape[:-1])))
+        else:
+            weight.assign(0.3 + 0.1 * values)
