@@ -6,6 +6,7 @@ from keras_local.dynamics.contrastive_hebbian import (
 from keras_local.dynamics.conv_equilibrium import ConvEquilibriumNetwork as ConvEquilibriumNetwork
 from keras_local.dynamics.conv_synapses import ConvSynapses as ConvSynapses
 from keras_local.dynamics.equilibrium import EquilibriumNetwork as EquilibriumNetwork
+from keras_local.dynamics.local_backprop import LocalBackpropNetwork as LocalBackpropNetwork
 from keras_local.dynamics.network import Network as Network
 from keras_local.dynamics.synapses import Synapses as Synapses
 
@@ -14,6 +15,7 @@ __all__ = [
     "ConvEquilibriumNetwork",
     "ConvSynapses",
     "EquilibriumNetwork",
+    "LocalBackpropNetwork",
     "Network",
     "Synapses",
 ]

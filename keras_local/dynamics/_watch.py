@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+
+from keras_local.dynamics._energies import energies_of
 
 _SAMPLES = 8
 _RISE = 1e-2
@@ -17,8 +18,9 @@ class Watch(keras.callbacks.Callback):
     """Ends a training that diverges, and warns where the free phase does not settle.
 
     After each batch, a loss that is not finite ends the training: the network has kept the batch
-    from the weights. Before the first epoch and after each, the energy of a few samples is
-    followed through the free phase, if the network has one; it must not rise in the second half.
+    from the weights. Before the first epoch and after each, the network is asked whether it can
+    settle, and the energy of a few samples is followed through the free phase, if the network has
+    one; it must not rise in the second half.
     """
 
     def __init__(self, data: Any) -> None:
@@ -40,7 +42,17 @@ class Watch(keras.callbacks.Callback):
         self._look()
 
     def _look(self) -> None:
-        if self.warned or self.samples is None:
+        if self.warned:
+            return
+        reason = self.model.instability()
+        if reason is not None:
+            self.warned = True
+            warnings.warn(
+                f"{type(self.model).__name__} does not settle: {reason}. Try {self.model.remedy}.",
+                stacklevel=2,
+            )
+            return
+        if self.samples is None:
             return
         rise = energy_rise(self.model, self.samples)
         if rise is not None and not rise <= _RISE:
@@ -63,13 +75,9 @@ def energy_rise(network: Any, inputs: Any) -> float | None:
         states = network.trajectories(inputs)
     except NotImplementedError:
         return None
-    energies = []
-    for time in range(states[0].shape[0]):
-        energy = network.energy(inputs, tuple(layer[time] for layer in states))
-        if energy is None:
-            return None
-        energies.append(ops.convert_to_numpy(energy))
-    followed = np.stack(energies).astype("float64")
+    followed = energies_of(network, inputs, states)
+    if followed is None:
+        return None
     if len(followed) < 2:
         return 0.0
     scale = np.ptp(followed, axis=0) + 1e-3 * np.abs(followed).max(axis=0) + 1e-12

@@ -58,10 +58,10 @@ class Network(keras.Model, ABC):
     - `cost(targets, scores)`, the loss of each sample, if it is not half the squared distance,
     - `build`, which creates the weights (call it at the end of the constructor), and `get_config`,
 
-    and, for those who watch, `trajectories` and `energy`. Weights are held by `Synapses`, whose
-    `read()` gives tensors to compute with. State of the network that is not learned (counters,
-    memories) is a weight with `trainable=False` and may be assigned in `changes`; it is saved, so a
-    training that is taken up again goes on identically.
+    and, for those who watch, `trajectories`, `energy` and `instability`. Weights are held by
+    `Synapses`, whose `read()` gives tensors to compute with. State of the network that is not
+    learned (counters, memories) is a weight with `trainable=False` and may be assigned in
+    `changes`; it is saved, so a training that is taken up again goes on identically.
 
     A batch of which any change is not finite changes no weight, and `fit` and `train_on_batch`
     end with a `ValueError` that says what to change.
@@ -133,12 +133,17 @@ class Network(keras.Model, ABC):
         """Return the energy of each sample, `(batch,)`, or None for a network that has none."""
         return None
 
+    def instability(self) -> str | None:
+        """Return why the dynamics cannot settle with the weights as they are, or None."""
+        return None
+
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
         """Return the states of each layer at all times of the free phase.
 
         Args:
             inputs: Samples `(batch, *sample_shape)`.
-            labels: Their labels, to append the phase with labels.
+            labels: Their labels, to append the phase with labels (or, if that starts anew, to
+                follow it instead).
 
         Returns:
             One tensor `(times, batch, ...)` for each layer of units, the lowest first.

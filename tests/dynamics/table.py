@@ -27,6 +27,8 @@ class Row:
         epochs: After how many the loss has to have fallen by a twentieth.
         fixed: Names of weights that no training moves; state that is no weight of the rule, such as
             a counter, belongs here too.
+        falls: Whether the loss of the free phase has to fall; not where the rule descends another.
+        bias: About where the biases start; 0.3 keeps rates inside of clipped ranges.
         separable: Whether a batch learns the mean of what its samples would learn alone.
         inputs: Shape of one sample.
         thorough: Whether the row waits for `tox -e thorough`.
@@ -38,6 +40,8 @@ class Row:
     rate: float = 0.1
     epochs: int = 8
     fixed: tuple[str, ...] = ()
+    falls: bool = True
+    bias: float = 0.3
     separable: bool = True
     inputs: tuple[int, ...] = (INPUTS,)
     thorough: bool = False
@@ -63,6 +67,12 @@ def conv(**arguments: Any) -> Callable[..., dynamics.Network]:
 def contrastive(**arguments: Any) -> Callable[..., dynamics.Network]:
     return lambda **kwargs: dynamics.ContrastiveHebbianNetwork(
         [INPUTS, 7, 5, CLASSES], free_steps=12, clamped_steps=12, **arguments, **kwargs
+    )
+
+
+def local_backprop(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.LocalBackpropNetwork(
+        steepness=4.0, time_step=0.05, **arguments, **kwargs
     )
 
 
@@ -112,6 +122,16 @@ ROWS = [
         rate=0.5,
         thorough=True,
     ),
+    Row("local_backprop", local_backprop(sizes=[INPUTS, CLASSES]), momentum, bias=0.0),
+    Row(
+        "local_backprop-learned",
+        local_backprop(sizes=[INPUTS, 5, CLASSES], fix_A=None, tau=None, activation="resu"),
+        keras.optimizers.Adam,
+        rate=0.01,
+        falls=False,
+        bias=0.0,
+        thorough=True,
+    ),
 ]
 
 PARAMETERS = [
@@ -140,7 +160,7 @@ def data(row: Row) -> tuple[np.ndarray, np.ndarray]:
     return 0.3 * inputs + 0.7 * prototypes[labels], labels
 
 
-def start(network: dynamics.Network, seed: int = 7) -> None:
+def start(network: dynamics.Network, row: Row, seed: int = 7) -> None:
     """Give the weights fixed values that no backend draws otherwise, and at which states settle."""
     rng = np.random.default_rng(seed)
     for weight in network.trainable_variables:
@@ -148,4 +168,4 @@ def start(network: dynamics.Network, seed: int = 7) -> None:
         if len(weight.shape) > 1:
             weight.assign(0.5 * values / np.sqrt(np.prod(weight.shape[:-1])))
         else:
-            weight.assign(0.3 + 0.1 * values)
+            weight.assign(row.bias + 0.1 * values)

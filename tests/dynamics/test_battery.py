@@ -48,7 +48,7 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 def compiled(row: Row, rate: float | None = None, **options: Any) -> dynamics.Network:
     network = row.make()
-    start(network)
+    start(network, row)
     options = {**compile_options(), **options}
     network.compile(row.optimizer(row.rate if rate is None else rate), **options)
     return network
@@ -84,7 +84,7 @@ def moving(network: Any, row: Row) -> list[bool]:
 @each
 def test_it_trains(row: Row) -> None:
     network, begin, losses, end = trained(row.id)
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.95 * losses[0] or not row.falls
     for weight, moves, before, after in zip(
         network.weights, moving(network, row), begin, end, strict=True
     ):
@@ -254,7 +254,7 @@ from tests.support import weights_of
 found = {}
 for row in ROWS:
     network = row.make()
-    start(network)
+    start(network, row)
     network.compile(row.optimizer(row.rate))
     inputs, labels = data(row)
     network.fit(inputs, labels, batch_size=len(inputs), verbose=0)
