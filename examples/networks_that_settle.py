@@ -39,8 +39,9 @@ def draw(name: str, network: Any, rate: float, scaled: bool = False, batch_size:
     print(f"{name:24}{100 * accuracy:8.2f} % of the test digits", flush=True)
     # The label of another digit, so that there is something to see.
     states = network.trajectories(test_images[:4], (test_labels[:4] + 1) % 10)
-    # Only networks with a nudged or clamped phase behind the free one have a mark.
-    mark = getattr(network, "free_steps", None)
+    # Only networks with a second phase behind the free one have a mark.
+    microcircuit = isinstance(network, kl.dynamics.MicrocircuitNetwork)
+    mark = network.steps if microcircuit else getattr(network, "free_steps", None)
     figure = kl.plots.trajectories(states, sample=0, mark=mark)
     figure.savefig(arguments.figures / f"network_{name}.png", dpi=110)
 
@@ -51,3 +52,5 @@ draw("equilibrium", kl.dynamics.EquilibriumNetwork([64, 32, 10], nudged_steps=10
 draw("contrastive_hebbian", kl.dynamics.ContrastiveHebbianNetwork([64, 32, 10]), 0.1)
 local_backprop = kl.dynamics.LocalBackpropNetwork([64, 10])
 draw("local_backprop", local_backprop, 0.05, scaled=True, batch_size=100)
+microcircuit = kl.dynamics.MicrocircuitNetwork([64, 50, 10], form="ode", simulation_time=10.0)
+draw("microcircuit", microcircuit, 0.05)

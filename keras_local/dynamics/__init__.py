@@ -7,6 +7,7 @@ from keras_local.dynamics.conv_equilibrium import ConvEquilibriumNetwork as Conv
 from keras_local.dynamics.conv_synapses import ConvSynapses as ConvSynapses
 from keras_local.dynamics.equilibrium import EquilibriumNetwork as EquilibriumNetwork
 from keras_local.dynamics.local_backprop import LocalBackpropNetwork as LocalBackpropNetwork
+from keras_local.dynamics.microcircuit import MicrocircuitNetwork as MicrocircuitNetwork
 from keras_local.dynamics.network import Network as Network
 from keras_local.dynamics.synapses import Synapses as Synapses
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConvSynapses",
     "EquilibriumNetwork",
     "LocalBackpropNetwork",
+    "MicrocircuitNetwork",
     "Network",
     "Synapses",
 ]

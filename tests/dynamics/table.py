@@ -25,12 +25,13 @@ class Row:
         optimizer: Of the learning rate.
         rate: Learning rate.
         epochs: After how many the loss has to have fallen by a twentieth.
-        fixed: Names of weights that no training moves; state that is no weight of the rule, such as
-            a counter, belongs here too.
+        fixed: Names of weights, or of what holds them, that no training moves; state that is no
+            weight of the rule, such as a counter, belongs here too.
         falls: Whether the loss of the free phase has to fall; not where the rule descends another.
         bias: About where the biases start; 0.3 keeps rates inside of clipped ranges.
         separable: Whether a batch learns the mean of what its samples would learn alone.
         inputs: Shape of one sample.
+        prepare: What is done to the network behind the weights' start.
         thorough: Whether the row waits for `tox -e thorough`.
     """
 
@@ -44,6 +45,7 @@ class Row:
     bias: float = 0.3
     separable: bool = True
     inputs: tuple[int, ...] = (INPUTS,)
+    prepare: Callable[[Any], None] = lambda network: None
     thorough: bool = False
 
 
@@ -76,6 +78,13 @@ def local_backprop(**arguments: Any) -> Callable[..., dynamics.Network]:
     )
 
 
+def microcircuit(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.MicrocircuitNetwork(
+        [INPUTS, 7, 5, CLASSES], **arguments, **kwargs
+    )
+
+
+LAW = keras.initializers.RandomUniform(-0.3, 0.3, seed=1)
 COUNT = ("nudge_count",)
 
 ROWS = [
@@ -132,6 +141,29 @@ ROWS = [
         bias=0.0,
         thorough=True,
     ),
+    Row(
+        "microcircuit",
+        microcircuit(top_down_initializer=LAW),
+        fixed=("top_down_1", "top_down_2", "apical_1", "apical_2"),
+        bias=0.0,
+        prepare=lambda network: network.predict_itself(),
+    ),
+    Row(
+        "microcircuit-ode",
+        microcircuit(
+            form="ode",
+            top_down="learned",
+            learn_apical=True,
+            simulation_time=6.0,
+            time_step=0.4,
+            top_down_initializer=LAW,
+        ),
+        momentum,
+        rate=0.05,
+        bias=0.0,
+        prepare=lambda network: network.predict_itself(),
+        thorough=True,
+    ),
 ]
 
 PARAMETERS = [
@@ -169,3 +201,4 @@ def start(network: dynamics.Network, row: Row, seed: int = 7) -> None:
             weight.assign(0.5 * values / np.sqrt(np.prod(weight.shape[:-1])))
         else:
             weight.assign(row.bias + 0.1 * values)
+    row.prepare(network)

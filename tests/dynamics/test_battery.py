@@ -78,7 +78,7 @@ def one_epoch(row_id: str) -> tuple[list[float], list[np.ndarray]]:
 
 
 def moving(network: Any, row: Row) -> list[bool]:
-    return [w.name not in row.fixed for w in network.weights]
+    return [not {w.name, *w.path.split("/")[-2:-1]} & {*row.fixed} for w in network.weights]
 
 
 @each
