@@ -10,6 +10,9 @@ from keras_local.dynamics.local_backprop import LocalBackpropNetwork as LocalBac
 from keras_local.dynamics.microcircuit import MicrocircuitNetwork as MicrocircuitNetwork
 from keras_local.dynamics.network import Network as Network
 from keras_local.dynamics.synapses import Synapses as Synapses
+from keras_local.dynamics.temporal_difference import (
+    TemporalDifferenceNetwork as TemporalDifferenceNetwork,
+)
 
 __all__ = [
     "ContrastiveHebbianNetwork",
@@ -20,4 +23,5 @@ __all__ = [
     "MicrocircuitNetwork",
     "Network",
     "Synapses",
+    "TemporalDifferenceNetwork",
 ]

@@ -27,6 +27,7 @@ class Row:
         epochs: After how many the loss has to have fallen by a twentieth.
         fixed: Names of weights, or of what holds them, that no training moves; state that is no
             weight of the rule, such as a counter, belongs here too.
+        memory: Names of weights that remember the rows of the last batch, on each replica its own.
         falls: Whether the loss of the free phase has to fall; not where the rule descends another.
         bias: About where the biases start; 0.3 keeps rates inside of clipped ranges.
         separable: Whether a batch learns the mean of what its samples would learn alone.
@@ -41,6 +42,7 @@ class Row:
     rate: float = 0.1
     epochs: int = 8
     fixed: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
     falls: bool = True
     bias: float = 0.3
     separable: bool = True
@@ -81,6 +83,12 @@ def local_backprop(**arguments: Any) -> Callable[..., dynamics.Network]:
 def microcircuit(**arguments: Any) -> Callable[..., dynamics.Network]:
     return lambda **kwargs: dynamics.MicrocircuitNetwork(
         [INPUTS, 7, 5, CLASSES], **arguments, **kwargs
+    )
+
+
+def temporal(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.TemporalDifferenceNetwork(
+        [INPUTS, 7, 5, CLASSES], batch_size=BATCH, kernel_initializer=LAW, **arguments, **kwargs
     )
 
 
@@ -147,6 +155,27 @@ ROWS = [
         fixed=("top_down_1", "top_down_2", "apical_1", "apical_2"),
         bias=0.0,
         prepare=lambda network: network.predict_itself(),
+    ),
+    Row(
+        "temporal_difference",
+        temporal(),
+        momentum,
+        rate=0.05,
+        bias=0.0,
+        fixed=("feedback_kernel",),
+        memory=("last_error",),
+        separable=False,
+    ),
+    Row(
+        "temporal_difference-activation",
+        temporal(rule="activation_product", cost="lse"),
+        rate=0.1,
+        bias=0.0,
+        falls=False,
+        fixed=("feedback_kernel",),
+        memory=("last_activity_1", "last_activity_2"),
+        separable=False,
+        thorough=True,
     ),
     Row(
         "microcircuit-ode",
