@@ -9,6 +9,9 @@ from keras_local.dynamics.equilibrium import EquilibriumNetwork as EquilibriumNe
 from keras_local.dynamics.local_backprop import LocalBackpropNetwork as LocalBackpropNetwork
 from keras_local.dynamics.microcircuit import MicrocircuitNetwork as MicrocircuitNetwork
 from keras_local.dynamics.network import Network as Network
+from keras_local.dynamics.predictive_coding import (
+    PredictiveCodingNetwork as PredictiveCodingNetwork,
+)
 from keras_local.dynamics.synapses import Synapses as Synapses
 from keras_local.dynamics.temporal_difference import (
     TemporalDifferenceNetwork as TemporalDifferenceNetwork,
@@ -22,6 +25,7 @@ __all__ = [
     "LocalBackpropNetwork",
     "MicrocircuitNetwork",
     "Network",
+    "PredictiveCodingNetwork",
     "Synapses",
     "TemporalDifferenceNetwork",
 ]

@@ -210,7 +210,9 @@ class Network(keras.Model, ABC):
         states = self._handover.take(y_pred)
         if states is None:
             states = self.free_phase(inputs)
-        learned = _finite(self.changes(inputs, targets, states, share))
+        learned, alarm = _finite(self.changes(inputs, targets, states, share))
+        # A phase with labels may diverge where the free phase does not.
+        loss = loss + ops.cast(alarm, loss.dtype)
         for weight, change in learned:
             surrogate = surrogate_loss(weight, change) / replica_count()
             loss = loss + ops.cast(surrogate, loss.dtype)
@@ -333,15 +335,16 @@ class Network(keras.Model, ABC):
             check_labels("y", y, count, self.classes)
 
 
-def _finite(changes: Changes) -> list[tuple[keras.Variable, Tensor]]:
-    """Return the changes, or zeros if any of them, in any replica, is not finite."""
+def _finite(changes: Changes) -> tuple[list[tuple[keras.Variable, Tensor]], Tensor]:
+    """Return the changes and 0, or zeros and NaN if any change, in any replica, is not finite."""
     sums = [ops.cast(ops.sum(change), "float32") for _, change in changes]
     # The sum of finite numbers is finite, short of an overflow; one pass, no mask.
     wrong = 1.0 - ops.cast(ops.isfinite(ops.sum(ops.stack(sums))), "float32")
     healthy = ops.equal(replica_sum(wrong), 0.0)
-    return [
+    kept = [
         (weight, ops.where(healthy, change, ops.zeros_like(change))) for weight, change in changes
     ]
+    return kept, ops.where(healthy, 0.0, float("nan"))
 
 
 class _Handover:

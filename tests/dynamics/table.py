@@ -92,6 +92,12 @@ def temporal(**arguments: Any) -> Callable[..., dynamics.Network]:
     )
 
 
+def predictive(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.PredictiveCodingNetwork(
+        [INPUTS, 7, 5, CLASSES], **arguments, **kwargs
+    )
+
+
 LAW = keras.initializers.RandomUniform(-0.3, 0.3, seed=1)
 COUNT = ("nudge_count",)
 
@@ -175,6 +181,21 @@ ROWS = [
         fixed=("feedback_kernel",),
         memory=("last_activity_1", "last_activity_2"),
         separable=False,
+        thorough=True,
+    ),
+    Row("predictive_coding", predictive(steps=8), keras.optimizers.Adam, rate=0.03, bias=0.0),
+    Row(
+        "predictive_coding-zil",
+        predictive(inference="zil", activation="tanh"),
+        momentum,
+        bias=0.0,
+        thorough=True,
+    ),
+    Row(
+        "predictive_coding-fixed",
+        predictive(inference="fixed_prediction", steps=2, step_size=1.0, activation="tanh"),
+        momentum,
+        bias=0.0,
         thorough=True,
     ),
     Row(
