@@ -1,5 +1,6 @@
 """Networks that learn by settling: the network owns time, and `compile` and `fit` work as ever."""
 
+from keras_local.dynamics.burstprop import BurstpropNetwork as BurstpropNetwork
 from keras_local.dynamics.contrastive_hebbian import (
     ContrastiveHebbianNetwork as ContrastiveHebbianNetwork,
 )
@@ -18,6 +19,7 @@ from keras_local.dynamics.temporal_difference import (
 )
 
 __all__ = [
+    "BurstpropNetwork",
     "ContrastiveHebbianNetwork",
     "ConvEquilibriumNetwork",
     "ConvSynapses",

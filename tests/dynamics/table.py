@@ -98,6 +98,17 @@ def predictive(**arguments: Any) -> Callable[..., dynamics.Network]:
     )
 
 
+def burstprop(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.BurstpropNetwork(
+        [INPUTS, 7, 5, CLASSES],
+        recurrent_rate=0.1,
+        feedback_initializer=LAW,
+        recurrent_initializer=LAW,
+        **arguments,
+        **kwargs,
+    )
+
+
 LAW = keras.initializers.RandomUniform(-0.3, 0.3, seed=1)
 COUNT = ("nudge_count",)
 
@@ -198,6 +209,15 @@ ROWS = [
         bias=0.0,
         thorough=True,
     ),
+    Row("burstprop", burstprop(), momentum, rate=4.0, bias=0.0, fixed=("feedback_kernel",)),
+    Row(
+        "burstprop-learned",
+        burstprop(feedback="learned", rate_factors=(1.0, 1.0, 0.5)),
+        momentum,
+        rate=4.0,
+        bias=0.0,
+        thorough=True,
+    ),
     Row(
         "microcircuit-ode",
         microcircuit(
@@ -216,6 +236,8 @@ ROWS = [
     ),
 ]
 
+DAILY_STATE = (ROWS[0].id, "temporal_difference")
+
 PARAMETERS = [
     pytest.param(row.id, marks=pytest.mark.thorough if row.thorough else ()) for row in ROWS
 ]
@@ -225,6 +247,12 @@ SHARED = [
     pytest.param(row.id, marks=() if row.id == ROWS[0].id else pytest.mark.thorough) for row in ROWS
 ]
 """What the interface does for all of them, on one of them every day."""
+
+STATEFUL = [
+    pytest.param(row.id, marks=() if row.id in DAILY_STATE else pytest.mark.thorough)
+    for row in ROWS
+]
+"""What depends on state that is no weight, on one network of each kind every day."""
 
 
 def find(row_id: str) -> Row:

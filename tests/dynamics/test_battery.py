@@ -22,6 +22,7 @@ from tests.dynamics.table import (
     ROWS,
     SAMPLES,
     SHARED,
+    STATEFUL,
     Row,
     data,
     find,
@@ -39,6 +40,7 @@ from tests.support import (
 
 each = pytest.mark.parametrize("row", PARAMETERS, indirect=True)
 shared = pytest.mark.parametrize("row", SHARED, indirect=True)
+stateful = pytest.mark.parametrize("row", STATEFUL, indirect=True)
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_two_replicas_equal_one_device(row: Row) -> None:
     assert largest_difference([found[k] for k in shared], [wanted[k] for k in shared]) < 1e-5
 
 
-@each
+@stateful
 def test_resumed_equals_uninterrupted(row: Row, tmp_path: Path) -> None:
     """Weights, state of the network and of the optimizer are in the file."""
     network, _, losses, end = trained(row.id)
