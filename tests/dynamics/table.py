@@ -279,4 +279,8 @@ def start(network: dynamics.Network, row: Row, seed: int = 7) -> None:
             weight.assign(0.5 * values / np.sqrt(np.prod(weight.shape[:-1])))
         else:
             weight.assign(row.bias + 0.1 * values)
+    # What never learns was drawn at random, too; counters and memories are left at zero.
+    for weight in network.non_trainable_variables:
+        if weight.name in ("kernel", "feedback_kernel"):
+            weight.assign(0.2 * rng.normal(size=weight.shape))
     row.prepare(network)
