@@ -1,14 +1,15 @@
 """Local, biologically plausible learning for Keras 3.
 
 Layers whose errors return through feedback weights (`layers`, `feedback`), layers that learn
-without labels by a local rule (`layers`, `plasticity`), and what surrounds them (`models`,
-`callbacks`, `metrics`, `plots`, `datasets`).
+without labels by a local rule (`layers`, `plasticity`), networks that learn by settling
+(`dynamics`), and what surrounds them (`models`, `callbacks`, `metrics`, `plots`, `datasets`).
 """
 
 from keras_local import activations as activations
 from keras_local import callbacks as callbacks
 from keras_local import constraints as constraints
 from keras_local import datasets as datasets
+from keras_local import dynamics as dynamics
 from keras_local import feedback as feedback
 from keras_local import layers as layers
 from keras_local import losses as losses

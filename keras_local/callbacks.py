@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_local import _validation
+from keras_local.dynamics.monitor import SettlingMonitor as SettlingMonitor
 from keras_local.layers import FeedbackLayer
 from keras_local.metrics import (
     alignment_angle,

@@ -317,6 +317,71 @@ def learning_curves(
     return figure
 
 
+def trajectories(
+    states: Sequence[Any],
+    sample: int = 0,
+    units: int = 8,
+    names: Sequence[str] | None = None,
+    mark: float | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw units of a network over the steps in which it settles.
+
+    Args:
+        states: What `trajectories` of a network of `keras_local.dynamics` returned: for each layer
+            of units, an array `(times, batch, ...)`.
+        sample: Which sample of the batch.
+        units: How many units of each layer to draw, the first.
+        names: Names of the layers, the lowest first; None numbers them.
+        mark: A step at which to draw a line, as where a phase with labels begins.
+        title: Title of the figure.
+
+    Returns:
+        The figure, one panel for each layer, the highest on top.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+        ValueError: If there are no states, a sample is not there, or names are missing.
+
+    Example:
+        >>> states = [np.zeros((5, 2, 4)), np.ones((5, 2, 3))]
+        >>> figure = trajectories(states, sample=1, mark=3)
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['layer 2', 'layer 1']
+    """
+    listed = isinstance(states, Sequence) and len(states) > 0
+    _validation.require(listed, "states", "a list of arrays (times, batch, ...)", states)
+    layers = [np.asarray(ops.convert_to_numpy(layer)) for layer in states]
+    shapes = [layer.shape for layer in layers]
+    ranks = all(len(shape) > 2 for shape in shapes)
+    _validation.require(ranks, "states", "arrays (times, batch, ...)", shapes)
+    allowed = f"an index from 0 to {shapes[0][1] - 1}"
+    _validation.require(0 <= sample < shapes[0][1], "sample", allowed, sample)
+    units = _validation.positive_integer("units", units)
+    numbers = range(1, len(layers) + 1)
+    labels = [f"layer {number}" for number in numbers] if names is None else list(names)
+    fits = len(labels) == len(layers)
+    _validation.require(fits, "names", f"{len(layers)} names, one for each layer", names)
+    figure, axes = _figure(6.4, 1.0 + 1.5 * len(layers))
+    axes.remove()
+    panels = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[::-1, 0]
+    for panel, layer, label in zip(panels, layers, labels, strict=True):
+        curves = layer[:, sample].reshape(len(layer), -1)[:, :units]
+        for index, curve in enumerate(curves.T):
+            panel.plot(curve, color=_COLOURS[index % len(_COLOURS)], linewidth=1.4)
+        if mark is not None:
+            panel.axvline(mark, color="0.4", linestyle=(0, (4, 3)), linewidth=1.0)
+        panel.set_ylabel(label)
+        panel.grid(True, color="0.9", linewidth=0.8)
+        panel.set_axisbelow(True)
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+    panels[0].set_xlabel("step")
+    if title is not None:
+        panels[-1].set_title(title)
+    return figure
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

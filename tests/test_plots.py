@@ -367,6 +367,34 @@ def test_bad_input_of_units(call, named):
         call()
 
 
+def test_trajectories_of_one_sample_are_drawn_layer_by_layer():
+    states = [np.random.default_rng(k).random((6, 2, 4 + k)) for k in range(2)]
+    figure = plots.trajectories(states, sample=1, units=3, names=["hidden", "classes"], mark=4)
+    figure.canvas.draw()
+    upper, lower = figure.axes
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("classes", "hidden")
+    for axes, layer in ((lower, states[0]), (upper, states[1])):
+        curves, mark = axes.get_lines()[:3], axes.get_lines()[3]
+        for unit, curve in enumerate(curves):
+            np.testing.assert_array_equal(curve.get_ydata(), layer[:, 1, unit])
+        assert set(mark.get_xdata()) == {4}
+
+
+@pytest.mark.parametrize(
+    ("named", "arguments"),
+    [
+        ("states", {"states": []}),
+        ("states", {"states": [np.zeros((3, 2))]}),
+        ("sample", {"sample": 2}),
+        ("units", {"units": 0}),
+        ("names", {"names": ["a", "b"]}),
+    ],
+)
+def test_bad_input_of_trajectories(named, arguments):
+    with pytest.raises(ValueError, match=f"`{named}` must be"):
+        plots.trajectories(**{"states": [np.zeros((3, 2, 4))], **arguments})
+
+
 def test_nothing_global_is_touched(tmp_path):
     import matplotlib as mpl
     from matplotlib import pyplot as plt

@@ -18,6 +18,9 @@ from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
 from keras_local.ops.scaled import Scaled as Scaled
+from keras_local.ops.settling import residual as residual
+from keras_local.ops.settling import settle as settle
+from keras_local.ops.settling import trajectory as trajectory
 from keras_local.ops.surrogate import gradient_loss as gradient_loss
 from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
@@ -43,5 +46,8 @@ __all__ = [
     "read",
     "replica_count",
     "replica_sum",
+    "residual",
+    "settle",
     "surrogate_loss",
+    "trajectory",
 ]

@@ -1,0 +1,33 @@
+"""Networks that learn by settling: the network owns time, and `compile` and `fit` work as ever."""
+
+from keras_local.dynamics.burstprop import BurstpropNetwork as BurstpropNetwork
+from keras_local.dynamics.contrastive_hebbian import (
+    ContrastiveHebbianNetwork as ContrastiveHebbianNetwork,
+)
+from keras_local.dynamics.conv_equilibrium import ConvEquilibriumNetwork as ConvEquilibriumNetwork
+from keras_local.dynamics.conv_synapses import ConvSynapses as ConvSynapses
+from keras_local.dynamics.equilibrium import EquilibriumNetwork as EquilibriumNetwork
+from keras_local.dynamics.local_backprop import LocalBackpropNetwork as LocalBackpropNetwork
+from keras_local.dynamics.microcircuit import MicrocircuitNetwork as MicrocircuitNetwork
+from keras_local.dynamics.network import Network as Network
+from keras_local.dynamics.predictive_coding import (
+    PredictiveCodingNetwork as PredictiveCodingNetwork,
+)
+from keras_local.dynamics.synapses import Synapses as Synapses
+from keras_local.dynamics.temporal_difference import (
+    TemporalDifferenceNetwork as TemporalDifferenceNetwork,
+)
+
+__all__ = [
+    "BurstpropNetwork",
+    "ContrastiveHebbianNetwork",
+    "ConvEquilibriumNetwork",
+    "ConvSynapses",
+    "EquilibriumNetwork",
+    "LocalBackpropNetwork",
+    "MicrocircuitNetwork",
+    "Network",
+    "PredictiveCodingNetwork",
+    "Synapses",
+    "TemporalDifferenceNetwork",
+]

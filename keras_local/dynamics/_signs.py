@@ -1,0 +1,47 @@
+"""Random signs that a saved training goes on with."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local.ops import read
+from keras_local.ops.backend import Tensor
+
+_COUNT = 1 << 14
+
+
+class Signs:
+    """A table of random signs, read one after the other.
+
+    How many have been read is a weight of the network: it is saved with the others, and the same
+    on all replicas.
+
+    Args:
+        seed: Of the table.
+    """
+
+    counter: ClassVar[dict[str, Any]] = {
+        "name": "nudge_count",
+        "shape": (),
+        "dtype": "int32",
+        "initializer": "zeros",
+        "trainable": False,
+        "aggregation": "only_first_replica",
+    }
+    """Arguments of `add_weight` for the counter."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = check.positive_integer("seed", seed, minimum=0)
+
+    def next(self, counter: keras.Variable, dtype: str) -> Tensor:
+        """Return the next sign, a scalar, and count it."""
+        table = np.random.default_rng(self.seed).choice([-1.0, 1.0], _COUNT)
+        count = read(counter)
+        sign = ops.take(ops.cast(table, dtype), count)
+        counter.assign(ops.mod(count + 1, _COUNT))
+        return sign

@@ -1,0 +1,97 @@
+"""Looks after the dynamics while a network is trained."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_local.dynamics._energies import energies_of
+
+_SAMPLES = 8
+_RISE = 1e-2
+
+
+class Watch(keras.callbacks.Callback):
+    """Ends a training that diverges, and warns where the free phase does not settle.
+
+    After each batch, a loss that is not finite ends the training: the network has kept the batch
+    from the weights. Before the first epoch and after each, the network is asked whether it can
+    settle, and the energy of a few samples is followed through the free phase, if the network has
+    one; it must not rise in the second half.
+    """
+
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.samples = _first_samples(data)
+        self.warned = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Look at the free phase before anything is changed."""
+        self._look()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """End a training that has diverged."""
+        if logs and "loss" in logs:
+            self.model.require_finite(logs["loss"])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the free phase: weights grow, and a step that was small enough may not stay."""
+        self._look()
+
+    def _look(self) -> None:
+        if self.warned:
+            return
+        reason = self.model.instability()
+        if reason is not None:
+            self.warned = True
+            warnings.warn(
+                f"{type(self.model).__name__} does not settle: {reason}. Try {self.model.remedy}.",
+                stacklevel=2,
+            )
+            return
+        if self.samples is None:
+            return
+        rise = energy_rise(self.model, self.samples)
+        if rise is not None and not rise <= _RISE:
+            self.warned = True
+            warnings.warn(
+                f"The energy of {type(self.model).__name__} rises in the free phase, by {rise:.2g} "
+                f"of its range: it does not settle. Try {self.model.remedy}.",
+                stacklevel=2,
+            )
+
+
+def energy_rise(network: Any, inputs: Any) -> float | None:
+    """Return the largest rise of the energy in the second half of the free phase.
+
+    In parts of its range over the whole phase; None for a network without energy. In the first
+    half, layers that all move at once may overshoot.
+    """
+    inputs = network._prepared(inputs)
+    try:
+        states = network.trajectories(inputs)
+    except NotImplementedError:
+        return None
+    followed = energies_of(network, inputs, states)
+    if followed is None:
+        return None
+    if len(followed) < 2:
+        return 0.0
+    scale = np.ptp(followed, axis=0) + 1e-3 * np.abs(followed).max(axis=0) + 1e-12
+    late = followed[(len(followed) - 1) // 2 :]
+    return float(np.max(np.diff(late, axis=0) / scale))
+
+
+def _first_samples(data: Any) -> Any:
+    if hasattr(data, "shape"):
+        return data[:_SAMPLES]
+    # What can be read again without a loss: not a generator, which would miss its first batch.
+    repeatable = hasattr(data, "__iter__") and not hasattr(data, "__next__")
+    if not repeatable or isinstance(data, (dict, list, tuple)):
+        return None
+    first: Any = next(iter(data))
+    first = first[0] if isinstance(first, (tuple, list)) else first
+    return first[:_SAMPLES] if hasattr(first, "shape") else None

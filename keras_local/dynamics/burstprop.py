@@ -1,0 +1,223 @@
+"""Burstprop: errors as changes of the probability that a spike becomes a burst."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+
+
+@serializable
+class BurstpropNetwork(Network):
+    """Network that learns by burst-dependent plasticity, in rates of ensembles.
+
+    Event rates go up, and bursts come down to apical dendrites, whose potential sets the
+    probability that an event is a burst:
+
+        e_l = sigmoid(e_{l-1} W_l + b_l)
+        z_l = beta_{l+1} Y_{l+1}^T,    pre_l = sigmoid(z_l) e_l
+        v_l = z_l (1 - e_l) - pre_l U_l,    p_l = sigmoid(v_l),    beta_l = p_l e_l
+
+    once without a teacher, where `p_L` is `burst_probability` for all outputs, and once with one,
+
+        pt_L = burst_probability ((t - e_L) (1 - e_L) + 1).
+
+    The weights change by what the teacher does to bursts:
+
+        dW_l = < e_{l-1} (pt_l - p_l) e_l >,    db_l = < (pt_l - p_l) e_l >
+        dY_l = dW_l                             with `feedback="learned"`
+        dU_l = recurrent_rate < pre_l v_l >.
+
+    In the output layer this is the gradient of half the squared distance of sigmoid outputs, times
+    `burst_probability`. Below, it is feedback alignment times `p (1 - p)`, for weak feedback, with
+    an error of second order. The recurrent weights `U` drive `v` towards zero, where `p` is linear.
+    Local: a weight sees the events before it, and events and bursts of its own neuron.
+
+    Args:
+        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        burst_probability: Of the outputs without a teacher, greater than 0, at most 0.5.
+        feedback: `"fixed"` or `"learned"`: whether `Y` receives the changes of `W`, which with
+            weight decay makes them agree.
+        recurrent_rate: Learning rate of `U`, in parts of that of the others; 0 for none.
+        rate_factors: Factor of the learning rate of each weight layer, the lowest first.
+        kernel_initializer: Law of the initial `W`. By default Glorot's normal one times 3.6.
+        feedback_initializer: Law of the initial `Y`. By default normal, of deviation 1, or of 0.1
+            if it learns.
+        recurrent_initializer: Law of the initial `U`. By default uniform up to 0.01.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`, event rates. Published
+    with `SGD(0.1, momentum=0.8, weight_decay=1e-6)`, `rate_factors` of 1 below and 0.1 for the
+    output, batches of 32.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.BurstpropNetwork([4, 8, 3])
+    >>> network.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 3)
+
+    Source: Payeur, Guerguiev, Zenke, Richards & Naud 2021, "Burst-dependent synaptic plasticity can
+    coordinate learning in hierarchical circuits".
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        burst_probability: float = 0.2,
+        feedback: str = "fixed",
+        recurrent_rate: float = 1e-3,
+        rate_factors: Sequence[float] | None = None,
+        kernel_initializer: Any = None,
+        feedback_initializer: Any = None,
+        recurrent_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        burst_probability = check.real(
+            "burst_probability", burst_probability, minimum=0.0, maximum=0.5, exclusive=True
+        )
+        check.one_of("feedback", feedback, ("fixed", "learned"))
+        recurrent_rate = check.real("recurrent_rate", recurrent_rate, minimum=0.0)
+        super().__init__(sizes, **kwargs)
+        layers = len(self.sizes) - 1
+        factors = (1.0,) * layers if rate_factors is None else tuple(rate_factors)
+        allowed = f"{layers} factors, one for each weight layer"
+        check.require(len(factors) == layers, "rate_factors", allowed, rate_factors)
+        self.burst_probability = burst_probability
+        self.feedback = feedback
+        self.recurrent_rate = recurrent_rate
+        self.rate_factors = tuple(check.real("rate_factors", f, minimum=0.0) for f in factors)
+        glorot = initializers.VarianceScaling(3.6**2, "fan_avg", "untruncated_normal")
+        normal = initializers.RandomNormal(stddev=0.1 if feedback == "learned" else 1.0)
+        small = initializers.RandomUniform(-0.01, 0.01)
+        self.kernel_initializer = _given(kernel_initializer, glorot)
+        self.feedback_initializer = _given(feedback_initializer, normal)
+        self.recurrent_initializer = _given(recurrent_initializer, small)
+        self.synapses = [
+            Synapses(
+                units,
+                # Nothing below the lowest layer receives bursts.
+                tied=index == 0,
+                kernel_initializer=fresh(self.kernel_initializer),
+                feedback_initializer=fresh(self.feedback_initializer),
+                feedback_trainable=feedback == "learned",
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:])
+        ]
+        self.recurrent = [
+            Synapses(
+                units,
+                use_bias=False,
+                kernel_initializer=fresh(self.recurrent_initializer),
+                trainable=recurrent_rate > 0.0,
+                dtype=self.working_dtype,
+                name=f"recurrent_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:-1])
+        ]
+        self.build((None, self.sizes[0]))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            if not synapses.built:
+                synapses.build((None, inputs))
+        for synapses, units in zip(self.recurrent, self.sizes[1:], strict=False):
+            if not synapses.built:
+                synapses.build((None, units))
+        self.built = True
+
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Warn of an optimizer that erases the factors of the layers."""
+        recurrent = [self.recurrent_rate] if self.recurrent and self.recurrent_rate else []
+        erased = self.erased_rates(optimizer, (*self.rate_factors, *recurrent))
+        if erased:
+            warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the event rates of all layers."""
+        rates, below = [], inputs
+        for synapses in self.synapses:
+            below = ops.sigmoid(synapses.read().forward(below))
+            rates.append(below)
+        return tuple(rates)
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the event rates of the output layer."""
+        return states[-1]
+
+    def bursts(self, events: States, targets: Tensor | None = None) -> dict[str, list[Tensor]]:
+        """Return what the bursts do, the lowest layer first.
+
+        Args:
+            events: Event rates of all layers, as `free_phase` returns them.
+            targets: One-hot labels; None for no teacher.
+
+        Returns:
+            Lists of tensors `(batch, units)`: `"probability"` of all layers; of the hidden ones
+            `"apical"`, the potential of the dendrite, and `"pre"`, what inhibits it.
+        """
+        top = events[-1]
+        probability = self.burst_probability * ops.ones_like(top)
+        if targets is not None:
+            probability = self.burst_probability * ((targets - top) * (1.0 - top) + 1.0)
+        probabilities = [probability]
+        apical: list[Tensor] = []
+        pre: list[Tensor] = []
+        for k in reversed(range(len(events) - 1)):
+            bursting = probabilities[0] * events[k + 1]
+            feedback = self.synapses[k + 1].read().backward(bursting)
+            pre.insert(0, ops.sigmoid(feedback) * events[k])
+            inhibition = self.recurrent[k].read().forward(pre[0])
+            apical.insert(0, feedback * (1.0 - events[k]) - inhibition)
+            probabilities.insert(0, ops.sigmoid(apical[0]))
+        return {"probability": probabilities, "apical": apical, "pre": pre}
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Teach, and return what becomes of events that are bursts now and were not, or were."""
+        before, after = self.bursts(states), self.bursts(states, targets)
+        found: list[tuple[Any, Tensor]] = []
+        for k, (synapses, factor) in enumerate(zip(self.synapses, self.rate_factors, strict=True)):
+            below = states[k - 1] if k else inputs
+            moved = factor * (after["probability"][k] - before["probability"][k]) * states[k]
+            kernel = correlate(below, moved, share)
+            found += [(synapses.kernel, kernel), (synapses.bias, total(moved, share))]
+            if self.feedback == "learned" and synapses.feedback_kernel is not None:
+                found.append((synapses.feedback_kernel, kernel))
+        if self.recurrent_rate:
+            for k, synapses in enumerate(self.recurrent):
+                change = correlate(before["pre"][k], before["apical"][k], share)
+                found.append((synapses.kernel, self.recurrent_rate * change))
+        return found
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "burst_probability": self.burst_probability,
+            "feedback": self.feedback,
+            "recurrent_rate": self.recurrent_rate,
+            "rate_factors": list(self.rate_factors),
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "feedback_initializer": initializers.serialize(self.feedback_initializer),
+            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
+        }
+
+
+def _given(initializer: Any, default: Any) -> Any:
+    return default if initializer is None else initializers.get(initializer)

@@ -1,0 +1,370 @@
+"""Equilibrium propagation in networks of convolutions with max pooling."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._signs import Signs
+from keras_local.dynamics.conv_synapses import ConvSynapses, ConvWeights, pool
+from keras_local.dynamics.equilibrium import ACTIVATIONS
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, total
+from keras_local.ops import settle, trajectory
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+NUDGINGS = ("one_sided", "random_sign", "centred")
+
+_CIFAR10: dict[str, Any] = {
+    "input_shape": (32, 32, 3),
+    "filters": (128, 256, 512, 512),
+    "classes": 10,
+    "paddings": ("same", "same", "same", "valid"),
+    "free_steps": 250,
+    "rate_factors": (0.25, 0.15, 0.1, 0.08, 0.05),
+    "weight_decay": 3e-4,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {**_CIFAR10, "cost": "cross_entropy", "nudged_steps": 25, "nudge": 1.0},
+    "cifar10-mse": {**_CIFAR10, "cost": "mse", "nudged_steps": 30, "nudge": 0.5},
+}
+
+
+@serializable
+class ConvEquilibriumNetwork(Network):
+    """Convolutional network that learns by equilibrium propagation, in the prototypical form.
+
+    A convolution with 2 x 2 max pooling `P` between each two layers of units, and a dense
+    connection to the classes. The states maximise
+
+        Phi = sum_k s_k . P(w_k * s_{k-1} + b_k) + s_L . (s_{L-1} W + b)
+
+    up to the activation function, by `s_k <- f(dPhi / ds_k)` for all layers at once, from zero.
+    So activity comes back through transposed convolutions, at the places where the maxima were. In
+    the nudged phases the output layer is pulled towards the labels as in `EquilibriumNetwork`,
+    and the weights change by
+
+        dw = (1 / (2 nudge)) (dPhi/dw (s of +nudge) - dPhi/dw (s of -nudge)).
+
+    For a small nudge this is the gradient of the cost at the equilibrium of this recurrent network.
+    Local: each weight sees the activities of the units that it connects, in each phase.
+
+    Args:
+        input_shape: Height, width and channels of a sample.
+        filters: Channels of each convolution, the lowest first.
+        classes: Number of classes.
+        kernel_size: Height and width of all kernels.
+        paddings: Of each convolution, `"same"` or `"valid"`; all `"same"` by default.
+        activation: `"half_clip"`, `clip(u / 2, 0, 1)`, or another of `EquilibriumNetwork`.
+        cost: `"cross_entropy"`, with a softmax above the states, or `"mse"`.
+        nudging: `"centred"`, `"random_sign"` or `"one_sided"`, as in `EquilibriumNetwork`.
+        nudge: Strength of the nudge, greater than 0, at most 1.
+        free_steps: Steps of the free phase.
+        nudged_steps: Steps of each nudged phase.
+        rate_factors: Factor of the learning rate of each convolution and of the dense connection.
+        weight_decay: Strength of a decay of all weights, subtracted from the change before the
+            factors.
+        seed: Of the random signs.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, *input_shape)`. Output shape: `(batch, classes)`.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown, or nothing is left of the image after
+            the pooling.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.ConvEquilibriumNetwork((8, 8, 1), (4, 6), classes=3, free_steps=20)
+    >>> network.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    >>> images = np.random.default_rng(0).random((4, 8, 8, 1))
+    >>> history = network.fit(images, np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(images, verbose=0).shape
+    (4, 3)
+
+    Source: Laborieux et al. 2021, "Scaling equilibrium propagation to deep ConvNets by drastically
+    reducing its gradient estimator bias".
+    """
+
+    remedy = "smaller initial weights, a smaller learning rate, or a smaller `nudge`"
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        filters: Sequence[int],
+        classes: int,
+        kernel_size: int = 3,
+        paddings: Sequence[str] | None = None,
+        activation: str = "half_clip",
+        cost: str = "cross_entropy",
+        nudging: str = "centred",
+        nudge: float = 0.5,
+        free_steps: int = 60,
+        nudged_steps: int = 20,
+        rate_factors: Sequence[float] | None = None,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        sample_shape = check.sizes("input_shape", input_shape, 3)
+        listed = isinstance(filters, (list, tuple)) and len(filters) > 0
+        check.require(listed, "filters", "a list of at least one number of channels", filters)
+        channels = [check.positive_integer("filters", count) for count in filters]
+        check.one_of("activation", activation, ACTIVATIONS)
+        check.one_of("cost", cost, ("mse", "cross_entropy"))
+        check.one_of("nudging", nudging, NUDGINGS)
+        nudge = check.real("nudge", nudge, minimum=0.0, maximum=1.0, exclusive=True)
+        free_steps = check.positive_integer("free_steps", free_steps)
+        nudged_steps = check.positive_integer("nudged_steps", nudged_steps)
+        weight_decay = check.real("weight_decay", weight_decay, minimum=0.0)
+        padded = ("same",) * len(channels) if paddings is None else tuple(paddings)
+        allowed = f'{len(channels)} times "same" or "valid"'
+        check.require(len(padded) == len(channels), "paddings", allowed, paddings)
+        factors = (1.0,) * (len(channels) + 1) if rate_factors is None else tuple(rate_factors)
+        allowed = f"{len(channels) + 1} factors, one for each weight layer"
+        check.require(len(factors) == len(channels) + 1, "rate_factors", allowed, rate_factors)
+        factors = tuple(check.real("rate_factors", factor, minimum=0.0) for factor in factors)
+        classes = check.positive_integer("classes", classes, minimum=2)
+        signs = Signs(seed)
+        super().__init__([sample_shape[-1], *channels, classes], sample_shape, **kwargs)
+        self.filters = tuple(channels)
+        self.kernel_size = kernel_size
+        self.paddings = padded
+        self.activation = activation
+        self.cost_name = cost
+        self.nudging = nudging
+        self.nudge = nudge
+        self.free_steps = free_steps
+        self.nudged_steps = nudged_steps
+        self.rate_factors = factors
+        self.weight_decay = weight_decay
+        self.signs = signs
+        self.neuron = NEURONS[activation]
+        self.convolutions = [
+            ConvSynapses(
+                count, kernel_size, padding, dtype=self.working_dtype, name=f"synapses_{index + 1}"
+            )
+            for index, (count, padding) in enumerate(zip(channels, padded, strict=True))
+        ]
+        law = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        self.dense = Synapses(
+            classes,
+            kernel_initializer=law,
+            dtype=self.working_dtype,
+            name=f"synapses_{len(channels) + 1}",
+        )
+        self.state_shapes = self._shapes()
+        self.build((None, *sample_shape))
+
+    @classmethod
+    def preset(cls, name: str = "cifar10", **overrides: Any) -> ConvEquilibriumNetwork:
+        """Return Laborieux and colleagues' network for CIFAR-10.
+
+        `"cifar10"` has the cross-entropy (25 nudged steps, nudge 1), `"cifar10-mse"` the squared
+        distance (30 steps, nudge 0.5); both have four convolutions of 128, 256, 512, 512 channels,
+        250 free steps, centred nudges, and the rates .25 .15 .1 .08 .05, so compile with
+        `keras.optimizers.SGD(1.0, momentum=0.9)`. Published with batches of 128, 120 epochs of a
+        cosine schedule that ends at epoch 100 at 1e-5, flips and crops, and inputs whose
+        deviation is a third after normalisation. About 300 passes through the network for each
+        batch: for accelerators.
+
+        Args:
+            name: One of the two names.
+            **overrides: Arguments of the constructor that shall be others.
+
+        Raises:
+            ValueError: If the name is unknown.
+        """
+        check.one_of("name", name, tuple(PRESETS))
+        return cls(**{**PRESETS[name], **overrides})
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        if self.dense.built:
+            return
+        below: tuple[int, ...] = self.sample_shape
+        for synapses, shape in zip(self.convolutions, self.state_shapes, strict=False):
+            synapses.build((None, *below))
+            below = shape
+        self.dense.build((None, below[0] * below[1] * below[2]))
+        self.nudge_count = self.add_weight(**Signs.counter)
+        self.built = True
+
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Warn of an optimizer that erases the factors of the layers."""
+        erased = self.erased_rates(optimizer, self.rate_factors)
+        if erased:
+            warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the rates of all layers of units after `free_steps` from zero."""
+        return settle(*self._free(inputs), self.free_steps)  # type: ignore[no-any-return]
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the rates of the output layer, or the softmax above the states."""
+        if self.cost_name == "mse":
+            return states[-1]
+        return ops.softmax(self.dense.read().forward(_flat(states[-1])))
+
+    def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """Return half the squared distance, or the cross-entropy, of each sample."""
+        if self.cost_name == "mse":
+            return super().cost(targets, scores)
+        return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Nudge the states, and return the contrast of the gradients of `Phi`."""
+        if self.nudging == "centred":
+            # Both signs at once, as one batch of twice the size.
+            one = ops.ones_like(targets[:, :1])
+            strength = self.nudge * ops.concatenate([one, -one])
+            step = self._step(_twice(inputs), _twice(targets), strength)
+            phases = settle(step, tuple(map(_twice, states)), self.nudged_steps)
+            count: Any = 0.5 / self.nudge
+        else:
+            sign = 1.0
+            if self.nudging == "random_sign":
+                sign = self.signs.next(self.nudge_count, self.working_dtype)
+            step = self._step(inputs, targets, ops.cast(self.nudge * sign, self.working_dtype))
+            nudged = settle(step, states, self.nudged_steps)
+            phases = tuple(ops.concatenate(pair) for pair in zip(nudged, states, strict=True))
+            count = sign / self.nudge
+        # One phase behind the other: a single product sums over both.
+        shares = ops.concatenate([count * share, -count * share])
+        found: list[tuple[Any, Tensor]] = []
+        for index, synapses in enumerate(self.convolutions):
+            weights = synapses.read()
+            above = phases[index] * shares[:, None, None, None]
+            if index == 0:
+                # Inputs and maxima are the same in both: the difference of the states does.
+                upper, lower = ops.split(above, 2, axis=0)
+                below, above = inputs, upper + lower
+            else:
+                below = phases[index - 1]
+            winners = pool(weights.convolve(below))[1]
+            found.append((synapses.kernel, weights.correlate(below, above, winners)))
+            found.append((synapses.bias, ops.sum(above, axis=(0, 1, 2))))
+        if self.cost_name == "mse":
+            below, above, each = _flat(phases[-2]), phases[-1], shares
+        else:
+            # Above the states: the gradient of the cross-entropy itself.
+            below, above, each = _flat(states[-1]), targets - self.scores(inputs, states), share
+        found.append((self.dense.kernel, correlate(below, above, each)))
+        found.append((self.dense.bias, total(above, each)))
+        return [self._scaled(index // 2, *change) for index, change in enumerate(found)]
+
+    def _scaled(self, layer: int, weight: Any, change: Tensor) -> tuple[Any, Tensor]:
+        if self.weight_decay:
+            change = change - self.weight_decay * ops.stop_gradient(weight.value)
+        return weight, self.rate_factors[layer] * change
+
+    def energy(self, inputs: Any, states: States) -> Tensor | None:
+        """Return `sum G(s) - Phi` of each sample; `G` is the potential with `f(G'(s)) = s`."""
+        below = self._prepared(inputs)
+        energy = 0.0
+        for index, layer in enumerate(states):
+            if index < len(self.convolutions):
+                field = pool(self.convolutions[index].read().convolve(below))[0]
+            else:
+                field = self.dense.read().forward(_flat(below))
+            terms = self.neuron.potential(layer) - field * layer
+            energy = energy + ops.sum(terms, axis=tuple(range(1, len(terms.shape))))
+            below = layer
+        return energy
+
+    def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
+        """Return the rates of each layer over the free phase; with labels, and the nudged one."""
+        inputs = self._prepared(inputs)
+        step, start = self._free(inputs)
+        free = trajectory(step, start, self.free_steps)
+        if labels is None:
+            return list(free)
+        step = self._step(inputs, self._targets(labels), ops.cast(self.nudge, self.working_dtype))
+        nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
+        pairs = zip(free, nudged, strict=True)
+        return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of the states of a sample, the lowest layer first."""
+        shapes: list[tuple[int, ...]] = []
+        below: Any = (None, *self.sample_shape)
+        for synapses in self.convolutions:
+            below = synapses.compute_output_shape(below)
+            allowed = "large enough for the convolutions and the pooling behind each of them"
+            check.require(min(below[1:3]) > 0, "input_shape", allowed, self.sample_shape)
+            shapes.append(tuple(below[1:]))
+        return shapes if self.cost_name == "cross_entropy" else [*shapes, (self.classes,)]
+
+    def _free(self, inputs: Tensor) -> tuple[Callable[[States], States], States]:
+        size = ops.shape(inputs)[0]
+        start = (ops.zeros((size, *shape), self.working_dtype) for shape in self.state_shapes)
+        return self._step(inputs), tuple(start)
+
+    def _step(
+        self, inputs: Tensor, targets: Tensor | None = None, strength: Tensor | None = None
+    ) -> Callable[[States], States]:
+        weights: list[ConvWeights] = [synapses.read() for synapses in self.convolutions]
+        dense = self.dense.read()
+        count = len(weights)
+        drive = pool(weights[0].convolve(inputs))[0]  # Does not change while the states settle.
+
+        def pull(layer: Tensor) -> Tensor:
+            if self.cost_name == "mse":
+                return targets - layer
+            error = targets - ops.softmax(dense.forward(_flat(layer)))
+            return ops.reshape(dense.backward(error), ops.shape(layer))
+
+        def step(states: States) -> States:
+            seen = [pool(weights[k].convolve(states[k - 1])) for k in range(1, count)]
+            fields = [drive, *(pooled for pooled, _ in seen)]
+            for k, (_, winners) in enumerate(seen):
+                fields[k] = fields[k] + weights[k + 1].backward(states[k + 1], winners, states[k])
+            if self.cost_name == "mse":
+                back = dense.backward(states[-1])
+                fields[-1] = fields[-1] + ops.reshape(back, ops.shape(states[count - 1]))
+                fields.append(dense.forward(_flat(states[count - 1])))
+            if strength is not None:
+                scale = strength
+                if len(scale.shape) and self.cost_name == "cross_entropy":
+                    scale = ops.reshape(scale, (-1, 1, 1, 1))
+                fields[-1] = fields[-1] + scale * pull(states[-1])
+            return tuple(self.neuron.rate(field) for field in fields)
+
+        return step
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = super().get_config()
+        del config["sizes"]
+        return {
+            **config,
+            "input_shape": list(self.sample_shape),
+            "filters": list(self.filters),
+            "classes": self.classes,
+            "kernel_size": self.kernel_size,
+            "paddings": list(self.paddings),
+            "activation": self.activation,
+            "cost": self.cost_name,
+            "nudging": self.nudging,
+            "nudge": self.nudge,
+            "free_steps": self.free_steps,
+            "nudged_steps": self.nudged_steps,
+            "rate_factors": list(self.rate_factors),
+            "weight_decay": self.weight_decay,
+            "seed": self.signs.seed,
+        }
+
+
+def _twice(tensor: Tensor) -> Tensor:
+    return ops.concatenate([tensor, tensor])
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return ops.reshape(tensor, (ops.shape(tensor)[0], -1))

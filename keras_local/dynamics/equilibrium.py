@@ -1,0 +1,458 @@
+"""Equilibrium propagation in layered networks of dense connections."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics import _holomorphic as holomorphic
+from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._signs import Signs
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
+from keras_local.ops import settle, trajectory
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+NUDGINGS = ("one_sided", "random_sign", "centred", "holomorphic")
+ACTIVATIONS = ("steep_sigmoid", "unit_clip", "half_clip", "tanh")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "784-500-10": {
+        "sizes": [784, 500, 10],
+        "free_steps": 20,
+        "nudged_steps": 4,
+        "nudge": 0.5,
+        "rate_factors": (0.1, 0.05),
+    },
+    "784-500-500-10": {
+        "sizes": [784, 500, 500, 10],
+        "free_steps": 150,
+        "nudged_steps": 6,
+        "nudge": 1.0,
+        "rate_factors": (0.4, 0.1, 0.01),
+    },
+    "784-500-500-500-10": {
+        "sizes": [784, 500, 500, 500, 10],
+        "free_steps": 500,
+        "nudged_steps": 8,
+        "nudge": 1.0,
+        "rate_factors": (0.128, 0.032, 0.008, 0.002),
+    },
+}
+
+
+@serializable
+class EquilibriumNetwork(Network):
+    """Network that learns by equilibrium propagation.
+
+    All units `s_k` of the layers `k = 1..L` see the layers below and above through the same
+    weights, in the field
+
+        u_k = s_{k-1} W_k + b_k + s_{k+1} W_{k+1}^T,    s_0 = inputs,
+
+    and settle, by default in the form of Scellier and Bengio,
+
+        s_k <- clip(s_k + step_size (u_k - s_k), 0, 1).
+
+    This is gradient descent on an energy. In the free phase the output layer settles as well; in
+    the nudged phase, which starts where the free phase ended, `nudge (y - s_L)` is added to its
+    field, and the weights change by the difference of the two correlations:
+
+        dW_k = (1 / nudge) < s_{k-1}^nudged s_k^nudged - s_{k-1}^free s_k^free >
+        db_k = (1 / nudge) < s_k^nudged - s_k^free >.
+
+    For a small nudge this is the gradient of `1/2 |s_L - y|^2` at the equilibrium of this recurrent
+    network (not that of a feedforward network with the same weights). Local: each weight sees the
+    activities of the two units that it connects, in both phases.
+
+    Args:
+        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        form: `"hopfield"` as above, or `"prototypical"`: `s_k <- f(u_k)`, with `activation` as `f`.
+        activation: Of the prototypical form: `"steep_sigmoid"`, `1 / (1 + exp(-4 (u - 1/2)))`, the
+            default; `"unit_clip"`, `clip(u, 0, 1)`; `"half_clip"`, `clip(u / 2, 0, 1)`; `"tanh"`.
+        cost: `"mse"` as above, or `"cross_entropy"`: the classes are then no part of the states;
+            their scores are `softmax(s_{L-1} W_L + b_L)`, and the nudge is down the gradient of the
+            cross-entropy in the highest hidden layer.
+        nudging: `"random_sign"`, a new sign of the nudge in each step; `"one_sided"`, always the
+            positive; `"centred"`, both, each from the free state, with an error of second order in
+            the nudge; `"holomorphic"`, for the prototypical form with `"steep_sigmoid"` or
+            `"tanh"`, the nudge times `exp(2 pi i t / points)` for all `t`, in complex states, with
+            an error of the order `points`.
+        nudge: Strength of the nudge, greater than 0, at most 1.
+        free_steps: Steps of the free phase.
+        nudged_steps: Steps of each nudged phase.
+        step_size: Of the Hopfield form, greater than 0, at most 1.
+        rate_factors: Factor of the learning rate of each weight layer, the lowest first. Optimizers
+            that divide by the size of the gradient erase them; `compile` warns.
+        feedback: `"tied"` as above, or `"separate"`: each layer above the lowest is seen by the one
+            below through weights of its own, which receive the same changes; weight decay makes
+            the two agree.
+        points: How many nudges the holomorphic form takes, at least 2, which is `"centred"`.
+        kernel_initializer: Law of the initial weights.
+        seed: Of the random signs.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`; inputs from 0 to 1 suit the Hopfield form. Output shape:
+    `(batch, sizes[-1])`.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown, or the classes have no hidden layer
+            below them with `cost="cross_entropy"`.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.EquilibriumNetwork([4, 8, 3])
+    >>> network.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 3)
+
+    Source: Scellier & Bengio 2017, "Equilibrium propagation: bridging the gap between energy-based
+    models and backpropagation"; the prototypical form and centred nudging, Ernoult et al. 2019 and
+    Laborieux et al. 2021, "Scaling equilibrium propagation to deep ConvNets by drastically reducing
+    its gradient estimator bias"; the holomorphic form, Laborieux & Zenke 2022, "Holomorphic
+    equilibrium propagation computes exact gradients through finite size oscillations".
+    """
+
+    remedy = "a smaller `step_size`, a smaller learning rate, or smaller initial weights"
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        form: str = "hopfield",
+        activation: str | None = None,
+        cost: str = "mse",
+        nudging: str = "random_sign",
+        nudge: float = 0.5,
+        free_steps: int = 20,
+        nudged_steps: int = 4,
+        step_size: float = 0.5,
+        rate_factors: Sequence[float] | None = None,
+        feedback: str = "tied",
+        points: int = 4,
+        kernel_initializer: Any = "glorot_uniform",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        check.one_of("form", form, ("hopfield", "prototypical"))
+        if form == "hopfield":
+            allowed = 'None with form="hopfield", whose rates are clipped from 0 to 1'
+            check.require(activation is None, "activation", allowed, activation)
+        else:
+            activation = "steep_sigmoid" if activation is None else activation
+            check.one_of("activation", activation, ACTIVATIONS)
+        check.one_of("cost", cost, ("mse", "cross_entropy"))
+        check.one_of("nudging", nudging, NUDGINGS)
+        check.one_of("feedback", feedback, ("tied", "separate"))
+        points = check.positive_integer("points", points, minimum=2)
+        allowed = f"one of {tuple(holomorphic.RATES)}, which are holomorphic"
+        smooth = nudging != "holomorphic" or activation in holomorphic.RATES
+        check.require(smooth, "activation", allowed, activation)
+        nudge = check.real("nudge", nudge, minimum=0.0, maximum=1.0, exclusive=True)
+        free_steps = check.positive_integer("free_steps", free_steps)
+        nudged_steps = check.positive_integer("nudged_steps", nudged_steps)
+        step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
+        signs = Signs(seed)
+        super().__init__(sizes, **kwargs)
+        layers = len(self.sizes) - 1
+        allowed = 'at least one hidden layer with cost="cross_entropy"'
+        check.require(cost == "mse" or layers > 1, "sizes", allowed, sizes)
+        factors = (1.0,) * layers if rate_factors is None else tuple(rate_factors)
+        allowed = f"{layers} factors, one for each weight layer"
+        check.require(len(factors) == layers, "rate_factors", allowed, rate_factors)
+        self.form = form
+        self.activation = activation
+        self.cost_name = cost
+        self.nudging = nudging
+        self.nudge = nudge
+        self.free_steps = free_steps
+        self.nudged_steps = nudged_steps
+        self.step_size = step_size
+        self.rate_factors = tuple(check.real("rate_factors", f, minimum=0.0) for f in factors)
+        self.feedback = feedback
+        self.points = points
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.signs = signs
+        self.neuron = NEURONS["unit_clip" if activation is None else activation]
+        self.synapses = [
+            Synapses(
+                units,
+                tied=feedback == "tied" or index == 0,
+                kernel_initializer=fresh(self.kernel_initializer),
+                feedback_initializer=fresh(self.kernel_initializer),
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:])
+        ]
+        self.build((None, self.sizes[0]))
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> EquilibriumNetwork:
+        """Return one of Scellier and Bengio's networks for MNIST.
+
+        | name                   | free steps | nudged steps | nudge | rates                 |
+        |------------------------|------------|--------------|-------|-----------------------|
+        | `"784-500-10"`         | 20         | 4            | 0.5   | .1 .05                |
+        | `"784-500-500-10"`     | 150        | 6            | 1     | .4 .1 .01             |
+        | `"784-500-500-500-10"` | 500        | 8            | 1     | .128 .032 .008 .002   |
+
+        with `step_size` 0.5 and a random sign; the rates are `rate_factors`, so compile with
+        `keras.optimizers.SGD(1.0)`. Published with batches of 20, for 25, 60 and 500 epochs.
+
+        Args:
+            name: One of the names above.
+            **overrides: Arguments of the constructor that shall be others.
+
+        Raises:
+            ValueError: If the name is unknown.
+        """
+        check.one_of("name", name, tuple(PRESETS))
+        return cls(**{**PRESETS[name], **overrides})
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        if self.synapses[0].built:
+            return
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            synapses.build((None, inputs))
+        self.nudge_count = self.add_weight(**Signs.counter)
+        self.built = True
+
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Warn of an optimizer that erases the factors of the layers."""
+        erased = self.erased_rates(optimizer, self.rate_factors)
+        if erased:
+            warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the rates of all layers of units after `free_steps` from zero."""
+        return settle(*self._free(inputs), self.free_steps)  # type: ignore[no-any-return]
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the rates of the output layer, or the softmax above the states."""
+        if self.cost_name == "mse":
+            return states[-1]
+        return ops.softmax(self.synapses[-1].read().forward(states[-1]))
+
+    def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """Return half the squared distance, or the cross-entropy, of each sample."""
+        if self.cost_name == "mse":
+            return super().cost(targets, scores)
+        return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Nudge the states, and return the contrast of the correlations."""
+        nudged = self._on_the_circle if self.nudging == "holomorphic" else self._contrast
+        contrasts = nudged(inputs, targets, states, share)
+        if self.cost_name == "cross_entropy":
+            # Above the states: the gradient of the cross-entropy itself.
+            error = targets - self.scores(inputs, states)
+            contrasts.append((correlate(states[-1], error, share), total(error, share)))
+        found: list[tuple[Any, Tensor]] = []
+        for synapses, factor, (kernel, bias) in zip(
+            self.synapses, self.rate_factors, contrasts, strict=True
+        ):
+            found += [(synapses.kernel, factor * kernel), (synapses.bias, factor * bias)]
+            if synapses.feedback_kernel is not None:
+                found.append((synapses.feedback_kernel, factor * kernel))
+        return found
+
+    def energy(self, inputs: Any, states: States) -> Tensor | None:
+        """Return `sum G(s) - sum_k s_k (s_{k-1} W_k + b_k)` of each sample; None if not tied.
+
+        `G(s)` is `s^2 / 2` in the Hopfield form, and else the potential with `f(G'(s)) = s`.
+        """
+        if self.feedback != "tied":
+            return None
+        below = self._prepared(inputs)
+        energies = []
+        for synapses, layer in zip(self.synapses, states, strict=False):
+            field = synapses.read().forward(below)
+            energies.append(ops.sum(self.neuron.potential(layer) - field * layer, axis=-1))
+            below = layer
+        return sum(energies)
+
+    def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
+        """Return the rates of each layer over the free phase; with labels, and the nudged one."""
+        inputs = self._prepared(inputs)
+        step, start = self._free(inputs)
+        free = trajectory(step, start, self.free_steps)
+        if labels is None:
+            return list(free)
+        targets = self._targets(labels)
+        strength = ops.cast(self.nudge, self.working_dtype)
+        step = self._step(self._read(), inputs, targets, strength)
+        nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
+        pairs = zip(free, nudged, strict=True)
+        return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
+
+    def _read(self) -> list[Weights]:
+        return [synapses.read() for synapses in self.synapses]
+
+    def _free(self, inputs: Tensor) -> tuple[Any, States]:
+        units = self.sizes[1:] if self.cost_name == "mse" else self.sizes[1:-1]
+        size = ops.shape(inputs)[0]
+        start = tuple(ops.zeros((size, count), self.working_dtype) for count in units)
+        return self._step(self._read(), inputs), start
+
+    def _step(
+        self,
+        weights: list[Weights],
+        inputs: Tensor,
+        targets: Tensor | None = None,
+        strength: Tensor | None = None,
+    ) -> Any:
+        """Return the function from states to states; `strength` broadcasts to `(batch, 1)`."""
+        drive = weights[0].forward(inputs)  # Does not change while the states settle.
+
+        def pull(states: Tensor) -> Tensor:
+            if self.cost_name == "mse":
+                return targets - states
+            error = targets - ops.softmax(weights[-1].forward(states))
+            return weights[-1].backward(error)
+
+        def step(states: States) -> States:
+            settled = []
+            for index, layer in enumerate(states):
+                field = weights[index].forward(states[index - 1]) if index else drive
+                if index + 1 < len(states):
+                    field = field + weights[index + 1].backward(states[index + 1])
+                elif strength is not None:
+                    field = field + strength * pull(layer)
+                settled.append(self._moved(layer, field))
+            return tuple(settled)
+
+        return step
+
+    def _moved(self, layer: Tensor, field: Tensor) -> Tensor:
+        if self.form == "prototypical":
+            return self.neuron.rate(field)
+        return self.neuron.rate(layer + self.step_size * (field - layer))
+
+    def _contrast(
+        self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the difference of two phases over the difference of their nudges."""
+        weights = self._read()
+        if self.nudging == "centred":
+            # Both signs at once, as one batch of twice the size.
+            one = ops.ones_like(targets[:, :1])
+            strength = self.nudge * ops.concatenate([one, -one])
+            step = self._step(weights, _twice(inputs), _twice(targets), strength)
+            phases = settle(step, tuple(map(_twice, states)), self.nudged_steps)
+            count: Any = 0.5 / self.nudge
+        else:
+            sign = 1.0
+            if self.nudging == "random_sign":
+                sign = self.signs.next(self.nudge_count, self.working_dtype)
+            strength = ops.cast(self.nudge * sign, self.working_dtype)
+            step = self._step(weights, inputs, targets, strength)
+            nudged = settle(step, states, self.nudged_steps)
+            phases = tuple(ops.concatenate(pair) for pair in zip(nudged, states, strict=True))
+            count = sign / self.nudge
+        # One phase behind the other: a single product sums over both.
+        shares = ops.concatenate([count * share, -count * share])
+        contrasts = []
+        for index, layer in enumerate(phases):
+            if index:
+                kernel = correlate(phases[index - 1], layer, shares)
+            else:
+                # The inputs are the same in both: the product of their difference does.
+                upper, lower = ops.split(layer * shares[:, None], 2, axis=0)
+                kernel = correlate(inputs, upper + lower, ops.ones_like(share))
+            contrasts.append((kernel, total(layer, shares)))
+        return contrasts
+
+    def _on_the_circle(
+        self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the mean over complex nudges of `1 / nudge` times the correlations."""
+        turns, multiples = holomorphic.circle(self.points)
+        count, size = len(turns), ops.shape(share)[0]
+
+        def each(values: list[float]) -> Tensor:
+            column = ops.repeat(ops.cast(values, self.working_dtype), size)
+            return column[:, None]
+
+        def copies(tensor: Tensor) -> Tensor:
+            return ops.tile(tensor, (count, 1))
+
+        weights = self._read()
+        rate = holomorphic.RATES[str(self.activation)]
+        drive, aims = copies(weights[0].forward(inputs)), copies(targets)
+        strength = (
+            self.nudge * each([turn.real for turn in turns]),
+            self.nudge * each([turn.imag for turn in turns]),
+        )
+
+        def pull(layer: Tensor) -> Tensor:
+            output = layer
+            if self.cost_name == "cross_entropy":
+                output = holomorphic.softmax(holomorphic.forward(weights[-1], layer))
+            real, imaginary = holomorphic.split(output)
+            error = holomorphic.join(*holomorphic.product(strength, (aims - real, -imaginary)))
+            return weights[-1].backward(error) if self.cost_name == "cross_entropy" else error
+
+        def step(layers: States) -> States:
+            settled = []
+            for index, layer in enumerate(layers):
+                if index:
+                    field = holomorphic.forward(weights[index], layers[index - 1])
+                else:
+                    field = holomorphic.join(drive, ops.zeros_like(drive))
+                if index + 1 < len(layers):
+                    field = field + weights[index + 1].backward(layers[index + 1])
+                else:
+                    field = field + pull(layer)
+                settled.append(rate(field))
+            return tuple(settled)
+
+        real = tuple(map(copies, states))
+        start = tuple(holomorphic.join(layer, ops.zeros_like(layer)) for layer in real)
+        phases = settle(step, start, self.nudged_steps)
+        # 1 / nudge is the conjugate turn over the strength.
+        scale = 1.0 / (self.points * self.nudge)
+        pairs = list(zip(turns, multiples, strict=True))
+        inverse = (
+            each([scale * multiple * turn.real for turn, multiple in pairs]),
+            each([-scale * multiple * turn.imag for turn, multiple in pairs]),
+        )
+        shares = ops.tile(share, (count,))
+        contrasts, below = [], (copies(inputs), None)
+        for layer in phases:
+            above = holomorphic.product(inverse, holomorphic.split(layer))
+            kernel = correlate(below[0], above[0], shares)
+            if below[1] is not None:
+                kernel = kernel - correlate(below[1], above[1], shares)
+            contrasts.append((kernel, total(above[0], shares)))
+            below = holomorphic.split(layer)
+        return contrasts
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "form": self.form,
+            "activation": self.activation,
+            "cost": self.cost_name,
+            "nudging": self.nudging,
+            "nudge": self.nudge,
+            "free_steps": self.free_steps,
+            "nudged_steps": self.nudged_steps,
+            "step_size": self.step_size,
+            "rate_factors": list(self.rate_factors),
+            "feedback": self.feedback,
+            "points": self.points,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "seed": self.signs.seed,
+        }
+
+
+def _twice(tensor: Tensor) -> Tensor:
+    return ops.concatenate([tensor, tensor])

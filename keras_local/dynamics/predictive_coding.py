@@ -1,0 +1,243 @@
+"""Predictive coding, and the schedule in which it is backpropagation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
+from keras_local.ops import settle, trajectory
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+INFERENCE = ("settle", "fixed_prediction", "zil")
+
+# Rate and, from the rate, its derivative.
+ACTIVATIONS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "sigmoid": (ops.sigmoid, lambda rate: rate * (1.0 - rate)),
+    "tanh": (ops.tanh, lambda rate: 1.0 - ops.square(rate)),
+    "relu": (ops.relu, lambda rate: ops.cast(rate > 0, rate.dtype)),
+    "linear": (lambda x: x, ops.ones_like),
+}
+
+
+@serializable
+class PredictiveCodingNetwork(Network):
+    """Network that learns by predictive coding.
+
+    Each layer `l = 1..L` has value units `x_l` and error units
+
+        e_l = x_l - f(x_{l-1}) W_l - b_l,   e_L over `output_variance`;   f(x_0) = inputs.
+
+    Without labels the values are the feedforward pass, and all errors are zero. With labels,
+    `x_L` is held at the one-hot label, and the others descend the energy `1/2 sum |e_l|^2`:
+
+        x_l <- x_l + step_size (- e_l + f'(x_l) e_{l+1} W_{l+1}^T),
+        dW_l = output_variance < f(x_{l-1}) e_l >,    db_l = output_variance < e_l >.
+
+    For a large `output_variance` this is backpropagation of half the squared distance. With
+    `inference="fixed_prediction"`, where `f'` and the predictions stay those of the feedforward
+    pass, it is at rest, and with `"zil"`, zero-divergence inference learning, it is always: there
+    `step_size` is 1, and `W_l` learns in step `L - l`, the highest first. Local: a weight sees the
+    value unit below and the error unit above; errors return through the same weights.
+
+    Args:
+        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        activation: `f`: `"sigmoid"`, `"tanh"`, `"relu"` or `"linear"`. Outputs are linear.
+        inference: `"settle"`, `"fixed_prediction"` or `"zil"`.
+        output_variance: Of the output layer, greater than 0; how weakly labels clamp.
+        steps: Steps of the phase with labels; not for `"zil"`, which takes one for each layer.
+        step_size: Greater than 0, at most 1; not for `"zil"`.
+        kernel_initializer: Law of the initial weights.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.PredictiveCodingNetwork([4, 8, 3], inference="zil")
+    >>> network.compile(keras.optimizers.Adam(0.01), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 3)
+
+    Source: Whittington & Bogacz 2017, "An approximation of the error backpropagation algorithm in a
+    predictive coding network with local Hebbian synaptic plasticity"; Z-IL, Song et al. 2020, "Can
+    the brain do backpropagation? Exact implementation of backpropagation in predictive coding
+    networks"; fixed predictions, Millidge, Tschantz & Buckley 2020, "Predictive coding approximates
+    backprop along arbitrary computation graphs".
+    """
+
+    remedy = "a smaller `step_size`, a larger `output_variance`, or a smaller learning rate"
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str = "sigmoid",
+        inference: str = "settle",
+        output_variance: float = 1.0,
+        steps: int = 50,
+        step_size: float = 0.1,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        check.one_of("activation", activation, tuple(ACTIVATIONS))
+        check.one_of("inference", inference, INFERENCE)
+        output_variance = check.real(
+            "output_variance", output_variance, minimum=0.0, exclusive=True
+        )
+        steps = check.positive_integer("steps", steps)
+        step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
+        super().__init__(sizes, **kwargs)
+        self.activation = activation
+        self.inference = inference
+        self.output_variance = output_variance
+        self.steps = steps
+        self.step_size = step_size
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.rate, self.slope = ACTIVATIONS[activation]
+        self.synapses = [
+            Synapses(
+                units,
+                kernel_initializer=fresh(self.kernel_initializer),
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:])
+        ]
+        self.build((None, self.sizes[0]))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            if not synapses.built:
+                synapses.build((None, inputs))
+        self.built = True
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the values of all layers in the feedforward pass."""
+        values, rates = [], inputs
+        for synapses in self.synapses:
+            values.append(synapses.read().forward(rates))
+            rates = self.rate(values[-1])
+        return tuple(values)
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the values of the output layer."""
+        return states[-1]
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Hold the output at the labels, and return what errors and rates then make."""
+        weights = [synapses.read() for synapses in self.synapses]
+        if self.inference == "fixed_prediction":
+            errors = list(self._fixed(weights, states, targets))
+            rates = self._rates(inputs, states)
+        elif self.inference == "zil":
+            errors, rates = self._layer_by_layer(weights, inputs, states, targets)
+        else:
+            step = self._step(weights, inputs, targets, self.step_size)
+            values = settle(step, (*states[:-1], targets), self.steps)
+            errors, rates = self._errors(weights, inputs, values), self._rates(inputs, values)
+        found: list[tuple[Any, Tensor]] = []
+        for synapses, rate, error in zip(self.synapses, rates, errors, strict=True):
+            error = self.output_variance * error
+            found.append((synapses.kernel, correlate(rate, error, share)))
+            found.append((synapses.bias, total(error, share)))
+        return found
+
+    def energy(self, inputs: Any, states: States) -> Tensor | None:
+        """Return `1/2 sum_l |e_l|^2` of each sample, that of the output over its variance."""
+        weights = [synapses.read() for synapses in self.synapses]
+        errors = self._errors(weights, self._prepared(inputs), states)
+        squares = [ops.sum(ops.square(error), axis=-1) for error in errors]
+        # e_L is already over the variance.
+        return 0.5 * (sum(squares[:-1]) + self.output_variance * squares[-1])
+
+    def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
+        """Return the values of each layer over the phase with labels, `inference` as `"settle"`.
+
+        Without labels nothing moves from the feedforward pass.
+        """
+        inputs = self._prepared(inputs)
+        values = self.free_phase(inputs)
+        targets = None if labels is None else self._targets(labels)
+        weights = [synapses.read() for synapses in self.synapses]
+        step = self._step(weights, inputs, targets, self.step_size)
+        start = values if targets is None else (*values[:-1], targets)
+        return list(trajectory(step, start, self.steps))
+
+    def _rates(self, inputs: Tensor, values: States) -> list[Tensor]:
+        return [inputs, *(self.rate(value) for value in values[:-1])]
+
+    def _errors(self, weights: list[Weights], inputs: Tensor, values: States) -> list[Tensor]:
+        triples = zip(weights, self._rates(inputs, values), values, strict=True)
+        errors = [value - each.forward(rate) for each, rate, value in triples]
+        errors[-1] = errors[-1] / self.output_variance
+        return errors
+
+    def _pull(self, weights: Weights, value: Tensor, error_above: Tensor) -> Tensor:
+        return self.slope(self.rate(value)) * weights.backward(error_above)
+
+    def _step(
+        self, weights: list[Weights], inputs: Tensor, targets: Tensor | None, size: float
+    ) -> Callable[[States], States]:
+        def step(values: States) -> States:
+            errors = self._errors(weights, inputs, values)
+            moved = [
+                value + size * (self._pull(weights[k + 1], value, errors[k + 1]) - errors[k])
+                for k, value in enumerate(values[:-1])
+            ]
+            top = values[-1] if targets is not None else values[-1] - size * errors[-1]
+            return (*moved, top)
+
+        return step
+
+    def _fixed(self, weights: list[Weights], values: States, targets: Tensor) -> States:
+        """Let the errors settle while predictions and derivatives stay as they were."""
+        top = (targets - values[-1]) / self.output_variance
+        slopes = [self.slope(self.rate(value)) for value in values[:-1]]
+
+        def step(errors: States) -> States:
+            above = (*errors[1:], top)
+            aims = [
+                slope * each.backward(error)
+                for slope, each, error in zip(slopes, weights[1:], above, strict=True)
+            ]
+            pairs = zip(errors, aims, strict=True)
+            return tuple(error + self.step_size * (aim - error) for error, aim in pairs)
+
+        start = tuple(ops.zeros_like(value) for value in values[:-1])
+        return (*(settle(step, start, self.steps) if start else ()), top)
+
+    def _layer_by_layer(
+        self, weights: list[Weights], inputs: Tensor, values: States, targets: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the error of each layer in the step in which it learns, and the rates below."""
+        values = (*values[:-1], targets)
+        step = self._step(weights, inputs, targets, 1.0)
+        learning: list[Tensor] = []
+        rates: list[Tensor] = []
+        for k in reversed(range(len(values))):
+            learning.insert(0, self._errors(weights, inputs, values)[k])
+            rates.insert(0, self._rates(inputs, values)[k])
+            values = step(values)
+        return learning, rates
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "activation": self.activation,
+            "inference": self.inference,
+            "output_variance": self.output_variance,
+            "steps": self.steps,
+            "step_size": self.step_size,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+        }

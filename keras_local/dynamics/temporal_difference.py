@@ -1,0 +1,239 @@
+"""Iterative temporal differencing: errors of this batch minus those of the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, fresh
+from keras_local.ops import read
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+RULES = (
+    "error_difference",
+    "error_product",
+    "activation_product",
+    "feedback_alignment",
+    "linear_feedback_alignment",
+    "backprop",
+    "frozen",
+)
+
+
+@serializable
+class TemporalDifferenceNetwork(Network):
+    """Network that learns by iterative temporal differencing (ITD), or by what it stands beside.
+
+    A feedforward network of hyperbolic tangents with a softmax. Let `e_t` be its error in this
+    batch, `(softmax - one-hot) / samples`, and `e_{t-1}` that of the batch before, row by row. Both
+    are sent down through fixed random weights `B_k`, and at every layer the one is taken from the
+    other:
+
+        d <- e_t;  p <- e_{t-1};  g_n = d
+        for k = n-1..1:  d <- d B_{k+1}^T;  p <- p B_{k+1}^T;  d <- d - p;  g_k = d
+        dW_k = - h_{k-1}^T g_k,    db_k = - sum over rows of g_k.
+
+    So `g_k = (e_t - j e_{t-1}) B_n^T ... B_{k+1}^T`, `j = n - k` layers below the output. There is
+    no derivative of the tangent. Row `i` of `e_{t-1}` is of another sample than row `i` of `e_t`:
+    the rule is feedback alignment without derivatives plus a term that is noise; it does not
+    estimate the derivative. Local: each weight sees the rate before it and an error that comes
+    through weights of its own, but the last error has to be remembered.
+
+    Args:
+        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        cost: `"mce"`, cross-entropy, or `"lse"`, half the squared distance. Both learn from the
+            same `e`, without the derivative of the softmax; with `"lse"` the difference is taken in
+            the output layer as well.
+        rule: `"error_difference"` as above, as published. The author's earlier trials:
+            `"error_product"`, `d <- d (d - p)` in place of `d - p`, and `"activation_product"`,
+            `d <- d (h_t - h_{t-1})`. To compare: `"feedback_alignment"`, `d <- d (1 - h^2)`;
+            `"linear_feedback_alignment"`, `d <- d`; `"backprop"`, with `W` in place of `B`;
+            `"frozen"`, in which hidden layers do not learn.
+        batch_size: How many rows are remembered. Rows beyond have no memory.
+        kernel_initializer: Law of the initial `W` and of `B`. By default uniform up to
+            `sqrt(2 / inputs of a unit)`.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`, best with the mean of each input taken off. Output shape:
+    `(batch, sizes[-1])`, probabilities. The published setting: `[784, 32, 32, 32, 10]`,
+    `keras.optimizers.SGD(0.01)`, batches of 100, 5000 batches.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown, or there is no hidden layer.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.TemporalDifferenceNetwork([4, 8, 3], batch_size=4)
+    >>> network.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 3)
+
+    Source: Dargazany 2018, "Iterative temporal differencing with fixed random feedback alignment
+    support spike-time dependent plasticity in vanilla backpropagation for deep learning", and the
+    author's notebooks, which say what is differenced.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        cost: str = "mce",
+        rule: str = "error_difference",
+        batch_size: int = 100,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        check.one_of("cost", cost, ("mce", "lse"))
+        check.one_of("rule", rule, RULES)
+        batch_size = check.positive_integer("batch_size", batch_size)
+        super().__init__(sizes, **kwargs)
+        check.require(len(self.sizes) > 2, "sizes", "at least three sizes", sizes)
+        self.cost_name = cost
+        self.rule = rule
+        self.batch_size = batch_size
+        self.kernel_initializer = initializers.get(
+            initializers.VarianceScaling(2 / 3, "fan_in", "uniform")
+            if kernel_initializer is None
+            else kernel_initializer
+        )
+        self.synapses = [
+            Synapses(
+                units,
+                # Nothing below the lowest layer receives an error.
+                tied=index == 0 or rule in ("backprop", "frozen"),
+                feedback_trainable=False,
+                kernel_initializer=fresh(self.kernel_initializer),
+                feedback_initializer=fresh(self.kernel_initializer),
+                trainable=rule != "frozen" or index == len(self.sizes) - 2,
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:])
+        ]
+        self.build((None, self.sizes[0]))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights, and the memory of the last batch."""
+        if self.synapses[0].built:
+            return
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            synapses.build((None, inputs))
+        remembered: dict[str, int] = {}
+        if self.rule in ("error_difference", "error_product"):
+            remembered = {"last_error": self.sizes[-1]}
+        elif self.rule == "activation_product":
+            hidden = enumerate(self.sizes[1:-1])
+            remembered = {f"last_activity_{k + 1}": units for k, units in hidden}
+        self.memory = [
+            keras.Variable(
+                "zeros",
+                (self.batch_size, units),
+                name=name,
+                trainable=False,
+                dtype=self.working_dtype,
+                autocast=False,
+                # Each replica remembers its own rows.
+                synchronization="on_read",
+                aggregation="only_first_replica",
+            )
+            for name, units in remembered.items()
+        ]
+        self.built = True
+
+    def forget(self) -> None:
+        """Set the memory of the last batch to zero."""
+        for memory in self.memory:
+            memory.assign(ops.zeros(memory.shape, memory.dtype))
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the activities of all hidden layers, and the probabilities of the classes."""
+        layers, below = [], inputs
+        for synapses in self.synapses[:-1]:
+            below = ops.tanh(synapses.read().forward(below))
+            layers.append(below)
+        return (*layers, ops.softmax(self.synapses[-1].read().forward(below)))
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the probabilities of the classes."""
+        return states[-1]
+
+    def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """Return the cross-entropy, or half the squared distance, of each sample."""
+        if self.cost_name == "lse":
+            return super().cost(targets, scores)
+        return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Send the errors down, and remember them."""
+        layers = (inputs, *states[:-1])
+        error = (states[-1] - targets) * share[:, None]
+        now = states[:-1] if self.rule == "activation_product" else (error,)
+        last = [self._recall(memory, new) for memory, new in zip(self.memory, now, strict=False)]
+        self._remember(now)
+        signal = error
+        previous = last[0] if self.rule in ("error_difference", "error_product") else None
+        if self.rule == "error_difference" and self.cost_name == "lse":
+            signal = signal - previous
+        signals = [signal]
+        for k in reversed(range(1, len(layers))):
+            if self.rule == "frozen":
+                break
+            weights = self.synapses[k].read()
+            signal = weights.backward(signal)
+            if previous is not None:
+                previous = weights.backward(previous)
+            if self.rule == "error_difference":
+                signal = signal - previous
+            elif self.rule == "error_product":
+                signal = signal * (signal - previous)
+            elif self.rule == "activation_product":
+                signal = signal * (layers[k] - last[k - 1])
+            elif self.rule != "linear_feedback_alignment":
+                signal = signal * (1.0 - ops.square(layers[k]))
+            signals.insert(0, signal)
+        found: list[tuple[Any, Tensor]] = []
+        ones = ops.ones_like(share)  # The errors hold the shares.
+        learning = list(zip(self.synapses, layers, strict=True))[-len(signals) :]
+        for (synapses, below), signal in zip(learning, signals, strict=True):
+            found.append((synapses.kernel, -correlate(below, signal, ones)))
+            found.append((synapses.bias, -ops.sum(signal, axis=0)))
+        return found
+
+    def _rows(self, tensor: Tensor) -> tuple[Any, Any]:
+        """Return how many rows of a batch are remembered, and how many are not."""
+        size = ops.shape(tensor)[0]
+        if isinstance(size, int):
+            return min(size, self.batch_size), max(size - self.batch_size, 0)
+        kept = ops.minimum(size, self.batch_size)
+        return kept, size - kept
+
+    def _recall(self, memory: Any, like: Tensor) -> Tensor:
+        """Return the rows of the last batch that stood where those of this one stand."""
+        kept, beyond = self._rows(like)
+        rest = ops.zeros((beyond, memory.shape[1]), memory.dtype)
+        return ops.concatenate([read(memory)[:kept], rest], axis=0)
+
+    def _remember(self, tensors: Sequence[Tensor]) -> None:
+        for memory, tensor in zip(self.memory, tensors, strict=False):
+            kept, _ = self._rows(tensor)
+            rest = ops.zeros((self.batch_size - kept, memory.shape[1]), memory.dtype)
+            rows = ops.concatenate([tensor[:kept], rest], axis=0)
+            # A batch that changes no weight is none to remember.
+            healthy = ops.isfinite(ops.sum(rows))
+            memory.assign(ops.where(healthy, rows, ops.zeros_like(rows)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "cost": self.cost_name,
+            "rule": self.rule,
+            "batch_size": self.batch_size,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+        }
