@@ -29,7 +29,13 @@ import keras_local as kl
 # %%
 PRESETS = {
     "smoke": {"samples": 1000, "filters": 50, "patches": 10000, "pretraining": 2, "readout": 2},
-    "quick": {"samples": 50000, "filters": 400, "patches": 100000, "pretraining": 5, "readout": 10},
+    "quick": {
+        "samples": 50000,
+        "filters": 800,
+        "patches": 200000,
+        "pretraining": 10,
+        "readout": 15,
+    },
     "paper": {
         "samples": 50000,
         "filters": 1600,
@@ -60,36 +66,37 @@ if arguments.held_out:
     images, labels = images[: -arguments.held_out], labels[: -arguments.held_out]
 
 # %% [markdown]
-# Patches from anywhere in the training images. The layer divides every patch by its length; black
-# ones have none and are left out.
+# Patches from anywhere in the training images; black ones, which have no direction, are left out.
 
 # %%
 start = time.perf_counter()
 windows = np.lib.stride_tricks.sliding_window_view(images, (SIZE, SIZE), axis=(1, 2))
 places = [random.integers(0, size, preset["patches"]) for size in windows.shape[:3]]
 patches = np.moveaxis(windows[tuple(places)], 1, -1)
-lengths = np.sqrt(np.sum(np.square(patches), axis=(1, 2, 3)))
-patches = patches[lengths > 0.5]
+patches = patches[np.sqrt(np.sum(np.square(patches), axis=(1, 2, 3))) > 0.5]
 
 # %% [markdown]
-# The same layer sees patches of 5 x 5 while it learns, where it has a single position, and whole
-# images afterwards. The filters start at patches, just outside of the unit sphere.
+# To a patch of unit length, a convolution of that size is a dense layer, which learns faster. The
+# units start at patches, just outside of the unit sphere; what they have learned is the kernel of
+# the convolution.
 
 # %%
 hidden = kl.layers.HebbianConv2D(
     preset["filters"],
     SIZE,
-    plasticity=kl.plasticity.KrotovHopfield(p=2, rank=7, delta=0.2),
     activation=kl.activations.RePU(arguments.power),
     patch_norm=True,
     floor=0.01,
     name="filters",
 )
-encoder = keras.Sequential([keras.Input((None, None, 3)), hidden])
+hidden.build((None, *images.shape[1:]))
 if arguments.features == "learned":
-    chosen = patches[random.choice(len(patches), preset["filters"], replace=False)]
-    chosen /= np.sqrt(np.sum(np.square(chosen), axis=(1, 2, 3), keepdims=True))
-    hidden.kernel.assign(1.2 * np.transpose(chosen, (1, 2, 3, 0)))
+    patches = patches.reshape(len(patches), -1)
+    patches /= np.linalg.norm(patches, axis=1, keepdims=True)
+    rule = kl.plasticity.KrotovHopfield(p=2, rank=7, delta=0.2)
+    units = kl.layers.HebbianDense(preset["filters"], plasticity=rule, name="units")
+    encoder = keras.Sequential([keras.Input((patches.shape[1],)), units])
+    kl.models.reseed(encoder, patches, units="all", norm=1.4, noise=0.0, seed=arguments.seed)
     kl.models.pretrain(
         encoder,
         patches,
@@ -98,9 +105,10 @@ if arguments.features == "learned":
         step_size=0.02,
         verbose=2,
     )
+    hidden.kernel.assign(np.reshape(units.kernel, hidden.kernel.shape))
 else:
-    lengths = np.sqrt(np.sum(np.square(np.asarray(hidden.kernel)), axis=(0, 1, 2)))
-    hidden.kernel.assign(np.asarray(hidden.kernel) / lengths)
+    kernel = np.asarray(hidden.kernel)
+    hidden.kernel.assign(kernel / np.sqrt(np.sum(np.square(kernel), axis=(0, 1, 2))))
 pretrained = time.perf_counter()
 if arguments.figure:
     kl.plots.receptive_fields(hidden, units=100).savefig(arguments.figure, dpi=100)

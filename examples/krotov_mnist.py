@@ -41,6 +41,8 @@ parser = argparse.ArgumentParser(description="Krotov-Hopfield learning on MNIST.
 parser.add_argument("--preset", choices=PRESETS, default="quick")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
+parser.add_argument("--p", type=float, default=3.0, help="of the norm of the weights")
+parser.add_argument("--start", choices=("normal", "images"), default="normal")
 parser.add_argument("--power", type=float, default=6.0, help="of the currents, in the readout")
 parser.add_argument("--rate", type=float, default=3e-3, help="first step size of the readout")
 parser.add_argument("--decay", type=float, default=0.03, help="weight decay of the readout")
@@ -71,11 +73,13 @@ if arguments.encoder and Path(arguments.encoder).exists():
 else:
     hidden = kl.layers.HebbianDense(
         preset["units"],
-        plasticity=kl.plasticity.KrotovHopfield(p=3, rank=7, delta=0.4),
+        plasticity=kl.plasticity.KrotovHopfield(arguments.p, rank=7, delta=0.4),
         # Outside the unit sphere, where every unit comes to win, but not farther than needed.
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.6),
     )
     encoder = keras.Sequential([keras.Input((784,)), hidden])
+    if arguments.start == "images":
+        kl.models.reseed(encoder, images, units="all", norm=1.2, seed=arguments.seed)
     kl.models.pretrain(
         encoder,
         images,
