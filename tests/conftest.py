@@ -23,7 +23,7 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
-SOME = 4
+SOME = 3
 """How many cases of a test run on JAX and PyTorch each time; the others are thorough."""
 
 

@@ -82,11 +82,10 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
                 continue
             new = self._with_rule(old)
             new.build(attended if name == "_output_dense" else shapes.get(name, query_shape))
-            place = self._layers.index(old)
+            # Setting the attribute alone would keep the old layer as well. Keras knows layers by
+            # their `id`, which a new one may take over from one that is gone.
+            self._tracker.replace_tracked_value("layers", old, new)
             setattr(self, name, new)
-            # Keras keeps the layer that was there under this name as well.
-            self._layers.remove(new)
-            self._layers[place] = new
 
     def _with_rule(self, projection: keras.layers.EinsumDense) -> FeedbackEinsumDense:
         config = projection.get_config()

@@ -285,7 +285,11 @@ def test_other_backends_take_the_same_step(backend: str, tmp_path: Path) -> None
         begin = weights_of(network)
         fit(network, row, batch_size=SAMPLES)
         for i, (weight, before) in enumerate(zip(weights_of(network), begin, strict=True)):
-            np.testing.assert_allclose(found[f"{row.id} {i}"], weight, atol=1e-5)
+            moved = np.abs(weight - before).max()
+            error = np.abs(found[f"{row.id} {i}"] - weight).max()
             if weight.size > 1 and network.weights[i].name not in row.fixed:
-                assert np.abs(weight - before).max() > 1e-4
+                assert moved > 1e-5, row.id
+                assert error <= min(1e-5, 0.1 * moved), row.id
+            else:
+                assert error <= 1e-5, row.id
     assert BACKEND == "tensorflow"

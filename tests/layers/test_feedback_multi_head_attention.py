@@ -65,6 +65,16 @@ def test_errors_return_through_feedback_kernels() -> None:
     assert not nothing.any()
 
 
+def test_keras_forgets_the_projections_that_were_replaced() -> None:
+    """It knows layers by their `id`: a stale one would hide a new layer at the same address."""
+    layer = net(layers.FeedbackMultiHeadAttention).get_layer("attention")
+    kept = {id(part) for part in layer._layers}
+    assert layer._tracker.stored_ids["layers"] == kept
+    for part in (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense):
+        assert id(part) in kept
+        assert type(part) is layers.FeedbackEinsumDense
+
+
 def test_each_projection_has_its_own_feedback() -> None:
     model = net(layers.FeedbackMultiHeadAttention, feedback=feedback.KolenPollack(rate=0.5))
     layer = model.get_layer("attention")
