@@ -263,7 +263,7 @@ for row in ROWS:
     start(network, row)
     network.compile(row.optimizer(row.rate))
     inputs, labels = data(row)
-    network.fit(inputs, labels, batch_size=len(inputs), verbose=0)
+    network.fit(inputs, labels, batch_size=len(inputs), shuffle=False, verbose=0)
     found.update({f"{row.id} {i}": w for i, w in enumerate(weights_of(network))})
 np.savez(sys.argv[1], **found)
 """
@@ -284,12 +284,11 @@ def test_other_backends_take_the_same_step(backend: str, tmp_path: Path) -> None
         network = compiled(row)
         begin = weights_of(network)
         fit(network, row, batch_size=SAMPLES)
+        learned = 0
         for i, (weight, before) in enumerate(zip(weights_of(network), begin, strict=True)):
             moved = np.abs(weight - before).max()
             error = np.abs(found[f"{row.id} {i}"] - weight).max()
-            if weight.size > 1 and network.weights[i].name not in row.fixed:
-                assert moved > 1e-5, row.id
-                assert error <= min(1e-5, 0.1 * moved), row.id
-            else:
-                assert error <= 1e-5, row.id
+            assert error <= min(1e-5, 0.1 * moved) + 1e-7, f"{row.id} {i}"
+            learned += bool(moved > 1e-4)
+        assert learned, row.id
     assert BACKEND == "tensorflow"

