@@ -10,6 +10,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops import settle, trajectory
@@ -207,8 +208,7 @@ class ContrastiveHebbianNetwork(Network):
         hidden = tuple(layer[-1] for layer in free[:-1])
         step = self._step(inputs, clamped=targets)
         clamped = trajectory(step, (*hidden, targets), self.clamped_steps)
-        pairs = zip(free, clamped, strict=True)
-        return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
+        return joined(free, clamped)
 
     def _free(self, inputs: Tensor) -> tuple[Callable[[States], States], States]:
         layers, below = [], inputs

@@ -12,6 +12,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases
 from keras_local.dynamics._signs import Signs
 from keras_local.dynamics.conv_synapses import ConvSynapses, ConvWeights, pool
 from keras_local.dynamics.equilibrium import ACTIVATIONS
@@ -217,27 +218,17 @@ class ConvEquilibriumNetwork(Network):
         """Return half the squared distance, or the cross-entropy, of each sample."""
         if self.cost_name == "mse":
             return super().cost(targets, scores)
-        return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
+        return cross_entropy(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Nudge the states, and return the contrast of the gradients of `Phi`."""
-        if self.nudging == "centred":
-            # Both signs at once, as one batch of twice the size.
-            one = ops.ones_like(targets[:, :1])
-            strength = self.nudge * ops.concatenate([one, -one])
-            step = self._step(_twice(inputs), _twice(targets), strength)
-            phases = settle(step, tuple(map(_twice, states)), self.nudged_steps)
-            count: Any = 0.5 / self.nudge
-        else:
-            sign = 1.0
-            if self.nudging == "random_sign":
-                sign = self.signs.next(self.nudge_count, self.working_dtype)
-            step = self._step(inputs, targets, ops.cast(self.nudge * sign, self.working_dtype))
-            nudged = settle(step, states, self.nudged_steps)
-            phases = tuple(ops.concatenate(pair) for pair in zip(nudged, states, strict=True))
-            count = sign / self.nudge
+        sign: Any = None if self.nudging == "centred" else 1.0
+        if self.nudging == "random_sign":
+            sign = self.signs.next(self.nudge_count, self.working_dtype)
         # One phase behind the other: a single product sums over both.
-        shares = ops.concatenate([count * share, -count * share])
+        phases, shares = nudged_phases(
+            self._step, inputs, targets, states, share, self.nudged_steps, self.nudge, sign
+        )
         found: list[tuple[Any, Tensor]] = []
         for index, synapses in enumerate(self.convolutions):
             weights = synapses.read()
@@ -288,8 +279,7 @@ class ConvEquilibriumNetwork(Network):
             return list(free)
         step = self._step(inputs, self._targets(labels), ops.cast(self.nudge, self.working_dtype))
         nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
-        pairs = zip(free, nudged, strict=True)
-        return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
+        return joined(free, nudged)
 
     def _shapes(self) -> list[tuple[int, ...]]:
         """Return the shapes of the states of a sample, the lowest layer first."""
@@ -360,10 +350,6 @@ class ConvEquilibriumNetwork(Network):
             "weight_decay": self.weight_decay,
             "seed": self.signs.seed,
         }
-
-
-def _twice(tensor: Tensor) -> Tensor:
-    return ops.concatenate([tensor, tensor])
 
 
 def _flat(tensor: Tensor) -> Tensor:

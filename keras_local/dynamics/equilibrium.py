@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from keras import initializers, ops
@@ -12,6 +13,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics import _holomorphic as holomorphic
 from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases
 from keras_local.dynamics._signs import Signs
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
@@ -244,7 +246,7 @@ class EquilibriumNetwork(Network):
         """Return half the squared distance, or the cross-entropy, of each sample."""
         if self.cost_name == "mse":
             return super().cost(targets, scores)
-        return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
+        return cross_entropy(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Nudge the states, and return the contrast of the correlations."""
@@ -289,8 +291,7 @@ class EquilibriumNetwork(Network):
         strength = ops.cast(self.nudge, self.working_dtype)
         step = self._step(self._read(), inputs, targets, strength)
         nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
-        pairs = zip(free, nudged, strict=True)
-        return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
+        return joined(free, nudged)
 
     def _read(self) -> list[Weights]:
         return [synapses.read() for synapses in self.synapses]
@@ -339,25 +340,20 @@ class EquilibriumNetwork(Network):
         self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
         """Return the difference of two phases over the difference of their nudges."""
-        weights = self._read()
-        if self.nudging == "centred":
-            # Both signs at once, as one batch of twice the size.
-            one = ops.ones_like(targets[:, :1])
-            strength = self.nudge * ops.concatenate([one, -one])
-            step = self._step(weights, _twice(inputs), _twice(targets), strength)
-            phases = settle(step, tuple(map(_twice, states)), self.nudged_steps)
-            count: Any = 0.5 / self.nudge
-        else:
-            sign = 1.0
-            if self.nudging == "random_sign":
-                sign = self.signs.next(self.nudge_count, self.working_dtype)
-            strength = ops.cast(self.nudge * sign, self.working_dtype)
-            step = self._step(weights, inputs, targets, strength)
-            nudged = settle(step, states, self.nudged_steps)
-            phases = tuple(ops.concatenate(pair) for pair in zip(nudged, states, strict=True))
-            count = sign / self.nudge
+        sign: Any = None if self.nudging == "centred" else 1.0
+        if self.nudging == "random_sign":
+            sign = self.signs.next(self.nudge_count, self.working_dtype)
         # One phase behind the other: a single product sums over both.
-        shares = ops.concatenate([count * share, -count * share])
+        phases, shares = nudged_phases(
+            partial(self._step, self._read()),
+            inputs,
+            targets,
+            states,
+            share,
+            self.nudged_steps,
+            self.nudge,
+            sign,
+        )
         contrasts = []
         for index, layer in enumerate(phases):
             if index:
@@ -452,7 +448,3 @@ class EquilibriumNetwork(Network):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "seed": self.signs.seed,
         }
-
-
-def _twice(tensor: Tensor) -> Tensor:
-    return ops.concatenate([tensor, tensor])

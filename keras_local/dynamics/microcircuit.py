@@ -11,6 +11,7 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops import read, settle, trajectory
@@ -290,8 +291,7 @@ class MicrocircuitNetwork(Network):
             return list(free)
         step = self._step(inputs, self._targets(labels))
         taught = trajectory(step, tuple(layer[-1] for layer in free), self.steps)
-        pairs = zip(free, taught, strict=True)
-        return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
+        return joined(free, taught)
 
     def instability(self) -> str | None:
         """Say so where an Euler step is too large for the conductances."""

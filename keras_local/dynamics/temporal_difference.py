@@ -10,6 +10,7 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.dynamics._phases import cross_entropy
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh
 from keras_local.ops import read
@@ -167,7 +168,7 @@ class TemporalDifferenceNetwork(Network):
         """Return the cross-entropy, or half the squared distance, of each sample."""
         if self.cost_name == "lse":
             return super().cost(targets, scores)
-        return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
+        return cross_entropy(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Send the errors down, and remember them."""
