@@ -12,8 +12,9 @@
 #     python examples/krotov_conv_cifar10.py --preset paper
 #     python examples/krotov_conv_cifar10.py --preset paper --features random --power 1
 #
-# The settings were compared on 10,000 of the training images, held out; the test images are for the
-# accuracy at the end.
+# Settings are compared with `--held-out`. The present ones come from such a comparison in a
+# transcription of the rule, which is not in this tree; the test images are for the accuracy at the
+# end.
 
 # %%
 from __future__ import annotations

@@ -10,8 +10,8 @@
 #     python examples/krotov_mnist.py --preset quick
 #     python examples/krotov_mnist.py --preset paper
 #
-# The settings were compared on 10,000 of the training images, held out; the test images are for the
-# error at the end.
+# Settings are compared with `--held-out`. The present ones come from such a comparison in a
+# transcription of the rule that is not in this tree; the test images are for the error at the end.
 
 # %%
 from __future__ import annotations
