@@ -6,5 +6,6 @@ for script in (
     "benchmarks.feedback_step",
     "benchmarks.krotov_step",
     "benchmarks.locally_connected",
+    "benchmarks.settling_step",
 ):
     runpy.run_module(script, run_name="__main__")

@@ -25,6 +25,7 @@ parser = argparse.ArgumentParser(description="Predictive coding on MNIST.")
 parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
 parser.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
 parser.add_argument("--epochs", type=int, default=10, help="published: 100")
+parser.add_argument("--rules", nargs="+", help="some of the rules, by name; else all")
 parser.add_argument("--batch_size", type=int, default=20)
 parser.add_argument("--rate", type=float, default=1e-3)
 parser.add_argument("--variance", type=float, default=1.0, help="of the output, for settling")
@@ -64,7 +65,8 @@ NETWORKS = {
 }
 
 print(f"{'rule':20}{'test error':>12}{'minutes':>9}")
-for name, choice in NETWORKS.items():
+for name in arguments.rules or NETWORKS:
+    choice = NETWORKS[name]
     keras.utils.set_random_seed(arguments.seed)
     start = kl.dynamics.PredictiveCodingNetwork(sizes).get_weights()
     model = twin() if choice is None else kl.dynamics.PredictiveCodingNetwork(sizes, **choice)
