@@ -5,8 +5,10 @@
 #
 # The published network, 784-500-500-10 with fixed random top-down weights, batches of 10, labels of
 # 0.8 and 0.1. The published mixing factors, learning rates and initial weights are not known to us;
-# these are the ones that worked on scikit-learn's digits, scaled to the number of inputs. Published
-# test error: 1.96 %.
+# these were compared on 10,000 training images held out, in a transcription that is not in this
+# tree. What made the difference: labels that act strongly, top-down weights up to 1, and hidden
+# layers that learn faster than interneurons, which learn faster than the outputs. The rates fall to
+# zero. Published test error: 1.96 %.
 #
 #     python examples/microcircuit_mnist.py
 
@@ -23,31 +25,41 @@ import keras_local as kl
 parser = argparse.ArgumentParser(description="Dendritic microcircuits on MNIST.")
 parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
 parser.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
-parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--epochs", type=int, default=25)
 parser.add_argument("--batch_size", type=int, default=10)
-parser.add_argument("--rate", type=float, default=0.05)
-parser.add_argument("--lam", type=float, default=0.1, help="all three mixing factors")
-parser.add_argument("--limit", type=float, default=0.05, help="largest initial weight")
-parser.add_argument("--down", type=float, default=0.3, help="largest top-down weight")
+parser.add_argument("--rate", type=float, default=0.03)
+parser.add_argument("--factors", type=float, nargs="+", help="of the rate, one for each layer")
+parser.add_argument("--lam", type=float, default=0.3, help="of apical dendrites, interneurons")
+parser.add_argument("--lam-out", type=float, default=0.8, help="of labels")
+parser.add_argument("--limit", type=float, default=0.1, help="largest initial weight")
+parser.add_argument("--down", type=float, default=1.0, help="largest top-down weight")
 parser.add_argument("--top_down", choices=("fixed", "transposed", "learned"), default="fixed")
-parser.add_argument("--samples", type=int, default=60000, help="training images")
+parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
 parser.add_argument("--seed", type=int, default=0)
 arguments = parser.parse_args()
+# Of the rate of interneurons: 0.2, 0.1 and 0.02 with the rate 0.03.
+FACTORS = [20 / 3, 10 / 3, 2 / 3]
 
 # %%
 (images, labels), test = kl.datasets.load(arguments.data, flatten=True)
-images, labels = images[: arguments.samples], labels[: arguments.samples]
+if arguments.held_out:
+    test = images[-arguments.held_out :], labels[-arguments.held_out :]
+    images, labels = images[: -arguments.held_out], labels[: -arguments.held_out]
 
 keras.utils.set_random_seed(arguments.seed)
 network = kl.dynamics.MicrocircuitNetwork(
     [images.shape[1], *arguments.hidden, 10],
     lam=arguments.lam,
+    lam_out=arguments.lam_out,
+    rate_factors=arguments.factors or FACTORS[-len(arguments.hidden) - 1 :],
     top_down=arguments.top_down,
     learn_apical=arguments.top_down == "learned",
     kernel_initializer=keras.initializers.RandomUniform(-arguments.limit, arguments.limit),
     top_down_initializer=keras.initializers.RandomUniform(-arguments.down, arguments.down),
 )
-network.compile(keras.optimizers.SGD(arguments.rate), metrics=["accuracy"])
+steps = arguments.epochs * -(-len(images) // arguments.batch_size)
+schedule = keras.optimizers.schedules.CosineDecay(arguments.rate, steps)
+network.compile(keras.optimizers.SGD(schedule), metrics=["accuracy"])
 begin = time.perf_counter()
 history = network.fit(
     images,

@@ -62,6 +62,15 @@ def sizes(argument: str, value: Any, rank: int, minimum: int = 1) -> tuple[int, 
     return tuple(int(item) for item in items)
 
 
+def factors(argument: str, value: Any, layers: int) -> tuple[float, ...]:
+    """Return `value`, a factor of at least 0 for each of `layers` layers; 1 for None."""
+    if value is None:
+        return (1.0,) * layers
+    valid = isinstance(value, Sequence) and len(value) == layers
+    require(valid, argument, f"{layers} factors, one for each weight layer", value)
+    return tuple(real(argument, factor, minimum=0.0) for factor in value)
+
+
 def instance(argument: str, value: Any, kind: type) -> Any:
     """Return `value` if it is an object of `kind`."""
     require(isinstance(value, kind), argument, f"a {kind.__name__}", value)

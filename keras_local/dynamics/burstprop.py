@@ -92,14 +92,10 @@ class BurstpropNetwork(Network):
         check.one_of("feedback", feedback, ("fixed", "learned"))
         recurrent_rate = check.real("recurrent_rate", recurrent_rate, minimum=0.0)
         super().__init__(sizes, **kwargs)
-        layers = len(self.sizes) - 1
-        factors = (1.0,) * layers if rate_factors is None else tuple(rate_factors)
-        allowed = f"{layers} factors, one for each weight layer"
-        check.require(len(factors) == layers, "rate_factors", allowed, rate_factors)
         self.burst_probability = burst_probability
         self.feedback = feedback
         self.recurrent_rate = recurrent_rate
-        self.rate_factors = tuple(check.real("rate_factors", f, minimum=0.0) for f in factors)
+        self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
         glorot = initializers.VarianceScaling(3.6**2, "fan_avg", "untruncated_normal")
         normal = initializers.RandomNormal(stddev=0.1 if feedback == "learned" else 1.0)
         small = initializers.RandomUniform(-0.01, 0.01)

@@ -128,10 +128,7 @@ class ConvEquilibriumNetwork(Network):
         padded = ("same",) * len(channels) if paddings is None else tuple(paddings)
         allowed = f'{len(channels)} times "same" or "valid"'
         check.require(len(padded) == len(channels), "paddings", allowed, paddings)
-        factors = (1.0,) * (len(channels) + 1) if rate_factors is None else tuple(rate_factors)
-        allowed = f"{len(channels) + 1} factors, one for each weight layer"
-        check.require(len(factors) == len(channels) + 1, "rate_factors", allowed, rate_factors)
-        factors = tuple(check.real("rate_factors", factor, minimum=0.0) for factor in factors)
+        factors = check.factors("rate_factors", rate_factors, len(channels) + 1)
         classes = check.positive_integer("classes", classes, minimum=2)
         signs = Signs(seed)
         super().__init__([sample_shape[-1], *channels, classes], sample_shape, **kwargs)

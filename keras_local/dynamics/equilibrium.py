@@ -164,9 +164,6 @@ class EquilibriumNetwork(Network):
         layers = len(self.sizes) - 1
         allowed = 'at least one hidden layer with cost="cross_entropy"'
         check.require(cost == "mse" or layers > 1, "sizes", allowed, sizes)
-        factors = (1.0,) * layers if rate_factors is None else tuple(rate_factors)
-        allowed = f"{layers} factors, one for each weight layer"
-        check.require(len(factors) == layers, "rate_factors", allowed, rate_factors)
         self.form = form
         self.activation = activation
         self.cost_name = cost
@@ -175,7 +172,7 @@ class EquilibriumNetwork(Network):
         self.free_steps = free_steps
         self.nudged_steps = nudged_steps
         self.step_size = step_size
-        self.rate_factors = tuple(check.real("rate_factors", f, minimum=0.0) for f in factors)
+        self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
         self.feedback = feedback
         self.points = points
         self.kernel_initializer = initializers.get(kernel_initializer)

@@ -67,6 +67,8 @@ class MicrocircuitNetwork(Network):
             and `T` is transposed, `P` is its negative.
         kernel_initializer: Law of the initial `W`.
         top_down_initializer: Law of the initial `T`.
+        rate_factors: Factor of the learning rate of each `W`, the lowest first, beside the division
+            by mixing factors; 1 by default, as for `I`, `P` and `T`.
         self_predicting: Whether `I` and `P` begin where apical dendrites are silent. If not, they
             are drawn as `W` and `T` are. `predict_itself()` brings them there at any time.
         leak: Conductance of the soma's leak, of the differential equations only, as those that
@@ -111,6 +113,7 @@ class MicrocircuitNetwork(Network):
         learn_apical: bool = False,
         kernel_initializer: Any = None,
         top_down_initializer: Any = None,
+        rate_factors: Sequence[float] | None = None,
         self_predicting: bool = True,
         leak: float = 0.1,
         basal: float = 1.0,
@@ -128,6 +131,7 @@ class MicrocircuitNetwork(Network):
         time_step = check.real("time_step", time_step, minimum=0.0, exclusive=True)
         simulation_time = check.real("simulation_time", simulation_time, minimum=time_step)
         super().__init__(sizes, **kwargs)
+        self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
         self.lam = lam
         self.lam_out = lam_out
         self.lam_inter = lam_inter
@@ -204,15 +208,16 @@ class MicrocircuitNetwork(Network):
                 lateral.kernel.assign(-read(kernel))
 
     @property
-    def rate_factors(self) -> tuple[float, ...]:
+    def scales(self) -> tuple[float, ...]:
         """What the changes of the `W` are multiplied with, the lowest first, and of the `I`."""
         top = len(self.pyramidal) - 1
         powers = [self.lam_out * self.lam ** (top - k) for k in range(top + 1)]
-        return (*(1.0 / power for power in powers), 1.0 / self.lam_inter)
+        pairs = zip(self.rate_factors, powers, strict=True)
+        return (*(factor / power for factor, power in pairs), 1.0 / self.lam_inter)
 
     def check_optimizer(self, optimizer: Any) -> None:
         """Warn of an optimizer that erases the factors of the layers."""
-        factors = self.rate_factors if self.interneurons else self.rate_factors[:-1]
+        factors = self.scales if self.interneurons else self.scales[:-1]
         erased = self.erased_rates(optimizer, factors)
         if erased:
             warnings.warn(f"Interneurons may not follow: {erased}.", stacklevel=3)
@@ -244,7 +249,7 @@ class MicrocircuitNetwork(Network):
         found: list[tuple[Any, Tensor]] = []
         for k, synapses in enumerate(self.pyramidal):
             predicted = ops.sigmoid(scale * self._attenuation(k) * seen["basal"][k])
-            error = self.rate_factors[k] * (rates[k + 1] - predicted)
+            error = self.scales[k] * (rates[k + 1] - predicted)
             found.append((synapses.kernel, correlate(rates[k], error, share)))
             found.append((synapses.bias, total(error, share)))
         for k, synapses in enumerate(self.interneurons):
@@ -406,6 +411,7 @@ class MicrocircuitNetwork(Network):
             "learn_apical": self.learn_apical,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "top_down_initializer": initializers.serialize(self.top_down_initializer),
+            "rate_factors": list(self.rate_factors),
             "self_predicting": self.self_predicting,
             "leak": self.leak,
             "basal": self.basal,

@@ -24,6 +24,7 @@ from keras_local.ops.settling import trajectory as trajectory
 from keras_local.ops.surrogate import gradient_loss as gradient_loss
 from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
+from keras_local.ops.surrogate import replica_index as replica_index
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
 from keras_local.ops.transposed import TransposedConvolution as TransposedConvolution
@@ -45,6 +46,7 @@ __all__ = [
     "gradients",
     "read",
     "replica_count",
+    "replica_index",
     "replica_sum",
     "residual",
     "settle",

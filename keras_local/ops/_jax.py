@@ -155,6 +155,11 @@ def replica_count() -> int:
     return 1
 
 
+def replica_index() -> int:
+    """Return 0: a data-parallel step sees the global batch."""
+    return 0
+
+
 def _transpose(
     function: Callable[[jax.Array], jax.Array], like: jax.Array, upstream: jax.Array
 ) -> jax.Array:

@@ -255,6 +255,12 @@ def replica_count() -> int:
     return count
 
 
+def replica_index() -> tf.Tensor | int:
+    """Return the number of this replica among those in sync, 0 outside of one."""
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
+
+
 def _new_axis(linear_map: Convolution | DepthwiseConvolution) -> int:
     return 1 if linear_map.data_format == "channels_last" else 2
 

@@ -191,6 +191,11 @@ def replica_count() -> int:
     return 1
 
 
+def replica_index() -> int:
+    """Return 0: Keras has no data-parallel step on Torch."""
+    return 0
+
+
 def _channels_first(linear_map: Convolution, tensor: torch.Tensor) -> torch.Tensor:
     return tensor if linear_map.data_format == "channels_first" else tensor.movedim(-1, 1)
 

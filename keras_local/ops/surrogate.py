@@ -90,3 +90,9 @@ def replica_count() -> int:
     """Return how many replicas hold a share of the batch."""
     count: int = backend.replica_count()
     return count
+
+
+def replica_index() -> Tensor | int:
+    """Return the number of this replica, from 0: replicas hold a batch in this order."""
+    index: Tensor | int = backend.replica_index()
+    return index

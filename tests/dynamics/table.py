@@ -31,8 +31,10 @@ class Row:
         falls: Whether the loss of the free phase has to fall; not where the rule descends another.
         bias: About where the biases start; 0.3 keeps rates inside of clipped ranges.
         separable: Whether a batch learns the mean of what its samples would learn alone.
+        draws: Whether each sample learns with random numbers; backends, and XLA, draw others.
         inputs: Shape of one sample.
         prepare: What is done to the network behind the weights' start.
+        labels: Whether there are labels; else a sample is its own target.
         thorough: Whether the row waits for `tox -e thorough`.
     """
 
@@ -46,8 +48,10 @@ class Row:
     falls: bool = True
     bias: float = 0.3
     separable: bool = True
+    draws: bool = False
     inputs: tuple[int, ...] = (INPUTS,)
     prepare: Callable[[Any], None] = lambda network: None
+    labels: bool = True
     thorough: bool = False
 
 
@@ -109,8 +113,31 @@ def burstprop(**arguments: Any) -> Callable[..., dynamics.Network]:
     )
 
 
+def difference_target(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.DifferenceTargetPropagation(
+        [INPUTS, 7, 5, CLASSES], inverse_rate=1.0, **arguments, **kwargs
+    )
+
+
+def segregated(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.SegregatedDendritesNetwork(
+        [INPUTS, 7, 5, CLASSES], **arguments, **kwargs
+    )
+
+
+def forward_forward(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.ForwardForwardNetwork(
+        [INPUTS, 7, 5, CLASSES], **arguments, **kwargs
+    )
+
+
+def recirculation(**arguments: Any) -> Callable[..., dynamics.Network]:
+    return lambda **kwargs: dynamics.RecirculationAutoencoder(INPUTS, 3, **arguments, **kwargs)
+
+
 LAW = keras.initializers.RandomUniform(-0.3, 0.3, seed=1)
 COUNT = ("nudge_count",)
+APICAL = ("apical_1", "apical_2")
 
 ROWS = [
     Row("equilibrium", equilibrium(), momentum, fixed=COUNT, rate=0.2),
@@ -219,6 +246,58 @@ ROWS = [
         thorough=True,
     ),
     Row(
+        "difference_target",
+        difference_target(seed=0),
+        momentum,
+        bias=0.0,
+        fixed=("seed_generator_state",),
+        draws=True,
+    ),
+    Row(
+        "difference_target-exact",
+        difference_target(noise=0.0, activation="linear", seed=0),
+        momentum,
+        bias=0.0,
+        fixed=("seed_generator_state",),
+        thorough=True,
+    ),
+    Row("segregated_dendrites", segregated(max_rate=1.0), momentum, bias=0.0, fixed=APICAL),
+    Row(
+        "segregated_dendrites-weak",
+        segregated(nudge=0.1, max_rate=1.0),
+        momentum,
+        rate=1.0,
+        bias=0.0,
+        fixed=APICAL,
+        thorough=True,
+    ),
+    Row(
+        "forward_forward",
+        forward_forward(),
+        momentum,
+        fixed=("draw_count",),
+        separable=False,
+    ),
+    Row(
+        "forward_forward-mean",
+        forward_forward(goodness="mean", threshold=0.5, scored="upper", seed=1),
+        keras.optimizers.Adam,
+        rate=0.02,
+        fixed=("draw_count",),
+        falls=False,
+        separable=False,
+        thorough=True,
+    ),
+    Row("recirculation", recirculation(), momentum, rate=5.0, epochs=12, bias=0.0, labels=False),
+    Row(
+        "recirculation-tied",
+        recirculation(tied=True, activation="linear", use_bias=False, regression=0.5),
+        keras.optimizers.Adam,
+        rate=0.02,
+        labels=False,
+        thorough=True,
+    ),
+    Row(
         "microcircuit-ode",
         microcircuit(
             form="ode",
@@ -236,7 +315,7 @@ ROWS = [
     ),
 ]
 
-DAILY_STATE = (ROWS[0].id, "temporal_difference")
+DAILY_STATE = (ROWS[0].id, "temporal_difference", "difference_target")
 
 PARAMETERS = [
     pytest.param(row.id, marks=pytest.mark.thorough if row.thorough else ()) for row in ROWS
@@ -259,10 +338,12 @@ def find(row_id: str) -> Row:
     return next(row for row in ROWS if row.id == row_id)
 
 
-def data(row: Row) -> tuple[np.ndarray, np.ndarray]:
+def data(row: Row) -> tuple[np.ndarray, Any]:
     """Samples from 0 to 1 with the classes of a linear map; images, with those of prototypes."""
     rng = np.random.default_rng(3)
     inputs = rng.random((SAMPLES, *row.inputs)).astype("float32")
+    if not row.labels:
+        return inputs, None
     if len(row.inputs) == 1:
         return inputs, np.argmax((inputs - 0.5) @ rng.normal(size=(INPUTS, CLASSES)), axis=1)
     labels = np.arange(SAMPLES) % CLASSES

@@ -114,6 +114,8 @@ def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
     "options", [{"run_eagerly": True}, {"jit_compile": True}], ids=["eager", "xla"]
 )
 def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
+    if row.draws and options.get("jit_compile"):
+        pytest.skip("XLA draws other random numbers")
     network = compiled(row, **{"jit_compile": False, **options})
     losses, wanted = one_epoch(row.id)
     assert fit(network, row) == pytest.approx(losses, rel=1e-5)
@@ -167,14 +169,17 @@ def test_scores_and_loss_are_those_of_the_free_phase(row: Row) -> None:
     network = trained(row.id)[0]
     inputs, labels = data(row)
     scores = network.predict(inputs, batch_size=BATCH, verbose=0)
-    assert scores.shape == (SAMPLES, CLASSES)
-    cost = array(network.cost(keras.ops.one_hot(labels, CLASSES), keras.ops.array(scores)))
+    targets = keras.ops.one_hot(labels, CLASSES) if row.labels else keras.ops.array(inputs)
+    assert scores.shape == targets.shape
+    cost = array(network.cost(targets, keras.ops.array(scores)))
     loss = network.evaluate(inputs, labels, batch_size=BATCH, verbose=0)
     assert loss == pytest.approx(float(cost.mean()), rel=1e-5)
 
 
 @shared
 def test_labels_may_be_integers_or_one_hot(row: Row) -> None:
+    if not row.labels:
+        pytest.skip("there are no labels")
     _, labels = data(row)
     losses, wanted = one_epoch(row.id)
     for form in (keras.utils.to_categorical(labels, CLASSES), labels[:, None].astype("uint8")):
@@ -185,8 +190,12 @@ def test_labels_may_be_integers_or_one_hot(row: Row) -> None:
 
 @shared
 def test_a_sample_of_weight_two_is_a_sample_that_comes_twice(row: Row) -> None:
+    if not row.labels:
+        pytest.skip("Keras drops weights of samples without labels; they are refused")
     if not row.separable:
         pytest.skip("a sample acts on the others of its batch")
+    if row.draws:
+        pytest.skip("a sample that comes twice learns with other random numbers")
     inputs, labels = data(row)
     half = np.arange(BATCH) % (BATCH // 2)
     twice = compiled(row)
@@ -208,13 +217,18 @@ def test_bad_data_change_nothing(row: Row) -> None:
     cases: list[tuple[str, Any, Any]] = [
         ("x", inputs[..., :-1], labels),
         ("x", broken, labels),
-        ("y", inputs, labels + 1),
-        ("y", inputs, labels - 0.5),
-        ("y", inputs, labels[:-1]),
-        ("y", inputs, np.zeros((SAMPLES, CLASSES + 1))),
-        ("y", inputs, np.ones((SAMPLES, CLASSES))),
-        ("y", inputs, np.full(SAMPLES, "cat")),
     ]
+    if row.labels:
+        cases += [
+            ("y", inputs, labels + 1),
+            ("y", inputs, labels - 0.5),
+            ("y", inputs, labels[:-1]),
+            ("y", inputs, np.zeros((SAMPLES, CLASSES + 1))),
+            ("y", inputs, np.ones((SAMPLES, CLASSES))),
+            ("y", inputs, np.full(SAMPLES, "cat")),
+        ]
+    else:
+        cases += [("y", inputs, np.zeros(SAMPLES)), ("y", inputs, inputs)]
     for argument, x, y in cases:
         for method in (network.fit, network.evaluate):
             with pytest.raises(ValueError, match=f"`{argument}` must be"):
@@ -237,16 +251,19 @@ def test_what_a_dataset_hides_ends_the_training(row: Row, where: str) -> None:
     """NaN, or a label that is no class, in the second batch: that batch changes nothing."""
     import tensorflow as tf
 
+    if where == "labels" and not row.labels:
+        pytest.skip("there are no labels")
     inputs, labels = data(row)
     good = compiled(row, row.rate)
-    fit(good, row, x=inputs[:BATCH], y=labels[:BATCH])
+    fit(good, row, x=inputs[:BATCH], y=None if labels is None else labels[:BATCH])
     if where == "inputs":
         inputs[BATCH + 1] = np.nan
     else:
         labels[BATCH + 1] = CLASSES
     network = compiled(row, row.rate)
     network.optimizer.momentum = 0.0 if hasattr(network.optimizer, "momentum") else None
-    batches = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(BATCH)
+    samples = (inputs, labels) if row.labels else inputs
+    batches = tf.data.Dataset.from_tensor_slices(samples).batch(BATCH)
     with pytest.raises(ValueError, match="`loss` must be finite"):
         network.fit(batches, verbose=0)
     assert all(np.isfinite(weight).all() for weight in weights_of(network))
@@ -281,6 +298,8 @@ def test_other_backends_take_the_same_step(backend: str, tmp_path: Path) -> None
     subprocess.run(command, check=True, env=environment, cwd=root)
     found = np.load(tmp_path / "found.npz")
     for row in ROWS:
+        if row.draws:
+            continue
         network = compiled(row)
         begin = weights_of(network)
         fit(network, row, batch_size=SAMPLES)

@@ -223,6 +223,20 @@ def test_digits_are_learned() -> None:
     assert accuracy > 0.92
 
 
+@double
+def test_rate_factors_are_of_the_weights_of_pyramidal_neurons() -> None:
+    factors = (5.0, 0.0, 0.5)
+    network, _, inputs, labels = problem()
+    other = problem(rate_factors=factors)[0]
+    plain, found = (changes_of(each, inputs, np.eye(4)[labels]) for each in (network, other))
+    for k, factor in enumerate(factors, start=1):
+        for name in (f"pyramidal_{k}/kernel", f"pyramidal_{k}/bias"):
+            np.testing.assert_allclose(found[name], factor * plain[name], atol=1e-14)
+    for name in ("interneurons_1/kernel", "interneurons_2/kernel"):
+        assert np.abs(plain[name]).max() > 1e-4
+        np.testing.assert_array_equal(found[name], plain[name])
+
+
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("lam", {"lam": 0.0}),
     ("lam", {"lam": 1.0}),
@@ -230,6 +244,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("lam_inter", {"lam_inter": -0.1}),
     ("form", {"form": "spiking"}),
     ("top_down", {"top_down": "random"}),
+    ("rate_factors", {"rate_factors": (1.0,)}),
+    ("rate_factors", {"rate_factors": (1.0, -1.0)}),
+    ("rate_factors", {"rate_factors": 2.0}),
     ("leak", {"leak": -1.0}),
     ("basal", {"basal": 0.0}),
     ("time_step", {"time_step": 0.0}),

@@ -149,6 +149,7 @@ def tensors(rows: list[int], change: np.ndarray) -> tuple[Any, Any]:
 def test_one_replica_outside_a_strategy() -> None:
     value = probe((3,))
     assert ops.replica_count() == 1
+    assert int(ops.replica_index()) == 0
     total = ops.replica_sum(keras.ops.convert_to_tensor(value))
     np.testing.assert_array_equal(array(total), value)
 
@@ -163,14 +164,16 @@ class TestReplicas:
         def step() -> Any:
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             share = tf.fill((2,), 1.0 + 10.0 * tf.cast(number, "float32"))
-            return ops.replica_sum(share), ops.replica_count()
+            index = ops.replica_index()
+            return ops.replica_sum(share), ops.replica_count(), tf.convert_to_tensor(index)
 
         # One function around both replicas, as in `fit`: run one by one, they would leave their
         # collective behind for the next strategy in this process.
-        sums, counts = tf.function(lambda: strategy.run(step))()
+        sums, counts, numbers = tf.function(lambda: strategy.run(step))()
         for total in strategy.experimental_local_results(sums):
             np.testing.assert_array_equal(array(total), [12.0, 12.0])
         assert {int(count) for count in strategy.experimental_local_results(counts)} == {2}
+        assert [int(n) for n in strategy.experimental_local_results(numbers)] == [0, 1]
 
     def test_changes_of_the_replicas_are_summed(self) -> None:
         """Each replica hands in its share: the sum of both is applied, not the mean."""

@@ -1,0 +1,265 @@
+"""Difference target propagation: every layer learns towards a target that inverses carry down."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._phases import cross_entropy
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.ops import read, replica_count, replica_index
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+PHASES = ("both", "forward", "inverse")
+
+
+@serializable
+class DifferenceTargetPropagation(Network):
+    """Network that learns by difference target propagation (DTP).
+
+    A feedforward network of `M` weight layers, and a learned inverse `g_l` of each but the lowest
+    and the output:
+
+        h_l = f(h_{l-1} W_l + b_l),    scores = softmax(h_{M-1} W_M + b_M)
+        g_l(h) = f(h V_l^T + c_l),     l = 2..M-1.
+
+    No error goes down, but a target. The highest hidden layer takes a step down the cross-entropy
+    `C`, and what lies below it is asked for what would have caused the difference:
+
+        t_{M-1} = h_{M-1} - target_rate dC/dh_{M-1}
+        t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l).
+
+    Each layer descends two losses of its own, with `e` normal of deviation `noise`,
+
+        |h_l - t_l|^2                  by W_l and b_l alone,
+        |g_l(f_l(h + e)) - (h + e)|^2, h = h_{l-1},    by V_l and c_l alone,
+
+    and the output `C` itself. In a linear network of orthogonal `W_l` with `V_l = W_l`, which are
+    exact inverses, `t_l - h_l` is the error of backpropagation times `target_rate`. With exact
+    inverses of other linear maps it is not: the error then comes down by the inverse where
+    backpropagation takes the transpose. Local: a weight sees the rate before it, and rate and
+    target of its own neuron; only the highest hidden layer sees weights that are not its own.
+
+    Args:
+        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        target_rate: Size of the step that makes the first target, greater than 0.
+        noise: Standard deviation of what is added to rates while inverses learn; 0 for none.
+        inverse_rate: Learning rate of `V` and `c`, in parts of that of the others; 0 for none.
+        activation: `f`, `"tanh"` or `"linear"`.
+        phase: Which weights learn: `"both"`, on the same batch, only those `"forward"`, or only
+            those of the `"inverse"`. May be set at any time, so that epochs of the two alternate.
+        kernel_initializer: Law of the initial `W`.
+        feedback_initializer: Law of the initial `V`.
+        seed: Of the noise, an integer; None for another one each time.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`, probabilities. The
+    published setting: seven hidden layers of 240, batches of 100, epochs of the two kinds in turn.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.DifferenceTargetPropagation([4, 8, 6, 3], seed=1)
+    >>> network.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 3)
+
+    Source: Lee, Zhang, Fischer & Bengio 2015, "Difference target propagation", and the authors'
+    script. There one epoch teaches the inverses and the next the forward weights, and two weights
+    are missing from those that learn; here all learn.
+    """
+
+    remedy = "a smaller learning rate, or a smaller `target_rate`"
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        target_rate: float = 0.3277,
+        noise: float = 0.3598,
+        inverse_rate: float = 0.336,
+        activation: str = "tanh",
+        phase: str = "both",
+        kernel_initializer: Any = "orthogonal",
+        feedback_initializer: Any = "orthogonal",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        target_rate = check.real("target_rate", target_rate, minimum=0.0, exclusive=True)
+        noise = check.real("noise", noise, minimum=0.0)
+        inverse_rate = check.real("inverse_rate", inverse_rate, minimum=0.0)
+        check.one_of("activation", activation, ("tanh", "linear"))
+        check.one_of("phase", phase, PHASES)
+        if seed is not None:
+            seed = check.positive_integer("seed", seed, minimum=0)
+        super().__init__(sizes, **kwargs)
+        self.target_rate = target_rate
+        self.noise = noise
+        self.inverse_rate = inverse_rate
+        self.activation = activation
+        self._phase = phase
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.feedback_initializer = initializers.get(feedback_initializer)
+        self.seed = seed
+        self._draws = keras.random.SeedGenerator(seed)
+        # Keras saves weights, but not where a generator stands, unless that is a weight.
+        self.draws = self._draws.state
+        layers = len(self.sizes) - 1
+        self.synapses = [
+            Synapses(
+                units,
+                # No target comes below the lowest layer, and that of the output is the label.
+                tied=index in (0, layers - 1),
+                kernel_initializer=fresh(self.kernel_initializer),
+                feedback_initializer=fresh(self.feedback_initializer),
+                feedback_trainable=inverse_rate > 0.0,
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:])
+        ]
+        self.build((None, self.sizes[0]))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        if self.synapses[0].built:
+            return
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            synapses.build((None, inputs))
+        # Of the inverses of layers 2 to M - 1, whose kernels are with those that they invert.
+        self.inverse_biases = [
+            self.add_weight(
+                name=f"inverse_bias_{index + 2}",
+                shape=(units,),
+                initializer="zeros",
+                trainable=self.inverse_rate > 0.0,
+                dtype=self.working_dtype,
+                autocast=False,
+            )
+            for index, units in enumerate(self.sizes[1:-2])
+        ]
+        self.built = True
+
+    @property
+    def phase(self) -> str:
+        """Which weights learn: `"both"`, `"forward"` or `"inverse"`."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._phase = check.one_of("phase", phase, PHASES)
+        # What was traced is of the phase before.
+        self.train_function = None
+
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Warn of an optimizer that erases the rate of the inverses."""
+        rates = (1.0, self.inverse_rate)
+        erased = self.erased_rates(optimizer, rates)
+        if erased and self.inverse_biases and self.inverse_rate and self.phase == "both":
+            warnings.warn(f"`inverse_rate` has no effect: {erased}.", stacklevel=3)
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the rates of all hidden layers, and the probabilities of the classes."""
+        rates, below = [], inputs
+        for synapses in self.synapses[:-1]:
+            below = self._rate(synapses.read().forward(below))
+            rates.append(below)
+        return (*rates, ops.softmax(self.synapses[-1].read().forward(below)))
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the probabilities of the classes."""
+        return states[-1]
+
+    def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """Return the cross-entropy of each sample."""
+        return cross_entropy(targets, scores)
+
+    def layer_targets(self, states: States, targets: Tensor) -> list[Tensor]:
+        """Return the targets of all hidden layers, the lowest first.
+
+        Args:
+            states: What `free_phase` returned.
+            targets: One-hot labels `(batch, sizes[-1])`.
+        """
+        if len(states) == 1:
+            return []
+        slope = self.synapses[-1].read().backward(states[-1] - targets)
+        found = [states[-2] - self.target_rate * slope]
+        for k in reversed(range(len(states) - 2)):
+            difference = self._inverse(k + 1, found[0]) - self._inverse(k + 1, states[k + 1])
+            found.insert(0, states[k] + difference)
+        return found
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Set the targets, and return the steps down the losses of the layers."""
+        layers = (inputs, *states[:-1])
+        found: list[tuple[Any, Tensor]] = []
+        forward = float(self.phase != "inverse")
+        errors = [
+            2.0 * (target - rate) * self._slope(rate)
+            for target, rate in zip(self.layer_targets(states, targets), states, strict=False)
+        ]
+        errors.append(targets - states[-1])
+        for synapses, below, error in zip(self.synapses, layers, errors, strict=True):
+            found.append((synapses.kernel, forward * correlate(below, error, share)))
+            found.append((synapses.bias, forward * total(error, share)))
+        if not self.inverse_rate:
+            return found
+        inverse = self.inverse_rate * float(self.phase != "forward")
+        for k, bias in enumerate(self.inverse_biases, start=1):
+            synapses = self.synapses[k]
+            noisy = self._noisy(layers[k])
+            above = self._rate(synapses.read().forward(noisy))
+            guess = self._inverse(k, above)
+            error = 2.0 * (noisy - guess) * self._slope(guess)
+            found.append((synapses.feedback_kernel, inverse * correlate(error, above, share)))
+            found.append((bias, inverse * total(error, share)))
+        return found
+
+    def _rate(self, field: Tensor) -> Tensor:
+        return NEURONS[self.activation].rate(field)
+
+    def _slope(self, rate: Tensor) -> Tensor:
+        """Return the derivative of the activation function where its value is `rate`."""
+        return 1.0 - ops.square(rate) if self.activation == "tanh" else ops.ones_like(rate)
+
+    def _inverse(self, index: int, above: Tensor) -> Tensor:
+        """Return what the layer below `synapses[index]` does, by the rates above them."""
+        bias = ops.stop_gradient(read(self.inverse_biases[index - 1]))
+        return self._rate(self.synapses[index].read().backward(above) + bias)
+
+    def _noisy(self, rates: Tensor) -> Tensor:
+        if not self.noise:
+            return rates
+        samples, units = ops.shape(rates)
+        replicas = replica_count()
+        # All replicas draw for all samples, as one device would, and each takes its own.
+        noise = keras.random.normal(
+            (replicas * samples, units), 0.0, self.noise, self.working_dtype, seed=self._draws
+        )
+        first = replica_index() * samples if replicas > 1 else 0
+        return rates + noise[first : first + samples]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "target_rate": self.target_rate,
+            "noise": self.noise,
+            "inverse_rate": self.inverse_rate,
+            "activation": self.activation,
+            "phase": self.phase,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "feedback_initializer": initializers.serialize(self.feedback_initializer),
+            "seed": self.seed,
+        }

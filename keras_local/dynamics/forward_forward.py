@@ -1,0 +1,212 @@
+"""Forward-Forward: each layer learns to tell samples with their label from those with another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.ops import read, replica_count, replica_index
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+
+_DRAWS = 16381
+"""A prime: data sets of whatever size, read in order, meet all draws."""
+
+
+@serializable
+class ForwardForwardNetwork(Network):
+    """Network that learns by two forward passes, each layer from a loss of its own.
+
+    The label is a part of the input: it is written one-hot over the first `classes` inputs. Every
+    layer sees the direction of the activity below, not its length,
+
+        n_l = h_{l-1} / (|h_{l-1}| + 1e-4),    h_l = relu(n_l W_l + b_l),    h_0 = inputs,
+
+    and its goodness `g_l` is the sum of `h_l^2` over its units. A sample with its own label shall
+    have more of it than `threshold`, the sample with a wrong one, drawn anew each time, less:
+
+        L_l = softplus(threshold - g_l^right) + softplus(g_l^wrong - threshold)
+        dW_l = 2 < p^right n_l^right h_l^right - p^wrong n_l^wrong h_l^wrong >
+        p^right = sigmoid(threshold - g_l^right),    p^wrong = sigmoid(g_l^wrong - threshold).
+
+    This is the gradient of `L_l` with respect to `W_l` alone, in closed form: no error passes from
+    one layer to another, and the next layer cannot read the goodness of this one off the length of
+    its inputs. The score of a class is the goodness, summed over layers, with that label written.
+    Local: a weight sees the activity before it, that of its own unit, and one number for the layer.
+
+    Calling the network runs a pass for each class, all in one batch. The loss in the logs is the
+    cross-entropy of the softmax of the scores; the layers do not descend it, but their own.
+
+    Args:
+        sizes: Number of inputs, more than there are classes; of units of each hidden layer; of
+            classes. There is no layer of classes.
+        goodness: `"sum"` of the squares, or their `"mean"`, which is the sum over the units; then
+            `dW` is so, too, and initial weights of Glorot's size are far below a threshold of 2.
+        threshold: Of the goodness, greater than 0.
+        scored: Which layers count in the scores: `"all"`, or all but the first, `"upper"`.
+        kernel_initializer: Law of the initial weights.
+        seed: Of the wrong labels.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`, without labels; what is in the first `classes` inputs is not
+    seen. Output shape: `(batch, sizes[-1])`, goodness with each label.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown, there is no hidden layer, or none
+            that is scored, or not more inputs than classes.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.ForwardForwardNetwork([7, 8, 3])
+    >>> network.compile(keras.optimizers.Adam(0.01), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(7)[3:], np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(7)[3:], verbose=0).shape
+    (4, 3)
+
+    Source: Hinton 2022, "The forward-forward algorithm: some preliminary investigations"; the
+    normalisation, and the mean in place of the sum, as in public implementations.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        goodness: str = "sum",
+        threshold: float = 2.0,
+        scored: str = "all",
+        kernel_initializer: Any = "glorot_uniform",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        check.one_of("goodness", goodness, ("mean", "sum"))
+        threshold = check.real("threshold", threshold, minimum=0.0, exclusive=True)
+        check.one_of("scored", scored, ("all", "upper"))
+        seed = check.positive_integer("seed", seed, minimum=0)
+        super().__init__(sizes, **kwargs)
+        least = 2 if scored == "all" else 3
+        allowed = f"more than {least} sizes, so that there is a layer to score"
+        check.require(len(self.sizes) > least, "sizes", allowed, sizes)
+        allowed = "more inputs than classes: the label takes the place of as many"
+        check.require(self.sizes[0] > self.classes, "sizes", allowed, sizes)
+        self.goodness_name = goodness
+        self.threshold = threshold
+        self.scored = scored
+        self.seed = seed
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.synapses = [
+            Synapses(
+                units,
+                kernel_initializer=fresh(self.kernel_initializer),
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:-1])
+        ]
+        self.build((None, self.sizes[0]))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights, and the counter of draws."""
+        if self.synapses[0].built:
+            return
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            synapses.build((None, inputs))
+        # Keras saves weights, and not the state of its own generators.
+        self.draw_count = self.add_weight(
+            name="draw_count",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self.built = True
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the activities `(batch, classes, units)` of all layers, with each label."""
+        labels = ops.tile(ops.arange(self.classes, dtype="int32"), ops.shape(inputs)[:1])
+        below = self._labelled(ops.repeat(inputs, self.classes, axis=0), labels)
+        layers = []
+        for synapses in self.synapses:
+            below = ops.relu(synapses.read().forward(_direction(below)))
+            layers.append(ops.reshape(below, (-1, self.classes, synapses.units)))
+        return tuple(layers)
+
+    def goodness(self, states: States) -> list[Tensor]:
+        """Return the goodness of each layer, tensors of the states' shape without the units."""
+        reduce = ops.mean if self.goodness_name == "mean" else ops.sum
+        return [reduce(ops.square(layer), axis=-1) for layer in states]
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the goodness with each label, summed over the layers that count."""
+        return sum(self.goodness(states)[1 if self.scored == "upper" else 0 :])
+
+    def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """Return the cross-entropy of the softmax of the scores."""
+        return -ops.sum(targets * ops.log_softmax(scores, axis=-1), axis=-1)
+
+    def draw_negatives(self, labels: Tensor) -> Tensor:
+        """Return a wrong label for each label, drawn from all others alike, and count the draws.
+
+        Args:
+            labels: Integers `(batch,)`.
+        """
+        steps = np.random.default_rng(self.seed).integers(1, self.classes, _DRAWS, dtype="int32")
+        samples = ops.shape(labels)[0]
+        count = read(self.draw_count)
+        # Replicas hold the batch in the order of their numbers.
+        first = count + ops.cast(replica_index(), "int32") * samples
+        places = ops.mod(first + ops.arange(samples, dtype="int32"), _DRAWS)
+        self.draw_count.assign(ops.mod(count + samples * replica_count(), _DRAWS))
+        return ops.mod(labels + ops.take(ops.convert_to_tensor(steps), places), self.classes)
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Compare each sample with its label and with a wrong one, in each layer by itself."""
+        right = ops.cast(ops.argmax(targets, axis=-1), "int32")
+        labels = ops.concatenate([right, self.draw_negatives(right)])
+        ones = ops.ones_like(share)
+        sign = ops.concatenate([ones, -ones])
+        # A label that is no class has targets of NaN, and has to stop the training.
+        share = share * ops.sum(targets, axis=-1)
+        shares = sign * ops.concatenate([share, share])
+        rows = self.classes * ops.arange(ops.shape(right)[0], dtype="int32")
+        places = ops.concatenate([rows, rows]) + labels
+        below = self._labelled(ops.concatenate([inputs, inputs]), labels)
+        found: list[tuple[Any, Tensor]] = []
+        for synapses, layer in zip(self.synapses, states, strict=True):
+            # Both passes are among those of the free phase.
+            active = ops.take(ops.reshape(layer, (-1, synapses.units)), places, axis=0)
+            (goodness,) = self.goodness((active,))
+            wanting = shares * ops.sigmoid(sign * (self.threshold - goodness))
+            slope = active * (2.0 / synapses.units if self.goodness_name == "mean" else 2.0)
+            found.append((synapses.kernel, correlate(_direction(below), slope, wanting)))
+            found.append((synapses.bias, total(slope, wanting)))
+            below = active
+        return found
+
+    def _labelled(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the inputs with labels `(batch,)` written over the first of them."""
+        written = ops.one_hot(labels, self.classes, dtype=inputs.dtype)
+        return ops.concatenate([written, inputs[:, self.classes :]], axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "goodness": self.goodness_name,
+            "threshold": self.threshold,
+            "scored": self.scored,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "seed": self.seed,
+        }
+
+
+def _direction(activity: Tensor) -> Tensor:
+    """Return rows of about unit length; of zeros where there is no activity."""
+    length = ops.sqrt(ops.sum(ops.square(activity), axis=-1, keepdims=True))
+    return activity / (length + 1e-4)

@@ -1,0 +1,248 @@
+"""Recirculation: an autoencoder that learns from what changes on the second way round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics._data import check_inputs
+from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, total
+from keras_local.ops import read
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, Tensor]
+ACTIVATIONS = ("sigmoid", "linear")
+
+
+@serializable
+class RecirculationAutoencoder(Network):
+    """Autoencoder that learns by recirculation, without labels.
+
+    Activity goes round the loop of visible and hidden units twice. On the second way it starts
+    from a mean of the sample and its reconstruction, so that it is little changed:
+
+        h1 = s(v0 W + b),    r = s(h1 V^T + c)
+        v2 = m v0 + (1 - m) r,    h3 = m h1 + (1 - m) s(v2 W + b)
+        dV = < (v0 - v2) h1 >,    dc = < v0 - v2 >
+        dW = < v2 (h1 - h3) >,    db = < h1 - h3 >
+
+    with `m = regression`; biases are weights from a unit that is always on. All kernels are stored
+    as `(visible, hidden)`. Local: a weight sees the activity before it, and how much the activity
+    behind it changes from one time round to the next; no error is sent anywhere.
+
+    `dV` is `1 - m` times the gradient, with linear units of `1/2 |r - v0|^2`, with sigmoid units of
+    their cross-entropy. With `V = W` as well, `dW / (1 - m)^2` is the gradient as `m` goes to 1,
+    with an error of the order `1 - m`.
+
+    Call it for reconstructions. `fit(x)`, `evaluate(x)` and `predict(x)` take samples alone; the
+    loss is half the squared distance of the reconstruction.
+
+    Args:
+        visible: Number of inputs, at least 2.
+        hidden: Number of units of the code.
+        regression: The share `m` of the old activity, at least 0, less than 1.
+        activation: `s`: `"sigmoid"`, for inputs from 0 to 1, or `"linear"`.
+        tied: Whether `V` is `W`, which then receives the sum of both changes.
+        use_bias: Whether there are `b` and `c`.
+        kernel_initializer: Law of the initial `W`.
+        feedback_initializer: Law of the initial `V`, if it is not tied.
+        **kwargs: `name`, `dtype`.
+
+    Input and output shape: `(batch, visible)`.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.RecirculationAutoencoder(4, 2)
+    >>> network.compile(keras.optimizers.SGD(1.0))
+    >>> history = network.fit(np.eye(4), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 4)
+    >>> tuple(network.encode(np.eye(4)).shape)
+    (4, 2)
+
+    Source: Hinton & McClelland 1988, "Learning representations by recirculation".
+    """
+
+    def __init__(
+        self,
+        visible: int,
+        hidden: int,
+        regression: float = 0.75,
+        activation: str = "sigmoid",
+        tied: bool = False,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        feedback_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        visible = check.positive_integer("visible", visible, minimum=2)
+        hidden = check.positive_integer("hidden", hidden)
+        regression = check.real("regression", regression, minimum=0.0)
+        check.require(
+            regression < 1.0, "regression", "less than 1: else nothing changes", regression
+        )
+        check.one_of("activation", activation, ACTIVATIONS)
+        super().__init__([visible, hidden, visible], **kwargs)
+        self.visible = visible
+        self.hidden = hidden
+        self.regression = regression
+        self.activation = activation
+        self.tied = bool(tied)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.feedback_initializer = initializers.get(feedback_initializer)
+        self.synapses = Synapses(
+            hidden,
+            use_bias=self.use_bias,
+            tied=self.tied,
+            kernel_initializer=self.kernel_initializer,
+            feedback_initializer=self.feedback_initializer,
+            dtype=self.working_dtype,
+            name="synapses",
+        )
+        self.build((None, visible))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        if self.synapses.built:
+            return
+        self.synapses.build((None, self.visible))
+        self.visible_bias: keras.Variable | None = None
+        if self.use_bias:
+            self.visible_bias = self.add_weight(
+                name="visible_bias",
+                shape=(self.visible,),
+                initializer="zeros",
+                dtype=self.working_dtype,
+                autocast=False,
+            )
+        self.built = True
+
+    def encode(self, inputs: Any) -> Tensor:
+        """Return the code `(batch, hidden)` of samples.
+
+        Raises:
+            ValueError: If a sample has not as many entries as there are visible units.
+        """
+        inputs = self._prepared(inputs)
+        shape = tuple(inputs.shape)
+        allowed = f"of shape (samples, {self.visible})"
+        check.require(shape[1:] == (self.visible,), "inputs", allowed, f"shape {shape}")
+        return self._rate(self.synapses.read().forward(inputs))
+
+    def decode(self, codes: Any) -> Tensor:
+        """Return the reconstruction `(batch, visible)` from codes.
+
+        Raises:
+            ValueError: If a code has not as many entries as there are hidden units.
+        """
+        codes = self._prepared(codes)
+        shape = tuple(codes.shape)
+        allowed = f"of shape (samples, {self.hidden})"
+        check.require(shape[1:] == (self.hidden,), "codes", allowed, f"shape {shape}")
+        field = self.synapses.read().backward(codes)
+        if self.visible_bias is not None:
+            field = field + ops.stop_gradient(read(self.visible_bias))
+        return self._rate(field)
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the code and the reconstruction."""
+        code = self.encode(inputs)
+        return code, self.decode(code)
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the reconstruction."""
+        return states[1]
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Go round once more, and return what changes on the way."""
+        code, reconstruction = states
+        kept, fresh = self.regression, 1.0 - self.regression
+        again = kept * inputs + fresh * reconstruction
+        recoded = kept * code + fresh * self.encode(again)
+        decoder = correlate(inputs - again, code, share)
+        encoder = correlate(again, code - recoded, share)
+        synapses = self.synapses
+        if synapses.feedback_kernel is None:
+            found: list[tuple[Any, Tensor]] = [(synapses.kernel, encoder + decoder)]
+        else:
+            found = [(synapses.kernel, encoder), (synapses.feedback_kernel, decoder)]
+        if self.visible_bias is not None:
+            found.append((synapses.bias, total(code - recoded, share)))
+            found.append((self.visible_bias, total(inputs - again, share)))
+        return found
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Return the loss of the reconstruction; while training, its gradient is the rule's."""
+        self._refuse("y", y)
+        return super().compute_loss(x, x, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the metrics, which compare reconstructions with samples."""
+        return super().compute_metrics(x, x, y_pred, sample_weight)
+
+    def fit(self, x: Any = None, y: None = None, *arguments: Any, **keywords: Any) -> Any:
+        """Train the network on samples; arguments as in `keras.Model.fit`.
+
+        Raises:
+            ValueError: If there are labels or weights of samples, NaN in the data, or shapes that
+                do not fit, before anything is changed; if the training diverges.
+        """
+        # Keras drops them without a word where there are no labels.
+        self._refuse("sample_weight", keywords.get("sample_weight"))
+        return super().fit(x, y, *arguments, **keywords)
+
+    def evaluate(self, x: Any = None, y: None = None, *arguments: Any, **keywords: Any) -> Any:
+        """Return loss and metrics of samples; arguments as in `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: For data that do not fit, labels, or weights of samples.
+        """
+        self._refuse("sample_weight", keywords.get("sample_weight"))
+        return super().evaluate(x, y, *arguments, **keywords)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = super().get_config()
+        del config["sizes"]
+        return {
+            **config,
+            "visible": self.visible,
+            "hidden": self.hidden,
+            "regression": self.regression,
+            "activation": self.activation,
+            "tied": self.tied,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "feedback_initializer": initializers.serialize(self.feedback_initializer),
+        }
+
+    def _rate(self, field: Tensor) -> Tensor:
+        return NEURONS[self.activation].rate(field)
+
+    def _targets(self, labels: Any) -> Tensor:
+        return self._prepared(labels)
+
+    def _check(self, x: Any, y: Any = None) -> None:
+        self._refuse("y", y)
+        if hasattr(x, "shape"):  # A data set: its shapes are checked as it comes.
+            check_inputs("x", x, self.sample_shape)
+
+    def _refuse(self, argument: str, value: Any) -> None:
+        allowed = "left out: samples are their own targets"
+        check.require(value is None, argument, allowed, type(value).__name__)

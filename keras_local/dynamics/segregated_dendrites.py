@@ -1,0 +1,215 @@
+"""Segregated dendrites: errors as differences of plateau potentials in apical dendrites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import initializers, ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.dynamics.network import Changes, Network
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.ops.backend import Tensor
+
+States = tuple[Tensor, ...]
+_GAIN = 20.0
+
+
+@serializable
+class SegregatedDendritesNetwork(Network):
+    """Network of neurons whose feedback ends in dendrites of its own, in rates.
+
+    A neuron has a basal dendrite, which sees the rates below, and a soma that follows it:
+
+        C_l = basal / (leak + basal) (r_{l-1} W_l + b_l),    r_l = max_rate sigmoid(C_l),
+
+    `r_0 = max_rate inputs`. A hidden neuron also has an apical dendrite `A_l = r_L Y_l^T`, which
+    sees the outputs through fixed random weights and answers with a plateau potential
+    `a_l = sigmoid(A_l)`; it does not reach the soma. At first without labels, then in the target
+    phase with one-hot labels `y`, in which outputs receive a current besides,
+
+        Ct_L = (basal (r_{L-1} W_L + b_L) + nudge reversal (2 y - 1)) / (leak + basal + nudge),
+
+    with the rates `rt_L = max_rate sigmoid(Ct_L)` and plateau potentials `at_l` that follow. With
+    `k = basal / (leak + basal)` and `s(C) = sigmoid(C) (1 - sigmoid(C))`
+
+        dW_L = 20 k / max_rate < r_{L-1} (rt_L - r_L) s(C_L) >
+        dW_l = 20 k            < r_{l-1} (at_l - a_l) s(C_l) >,    l < L,
+
+    and likewise for biases. In the output layer this is the descent of half the squared distance of
+    the rates `r_L` and `rt_L`, these held fixed, times `20 / max_rate^2`. Below it is, for small
+    differences, direct feedback alignment of the same error of rates, with the factor `s(A_l)`
+    besides. Local: each change is made of the potentials of compartments of one neuron, at two
+    times, and the rate of another that it sees.
+
+    Args:
+        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        nudge: Conductance of the labels, greater than 0.
+        reversal: Potential to which they drive the neuron of the class, and away from which, by
+            the opposite sign, those of other classes; greater than 0.
+        leak: Conductance of the leak of the soma.
+        basal: Conductance of the basal dendrite, greater than 0.
+        max_rate: Rate that no neuron exceeds, greater than 0.
+        kernel_initializer: Law of the initial `W`. By default Glorot's uniform one divided by
+            `max_rate`, because that is how small the rates are.
+        feedback_initializer: Law of `Y`, kernels of shape `(units, classes)`. By default uniform up
+            to `1 / max_rate`.
+        **kwargs: `name`, `dtype`.
+
+    Input shape: `(batch, sizes[0])`, rates from 0 to 1 in parts of `max_rate`. Output shape:
+    `(batch, sizes[-1])`, rates likewise. Published with `keras.optimizers.SGD(0.21)`, one sample at
+    a time.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+
+    >>> import numpy as np, keras, keras_local as kl
+    >>> network = kl.dynamics.SegregatedDendritesNetwork([4, 8, 3])
+    >>> network.compile(keras.optimizers.SGD(0.21), metrics=["accuracy"])
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), verbose=0)
+    >>> network.predict(np.eye(4), verbose=0).shape
+    (4, 3)
+
+    Source: Guerguiev, Lillicrap & Richards 2017, "Towards deep learning with segregated dendrites",
+    in the form without spikes. The laws of initial weights are not theirs.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        nudge: float = 1.0,
+        reversal: float = 8.0,
+        leak: float = 0.1,
+        basal: float = 0.6,
+        max_rate: float = 0.2,
+        kernel_initializer: Any = None,
+        feedback_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        nudge = check.real("nudge", nudge, minimum=0.0, exclusive=True)
+        reversal = check.real("reversal", reversal, minimum=0.0, exclusive=True)
+        leak = check.real("leak", leak, minimum=0.0)
+        basal = check.real("basal", basal, minimum=0.0, exclusive=True)
+        max_rate = check.real("max_rate", max_rate, minimum=0.0, exclusive=True)
+        super().__init__(sizes, **kwargs)
+        self.nudge = nudge
+        self.reversal = reversal
+        self.leak = leak
+        self.basal = basal
+        self.max_rate = max_rate
+        glorot = initializers.VarianceScaling(1.0 / max_rate**2, "fan_avg", "uniform")
+        uniform = initializers.RandomUniform(-1.0 / max_rate, 1.0 / max_rate)
+        self.kernel_initializer = _law(kernel_initializer, glorot)
+        self.feedback_initializer = _law(feedback_initializer, uniform)
+        self.synapses = [
+            Synapses(
+                units,
+                kernel_initializer=fresh(self.kernel_initializer),
+                dtype=self.working_dtype,
+                name=f"synapses_{index + 1}",
+            )
+            for index, units in enumerate(self.sizes[1:])
+        ]
+        # From the outputs to each hidden layer; a kernel is transposed at use.
+        self.apical = [
+            Synapses(
+                self.classes,
+                use_bias=False,
+                kernel_initializer=fresh(self.feedback_initializer),
+                trainable=False,
+                dtype=self.working_dtype,
+                name=f"apical_{index + 1}",
+            )
+            for index in range(len(self.sizes) - 2)
+        ]
+        self.build((None, self.sizes[0]))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
+            if not synapses.built:
+                synapses.build((None, inputs))
+        for synapses, units in zip(self.apical, self.sizes[1:], strict=False):
+            if not synapses.built:
+                synapses.build((None, units))
+        self.built = True
+
+    def free_phase(self, inputs: Tensor) -> States:
+        """Return the somatic potentials of all layers without labels."""
+        somata: list[Tensor] = []
+        rates = self.max_rate * inputs
+        for synapses in self.synapses:
+            somata.append(self._conduction * synapses.read().forward(rates))
+            rates = self._rate(somata[-1])
+        return tuple(somata)
+
+    def target_phase(self, states: States, targets: Tensor) -> Tensor:
+        """Return the somatic potentials of the outputs with labels.
+
+        Args:
+            states: What `free_phase` returned.
+            targets: One-hot labels `(batch, sizes[-1])`.
+        """
+        # The soma without labels is the dendrite, attenuated.
+        current = (self.leak + self.basal) * states[-1]
+        current = current + self.nudge * self.reversal * (2.0 * targets - 1.0)
+        return current / (self.leak + self.basal + self.nudge)
+
+    def plateaus(self, states: States, targets: Tensor | None = None) -> list[Tensor]:
+        """Return the plateau potentials of the apical dendrites, the lowest layer first.
+
+        Args:
+            states: What `free_phase` returned.
+            targets: One-hot labels; None for those at the end of the phase without labels.
+
+        Returns:
+            Tensors `(batch, units)`, from 0 to 1, one for each hidden layer.
+        """
+        outputs = self._rate(states[-1] if targets is None else self.target_phase(states, targets))
+        return [ops.sigmoid(synapses.read().backward(outputs)) for synapses in self.apical]
+
+    def scores(self, inputs: Tensor, states: States) -> Tensor:
+        """Return the rates of the outputs, in parts of `max_rate`."""
+        return ops.sigmoid(states[-1])
+
+    def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
+        """Show the labels, and return what plateau potentials and output rates differ by."""
+        below = [self.max_rate * inputs, *(self._rate(soma) for soma in states[:-1])]
+        phases = zip(self.plateaus(states, targets), self.plateaus(states), strict=True)
+        differences = [taught - free for taught, free in phases]
+        taught = ops.sigmoid(self.target_phase(states, targets))
+        differences.append(taught - self.scores(inputs, states))
+        found: list[tuple[Any, Tensor]] = []
+        for k, synapses in enumerate(self.synapses):
+            slope = ops.sigmoid(states[k]) * ops.sigmoid(-states[k])
+            moved = _GAIN * self._conduction * differences[k] * slope
+            found.append((synapses.kernel, correlate(below[k], moved, share)))
+            found.append((synapses.bias, total(moved, share)))
+        return found
+
+    @property
+    def _conduction(self) -> float:
+        """What of the potential of the basal dendrite reaches the soma."""
+        return self.basal / (self.leak + self.basal)
+
+    def _rate(self, soma: Tensor) -> Tensor:
+        return self.max_rate * ops.sigmoid(soma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "nudge": self.nudge,
+            "reversal": self.reversal,
+            "leak": self.leak,
+            "basal": self.basal,
+            "max_rate": self.max_rate,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "feedback_initializer": initializers.serialize(self.feedback_initializer),
+        }
+
+
+def _law(initializer: Any, default: Any) -> Any:
+    return default if initializer is None else initializers.get(initializer)
