@@ -37,6 +37,8 @@ ten = arguments.experiment == "ten"
 epochs = arguments.epochs or (40 if ten else 10)
 rate = arguments.rate or (0.3 if ten else 0.003)
 
+# Errors after the first and the last epoch, read off the slide, blocked and unblocked.
+SLIDE = {"single": {"blocked": (0.477, 0.317), "unblocked": (0.506, 0.319)}}
 VARIANTS: dict[str, dict[str, Any]] = {
     "A = 1, bias, ReLU": {},
     "A learned": {"fix_A": None},
@@ -122,6 +124,9 @@ if arguments.figure:
     for name, run in runs.items():
         (line,) = left.plot(range(1, epochs + 1), run.errors["blocked"], label=name)
         left.plot(range(1, epochs + 1), run.errors["unblocked"], "--", color=line.get_color())
+    for name, mark in (("blocked", "o"), ("unblocked", "s")):
+        if points := SLIDE.get(arguments.experiment, {}).get(name):
+            left.plot([1, 10], points, mark, color="0.4", fillstyle="none", label=f"slide, {name}")
     left.set(xlabel="epoch", ylabel="error (dashed: unblocked)")
     left.legend(frameon=False)
     averages = np.array(next(iter(runs.values())).averages)

@@ -22,6 +22,11 @@ if keras.backend.backend() == "tensorflow":
         [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
     )
 
+    from keras_local.dynamics import Network
+
+    # Compiling takes longer than the few steps of a test; the battery has XLA as a mode of its own.
+    Network.suits_xla = False
+
 
 SOME = 3
 """How many cases of a test run on JAX and PyTorch each time; the others are thorough."""

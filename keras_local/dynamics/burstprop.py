@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,12 +137,10 @@ class BurstpropNetwork(Network):
                 synapses.build((None, units))
         self.built = True
 
-    def check_optimizer(self, optimizer: Any) -> None:
-        """Warn of an optimizer that erases the factors of the layers."""
+    def layer_rates(self) -> Sequence[float]:
+        """Return the factors of the learning rates of the layers, and of recurrent weights."""
         recurrent = [self.recurrent_rate] if self.recurrent and self.recurrent_rate else []
-        erased = self.erased_rates(optimizer, (*self.rate_factors, *recurrent))
-        if erased:
-            warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
+        return (*self.rate_factors, *recurrent)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the event rates of all layers."""

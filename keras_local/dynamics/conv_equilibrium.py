@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,6 +93,7 @@ class ConvEquilibriumNetwork(Network):
     reducing its gradient estimator bias".
     """
 
+    suits_xla = False  # Its convolutions are slow on the CPU.
     remedy = "smaller initial weights, a smaller learning rate, or a smaller `nudge`"
 
     def __init__(
@@ -195,11 +195,9 @@ class ConvEquilibriumNetwork(Network):
         self.nudge_count = self.add_weight(**Signs.counter)
         self.built = True
 
-    def check_optimizer(self, optimizer: Any) -> None:
-        """Warn of an optimizer that erases the factors of the layers."""
-        erased = self.erased_rates(optimizer, self.rate_factors)
-        if erased:
-            warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
+    def layer_rates(self) -> Sequence[float]:
+        """Return the factors of the learning rates of the layers."""
+        return self.rate_factors
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all layers of units after `free_steps` from zero."""

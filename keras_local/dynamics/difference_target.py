@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +79,7 @@ class DifferenceTargetPropagation(Network):
     are missing from those that learn; here all learn.
     """
 
+    erased_effect = "`inverse_rate` has no effect"
     remedy = "a smaller learning rate, or a smaller `target_rate`"
 
     def __init__(
@@ -161,12 +161,10 @@ class DifferenceTargetPropagation(Network):
         # What was traced is of the phase before.
         self.train_function = None
 
-    def check_optimizer(self, optimizer: Any) -> None:
-        """Warn of an optimizer that erases the rate of the inverses."""
-        rates = (1.0, self.inverse_rate)
-        erased = self.erased_rates(optimizer, rates)
-        if erased and self.inverse_biases and self.inverse_rate and self.phase == "both":
-            warnings.warn(f"`inverse_rate` has no effect: {erased}.", stacklevel=3)
+    def layer_rates(self) -> Sequence[float]:
+        """Return the rates of forward weights and of inverses, where both learn at once."""
+        both = self.inverse_biases and self.inverse_rate and self.phase == "both"
+        return (1.0, self.inverse_rate) if both else ()
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all hidden layers, and the probabilities of the classes."""

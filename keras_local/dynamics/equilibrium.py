@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics import _holomorphic as holomorphic
+from keras_local.dynamics._memory import Memory
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases
 from keras_local.dynamics._signs import Signs
@@ -97,6 +97,10 @@ class EquilibriumNetwork(Network):
             the two agree.
         points: How many nudges the holomorphic form takes, at least 2, which is `"centred"`.
         kernel_initializer: Law of the initial weights.
+        persistent: Number of training samples, to begin the free phase of each, while training,
+            where it ended an epoch before, so that fewer steps do; None to begin at zero. `fit`
+            has to see the samples in the same order each time, `shuffle=False`. The states are
+            weights and are saved. Several replicas keep those of the first in a file.
         seed: Of the random signs.
         **kwargs: `name`, `dtype`.
 
@@ -138,6 +142,7 @@ class EquilibriumNetwork(Network):
         feedback: str = "tied",
         points: int = 4,
         kernel_initializer: Any = "glorot_uniform",
+        persistent: int | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -159,6 +164,8 @@ class EquilibriumNetwork(Network):
         free_steps = check.positive_integer("free_steps", free_steps)
         nudged_steps = check.positive_integer("nudged_steps", nudged_steps)
         step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
+        if persistent is not None:
+            persistent = check.positive_integer("persistent", persistent)
         signs = Signs(seed)
         super().__init__(sizes, **kwargs)
         layers = len(self.sizes) - 1
@@ -175,6 +182,7 @@ class EquilibriumNetwork(Network):
         self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
         self.feedback = feedback
         self.points = points
+        self.persistent = persistent
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.signs = signs
         self.neuron = NEURONS["unit_clip" if activation is None else activation]
@@ -221,17 +229,26 @@ class EquilibriumNetwork(Network):
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
         self.nudge_count = self.add_weight(**Signs.counter)
+        self.memory: Memory | None = None
+        if self.persistent is not None:
+            units = self.sizes[1:] if self.cost_name == "mse" else self.sizes[1:-1]
+            self.memory = Memory(self.persistent, units, self.working_dtype)
         self.built = True
 
-    def check_optimizer(self, optimizer: Any) -> None:
-        """Warn of an optimizer that erases the factors of the layers."""
-        erased = self.erased_rates(optimizer, self.rate_factors)
-        if erased:
-            warnings.warn(f"`rate_factors` have no effect: {erased}.", stacklevel=3)
+    def layer_rates(self) -> Sequence[float]:
+        """Return the factors of the learning rates of the layers."""
+        return self.rate_factors
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all layers of units after `free_steps` from zero."""
         return settle(*self._free(inputs), self.free_steps)  # type: ignore[no-any-return]
+
+    def training_phase(self, inputs: Tensor) -> States:
+        """Return the rates after `free_steps` from zero, or from where the samples were left."""
+        step, start = self._free(inputs)
+        if self.memory is not None:
+            start = self.memory.recall(ops.shape(inputs)[0])
+        return settle(step, start, self.free_steps)  # type: ignore[no-any-return]
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
         """Return the rates of the output layer, or the softmax above the states."""
@@ -247,6 +264,8 @@ class EquilibriumNetwork(Network):
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Nudge the states, and return the contrast of the correlations."""
+        if self.memory is not None:
+            self.memory.remember(states)
         nudged = self._on_the_circle if self.nudging == "holomorphic" else self._contrast
         contrasts = nudged(inputs, targets, states, share)
         if self.cost_name == "cross_entropy":
@@ -261,6 +280,15 @@ class EquilibriumNetwork(Network):
             if synapses.feedback_kernel is not None:
                 found.append((synapses.feedback_kernel, factor * kernel))
         return found
+
+    def check_order(self, x: Any, shuffle: Any) -> None:
+        """Refuse, with `persistent`, another order each time, or another number of samples."""
+        if self.persistent is None or not hasattr(x, "shape"):
+            return
+        allowed = f"{self.persistent} samples, as many as `persistent`"
+        check.require(len(x) == self.persistent, "x", allowed, f"{len(x)} samples")
+        allowed = "False with `persistent`, which knows samples by their order"
+        check.require(not shuffle, "shuffle", allowed, shuffle)
 
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return `sum G(s) - sum_k s_k (s_{k-1} W_k + b_k)` of each sample; None if not tied.
@@ -443,5 +471,6 @@ class EquilibriumNetwork(Network):
             "feedback": self.feedback,
             "points": self.points,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "persistent": self.persistent,
             "seed": self.signs.seed,
         }

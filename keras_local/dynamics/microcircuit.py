@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,6 +99,7 @@ class MicrocircuitNetwork(Network):
     approximate the backpropagation algorithm".
     """
 
+    erased_effect = "Interneurons may not follow"
     remedy = "a smaller learning rate, a smaller `lam`, or a smaller `time_step`"
 
     def __init__(
@@ -215,12 +215,9 @@ class MicrocircuitNetwork(Network):
         pairs = zip(self.rate_factors, powers, strict=True)
         return (*(factor / power for factor, power in pairs), 1.0 / self.lam_inter)
 
-    def check_optimizer(self, optimizer: Any) -> None:
-        """Warn of an optimizer that erases the factors of the layers."""
-        factors = self.scales if self.interneurons else self.scales[:-1]
-        erased = self.erased_rates(optimizer, factors)
-        if erased:
-            warnings.warn(f"Interneurons may not follow: {erased}.", stacklevel=3)
+    def layer_rates(self) -> Sequence[float]:
+        """Return the factors of the changes of pyramidal neurons, and of interneurons."""
+        return self.scales if self.interneurons else self.scales[:-1]
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the somata of all layers without labels; `"ode"`, of the interneurons as well."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local.dynamics._data import check_inputs, check_labels, class_targets
 from keras_local.dynamics._watch import Watch
-from keras_local.ops import replica_count, replica_sum, surrogate_loss
+from keras_local.ops import in_strategy, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.settling import States
 
@@ -58,7 +59,8 @@ class Network(keras.Model, ABC):
     - `cost(targets, scores)`, the loss of each sample, if it is not half the squared distance,
     - `build`, which creates the weights (call it at the end of the constructor), and `get_config`,
 
-    and, for those who watch, `trajectories`, `energy` and `instability`. Weights are held by
+    and, for those who watch, `trajectories`, `energy` and `instability`; where learning rates of
+    layers differ, `layer_rates`. Weights are held by
     `Synapses`, whose `read()` gives tensors to compute with. State of the network that is not
     learned (counters, memories) is a weight with `trainable=False` and may be assigned in
     `changes`; it is saved, so a training that is taken up again goes on identically.
@@ -81,6 +83,12 @@ class Network(keras.Model, ABC):
     remedy: ClassVar[str] = "a smaller learning rate"
     """What to try if the dynamics diverge; named in the error."""
 
+    suits_xla: ClassVar[bool] = True
+    """Whether the network is compiled with XLA on every device, not only where Keras does so."""
+
+    erased_effect: ClassVar[str] = "`rate_factors` have no effect"
+    """What follows where an optimizer erases the factors of `layer_rates`; begins the warning."""
+
     def __init__(
         self, sizes: Sequence[int], sample_shape: tuple[int, ...] | None = None, **kwargs: Any
     ) -> None:
@@ -96,6 +104,7 @@ class Network(keras.Model, ABC):
         self.sample_shape = (counts[0],) if sample_shape is None else tuple(sample_shape)
         self.input_spec = keras.layers.InputSpec(shape=(None, *self.sample_shape))
         self._handover = _Handover()
+        self._replicated = in_strategy()
 
     @abstractmethod
     def free_phase(self, inputs: Tensor) -> States:
@@ -129,6 +138,10 @@ class Network(keras.Model, ABC):
         """Return the loss of each sample, `(batch,)`: `1/2 |scores - targets|^2`."""
         return 0.5 * ops.sum(ops.square(scores - targets), axis=-1)
 
+    def training_phase(self, inputs: Tensor) -> States:
+        """Return the states without labels from which `changes` goes on: of the free phase."""
+        return self.free_phase(inputs)
+
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return the energy of each sample, `(batch,)`, or None for a network that has none."""
         return None
@@ -156,16 +169,24 @@ class Network(keras.Model, ABC):
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return the class scores at the end of the free phase."""
         inputs = self._prepared(inputs)
-        states = self.free_phase(inputs)
+        states = self.training_phase(inputs) if training else self.free_phase(inputs)
         scores = ops.stop_gradient(self.scores(inputs, states))
         if training:
             self._handover.put(scores, states)
         return scores
 
     def compile(
-        self, optimizer: Any = "sgd", loss: Any = None, metrics: Any = None, **arguments: Any
+        self,
+        optimizer: Any = "sgd",
+        loss: Any = None,
+        metrics: Any = None,
+        jit_compile: bool | str = "auto",
+        **arguments: Any,
     ) -> None:
         """Configure the training; arguments as in `keras.Model.compile`, but for the loss.
+
+        With `jit_compile="auto"` most networks are compiled with XLA on the CPU as well, where
+        Keras leaves it off on TensorFlow: many small steps are what it is good at.
 
         Raises:
             ValueError: If a `loss` is given, or the optimizer does not suit the rule.
@@ -175,15 +196,40 @@ class Network(keras.Model, ABC):
         check.require(loss is None, "loss", allowed, loss)
         optimizer = keras.optimizers.get(optimizer)
         self.check_optimizer(optimizer)
-        super().compile(optimizer=optimizer, metrics=metrics, **arguments)
+        super().compile(optimizer=optimizer, metrics=metrics, jit_compile=jit_compile, **arguments)
+        self._asked = jit_compile
+        one_device = not self._replicated and not self.run_eagerly
+        if jit_compile == "auto" and self.suits_xla and one_device:
+            with warnings.catch_warnings():
+                # Keras warns where XLA is not to be had, and leaves it off.
+                warnings.simplefilter("ignore")
+                self.jit_compile = keras.config.backend() != "torch"
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return the arguments of `compile`, `jit_compile` as it was given."""
+        config: dict[str, Any] | None = super().get_compile_config()
+        return {**config, "jit_compile": self._asked} if config else config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with the arguments that were saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
+    def layer_rates(self) -> Sequence[float]:
+        """Return the factors by which the learning rates of weights differ; none by default."""
+        return ()
+
     def check_optimizer(self, optimizer: Any) -> None:
-        """Refuse, or warn of, an optimizer that does not suit the rule; all suit by default."""
+        """Refuse, or warn of, an optimizer that does not suit the rule.
+
+        By default it warns of one that erases the factors of `layer_rates`.
+        """
+        erased = self.erased_rates(optimizer, self.layer_rates())
+        if erased:
+            warnings.warn(f"{self.erased_effect}: {erased}.", stacklevel=3)
+
+    def check_order(self, x: Any, shuffle: Any) -> None:
+        """Refuse samples that do not come in the order that the network needs; any will do."""
 
     def compute_loss(
         self,
@@ -209,7 +255,7 @@ class Network(keras.Model, ABC):
             return loss
         states = self._handover.take(y_pred)
         if states is None:
-            states = self.free_phase(inputs)
+            states = self.training_phase(inputs)
         learned, alarm = _finite(self.changes(inputs, targets, states, share))
         # A phase with labels may diverge where the free phase does not.
         loss = loss + ops.cast(alarm, loss.dtype)
@@ -238,6 +284,7 @@ class Network(keras.Model, ABC):
         validation = arguments.get("validation_data")
         if isinstance(validation, (tuple, list)):
             self._check(*validation[:2])
+        self.check_order(x, arguments.get("shuffle", True))
         watch = Watch(x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(watch)

@@ -22,6 +22,7 @@ from keras_local.ops.settling import residual as residual
 from keras_local.ops.settling import settle as settle
 from keras_local.ops.settling import trajectory as trajectory
 from keras_local.ops.surrogate import gradient_loss as gradient_loss
+from keras_local.ops.surrogate import in_strategy as in_strategy
 from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_index as replica_index
@@ -44,6 +45,7 @@ __all__ = [
     "direct",
     "gradient_loss",
     "gradients",
+    "in_strategy",
     "read",
     "replica_count",
     "replica_index",

@@ -155,6 +155,11 @@ def replica_count() -> int:
     return 1
 
 
+def in_strategy() -> bool:
+    """Return False: `tf.distribute` is TensorFlow's."""
+    return False
+
+
 def replica_index() -> int:
     """Return 0: a data-parallel step sees the global batch."""
     return 0

@@ -255,6 +255,11 @@ def replica_count() -> int:
     return count
 
 
+def in_strategy() -> bool:
+    """Return whether variables made here belong to a strategy of `tf.distribute`."""
+    return bool(tf.distribute.has_strategy())
+
+
 def replica_index() -> tf.Tensor | int:
     """Return the number of this replica among those in sync, 0 outside of one."""
     context = tf.distribute.get_replica_context()

@@ -191,6 +191,11 @@ def replica_count() -> int:
     return 1
 
 
+def in_strategy() -> bool:
+    """Return False: `tf.distribute` is TensorFlow's."""
+    return False
+
+
 def replica_index() -> int:
     """Return 0: Keras has no data-parallel step on Torch."""
     return 0

@@ -92,6 +92,12 @@ def replica_count() -> int:
     return count
 
 
+def in_strategy() -> bool:
+    """Return whether weights made here are spread over replicas by `tf.distribute`."""
+    spread: bool = backend.in_strategy()
+    return spread
+
+
 def replica_index() -> Tensor | int:
     """Return the number of this replica, from 0: replicas hold a batch in this order."""
     index: Tensor | int = backend.replica_index()

@@ -60,9 +60,9 @@ def momentum(rate: float) -> keras.optimizers.Optimizer:
 
 
 def equilibrium(**arguments: Any) -> Callable[..., dynamics.Network]:
-    sizes = [INPUTS, 7, 5, CLASSES]
+    arguments = {"free_steps": 8, "nudged_steps": 3, **arguments}
     return lambda **kwargs: dynamics.EquilibriumNetwork(
-        sizes, free_steps=8, nudged_steps=3, **arguments, **kwargs
+        [INPUTS, 7, 5, CLASSES], **arguments, **kwargs
     )
 
 
@@ -141,6 +141,17 @@ APICAL = ("apical_1", "apical_2")
 
 ROWS = [
     Row("equilibrium", equilibrium(), momentum, fixed=COUNT, rate=0.2),
+    Row(
+        "equilibrium-persistent",
+        equilibrium(persistent=SAMPLES),
+        momentum,
+        fixed=(*COUNT, "place"),
+        memory=("states_1", "states_2", "states_3"),
+        rate=0.2,
+        # How a sample settles depends on what it did before, so a copy of it settles otherwise.
+        separable=False,
+        thorough=True,
+    ),
     Row(
         "equilibrium-centred",
         equilibrium(form="prototypical", nudging="centred", feedback="separate"),

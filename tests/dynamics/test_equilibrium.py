@@ -258,6 +258,42 @@ def test_a_step_of_fit_moves_the_weights_by_the_changes() -> None:
         np.testing.assert_allclose(array(weight) - before[path], 0.5 * changes[path], atol=1e-14)
 
 
+@pytest.mark.parametrize("cost", ["mse", "cross_entropy"])
+def test_persistent_states_go_on_where_they_were_left(cost: str) -> None:
+    """Without a learning rate, an epoch of 3 steps after one is one of 6 steps, in any batches."""
+    network, oracle, _, _ = problem(cost=cost, free_steps=3, persistent=7)
+    # Keras feeds single precision.
+    inputs = np.random.default_rng(1).random((7, 8)).astype("float32")
+    labels = np.arange(7) % 3
+    network.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    wanted = [np.zeros((7, units)) for units in network.memory.units]
+    for _ in range(3):
+        wanted = oracle.settle(inputs, 3, start=wanted)
+        loss = network.fit(inputs, labels, batch_size=3, shuffle=False, verbose=0).history["loss"]
+        for found, states in zip(network.memory.layers, wanted, strict=True):
+            np.testing.assert_allclose(array(found), states, atol=1e-13)
+    # Prediction begins at zero.
+    scores = array(network(inputs))
+    fresh = problem(cost=cost, free_steps=3)[0]
+    np.testing.assert_allclose(scores, array(fresh(inputs)), atol=1e-13)
+    longer = problem(cost=cost, free_steps=9)[0]
+    longer.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    assert loss[0] == pytest.approx(longer.evaluate(inputs, labels, verbose=0), rel=1e-6)
+
+
+def test_persistent_states_need_an_order() -> None:
+    network = EquilibriumNetwork([8, 5, 3], persistent=6)
+    network.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    inputs, labels = np.random.default_rng(1).random((6, 8)), np.arange(6) % 3
+    with pytest.raises(ValueError, match="`shuffle` must be False"):
+        network.fit(inputs, labels, verbose=0)
+    with pytest.raises(ValueError, match="`x` must be 6 samples"):
+        network.fit(inputs[:4], labels[:4], shuffle=False, verbose=0)
+    assert not np.any(array(network.memory.layers[0]))
+    network.fit(inputs, labels, shuffle=False, batch_size=4, verbose=0)
+    assert np.all(np.any(array(network.memory.layers[0]) != 0, axis=1))
+
+
 def test_presets() -> None:
     network = EquilibriumNetwork.preset("784-500-10")
     assert (network.free_steps, network.nudged_steps, network.nudge) == (20, 4, 0.5)
@@ -278,6 +314,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("activation", {"form": "prototypical", "activation": "relu"}),
     ("cost", {"cost": "hinge"}),
     ("nudging", {"nudging": "both"}),
+    ("persistent", {"persistent": 0}),
     ("nudge", {"nudge": 0.0}),
     ("nudge", {"nudge": 1.5}),
     ("free_steps", {"free_steps": 0}),

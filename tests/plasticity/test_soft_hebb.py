@@ -30,6 +30,13 @@ def test_signed_shares_sum_to_twice_the_winner_less_one() -> None:
     assert np.all((signed > 0.0).sum(axis=-1) == 1)
 
 
+def test_equal_currents_win_together() -> None:
+    currents = np.array([[0.5, 2.0, 2.0, -1.0], [0.0, 0.0, 0.0, 0.0]], "float32")
+    gains = array(SoftHebb().gains(tensor(currents)))
+    np.testing.assert_array_equal(gains > 0, [[False, True, True, False], [True] * 4])
+    assert gains[0, 1] == gains[0, 2]
+
+
 def test_a_large_beta_is_winner_take_all() -> None:
     x, w = tensor(probe((20, 6))), tensor(probe((6, 5), 1))
     hard, soft = array(HardWTA().update(x, w)), array(SoftHebb(1e4).update(x, w))
