@@ -759,30 +759,26 @@ def test_a_converted_resnet_trains(rule: str) -> None:
     assert moved == expected
 
 
-@pytest.mark.parametrize(
-    ("rule", "least"),
-    # Fixed feedback learns less, and how much less depends on the last bits.
-    cases([(FA, 0.7), ("kolen_pollack", 0.9)], daily=[("kolen_pollack", 0.9)]),
-)
-def test_a_converted_net_learns_digits(rule: str, least: float) -> None:
+@pytest.mark.parametrize("rule", cases([FA, "kolen_pollack"], daily=["kolen_pollack"]))
+def test_a_converted_net_learns_digits(rule: str) -> None:
     keras.utils.set_random_seed(0)
     (x, y), (xe, ye) = datasets.load("digits")
     net = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            keras.layers.Conv2D(8, 3, activation="relu"),
+            keras.layers.Conv2D(16, 3, activation="relu"),
             keras.layers.MaxPooling2D(),
             keras.layers.Flatten(),
-            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dense(64, activation="relu"),
             keras.layers.Dense(10),
         ]
     )
     twin = quietly(net, rule)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    twin.compile(keras.optimizers.SGD(0.03, momentum=0.9), loss, jit_compile=False)
+    twin.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
     twin.fit(x, y, batch_size=50, epochs=15, verbose=0)
     accuracy = np.mean(np.argmax(twin.predict(xe, verbose=0), axis=1) == ye)
     by_net = np.mean(np.argmax(net.predict(xe, verbose=0), axis=1) == ye)
     assert by_net < 0.3
-    assert accuracy > least
+    assert accuracy > 0.9
     assert np.abs(array(twin.layers[-1].feedback_kernel) - array(net.layers[-1].kernel)).max() > 0.1
