@@ -26,6 +26,10 @@ ACTIVATIONS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], T
 }
 
 
+_ROUNDING = 1e-5
+"""By how much of itself an energy has to rise to have risen."""
+
+
 @serializable
 class PredictiveCodingNetwork(Network):
     """Network that learns by predictive coding.
@@ -40,6 +44,8 @@ class PredictiveCodingNetwork(Network):
         x_l <- x_l + step_size (- e_l + f'(x_l) e_{l+1} W_{l+1}^T),
         dW_l = output_variance < f(x_{l-1}) e_l >,    db_l = output_variance < e_l >.
 
+    Where the energy of a sample rises, its steps are half as large from then on.
+
     For a large `output_variance` this is backpropagation of half the squared distance. With
     `inference="fixed_prediction"`, where `f'` and the predictions stay those of the feedforward
     pass, it is at rest, and with `"zil"`, zero-divergence inference learning, it is always: there
@@ -52,7 +58,7 @@ class PredictiveCodingNetwork(Network):
         inference: `"settle"`, `"fixed_prediction"` or `"zil"`.
         output_variance: Of the output layer, greater than 0; how weakly labels clamp.
         steps: Steps of the phase with labels; not for `"zil"`, which takes one for each layer.
-        step_size: Greater than 0, at most 1; not for `"zil"`.
+        step_size: Greater than 0, at most 1, to begin with; not for `"zil"`.
         kernel_initializer: Law of the initial weights.
         **kwargs: `name`, `dtype`.
 
@@ -142,8 +148,8 @@ class PredictiveCodingNetwork(Network):
         elif self.inference == "zil":
             errors, rates = self._layer_by_layer(weights, inputs, states, targets)
         else:
-            step = self._step(weights, inputs, targets, self.step_size)
-            values = settle(step, (*states[:-1], targets), self.steps)
+            start = self._paced(states, targets)
+            values, _, _ = settle(self._careful(weights, inputs, targets), start, self.steps)
             errors, rates = self._errors(weights, inputs, values), self._rates(inputs, values)
         found: list[tuple[Any, Tensor]] = []
         for synapses, rate, error in zip(self.synapses, rates, errors, strict=True):
@@ -155,10 +161,7 @@ class PredictiveCodingNetwork(Network):
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return `1/2 sum_l |e_l|^2` of each sample, that of the output over its variance."""
         weights = [synapses.read() for synapses in self.synapses]
-        errors = self._errors(weights, self._prepared(inputs), states)
-        squares = [ops.sum(ops.square(error), axis=-1) for error in errors]
-        # e_L is already over the variance.
-        return 0.5 * (sum(squares[:-1]) + self.output_variance * squares[-1])
+        return self._energy(self._errors(weights, self._prepared(inputs), states))
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
         """Return the values of each layer over the phase with labels, `inference` as `"settle"`.
@@ -169,9 +172,9 @@ class PredictiveCodingNetwork(Network):
         values = self.free_phase(inputs)
         targets = None if labels is None else self._targets(labels)
         weights = [synapses.read() for synapses in self.synapses]
-        step = self._step(weights, inputs, targets, self.step_size)
-        start = values if targets is None else (*values[:-1], targets)
-        return list(trajectory(step, start, self.steps))
+        start = self._paced(values, targets)
+        seen, _, _ = trajectory(self._careful(weights, inputs, targets), start, self.steps)
+        return list(seen)
 
     def _rates(self, inputs: Tensor, values: States) -> list[Tensor]:
         return [inputs, *(self.rate(value) for value in values[:-1])]
@@ -185,17 +188,38 @@ class PredictiveCodingNetwork(Network):
     def _pull(self, weights: Weights, value: Tensor, error_above: Tensor) -> Tensor:
         return self.slope(self.rate(value)) * weights.backward(error_above)
 
-    def _step(
-        self, weights: list[Weights], inputs: Tensor, targets: Tensor | None, size: float
-    ) -> Callable[[States], States]:
-        def step(values: States) -> States:
+    def _energy(self, errors: list[Tensor]) -> Tensor:
+        squares = [ops.sum(ops.square(error), axis=-1) for error in errors]
+        # e_L is already over the variance.
+        return 0.5 * (sum(squares[:-1]) + self.output_variance * squares[-1])
+
+    def _moved(
+        self, weights: list[Weights], values: States, errors: list[Tensor], size: Any, held: bool
+    ) -> States:
+        """Return the values after a step of `size`, a number or `(batch, 1)`."""
+        moved = [
+            value + size * (self._pull(weights[k + 1], value, errors[k + 1]) - errors[k])
+            for k, value in enumerate(values[:-1])
+        ]
+        return (*moved, values[-1] if held else values[-1] - size * errors[-1])
+
+    def _paced(self, values: States, targets: Tensor | None) -> tuple[States, Tensor, Tensor]:
+        """Return where settling starts, the step size of each sample, and a bound of its energy."""
+        start = values if targets is None else (*values[:-1], targets)
+        size = self.step_size * ops.ones_like(values[-1][:, :1])
+        return start, size, ops.full_like(size, float("inf"))
+
+    def _careful(
+        self, weights: list[Weights], inputs: Tensor, targets: Tensor | None
+    ) -> Callable[[Any], Any]:
+        """Return a step that is half as large, from then on, for samples whose energy rose."""
+
+        def step(paced: tuple[States, Tensor, Tensor]) -> tuple[States, Tensor, Tensor]:
+            values, size, last = paced
             errors = self._errors(weights, inputs, values)
-            moved = [
-                value + size * (self._pull(weights[k + 1], value, errors[k + 1]) - errors[k])
-                for k, value in enumerate(values[:-1])
-            ]
-            top = values[-1] if targets is not None else values[-1] - size * errors[-1]
-            return (*moved, top)
+            energy = self._energy(errors)[:, None]
+            size = ops.where(energy > (1.0 + _ROUNDING) * last, 0.5 * size, size)
+            return self._moved(weights, values, errors, size, targets is not None), size, energy
 
         return step
 
@@ -221,13 +245,13 @@ class PredictiveCodingNetwork(Network):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return the error of each layer in the step in which it learns, and the rates below."""
         values = (*values[:-1], targets)
-        step = self._step(weights, inputs, targets, 1.0)
         learning: list[Tensor] = []
         rates: list[Tensor] = []
         for k in reversed(range(len(values))):
-            learning.insert(0, self._errors(weights, inputs, values)[k])
+            errors = self._errors(weights, inputs, values)
+            learning.insert(0, errors[k])
             rates.insert(0, self._rates(inputs, values)[k])
-            values = step(values)
+            values = self._moved(weights, values, errors, 1.0, held=True)
         return learning, rates
 
     def get_config(self) -> dict[str, Any]:

@@ -168,3 +168,26 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 def test_bad_arguments(argument: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"`{argument}` must be"):
         PredictiveCodingNetwork(**{"sizes": [4, 3, 2], **arguments})
+
+
+@double
+def test_steps_are_halved_where_the_energy_rises() -> None:
+    """Of the sample whose weights are steep, and not of the one that is at rest."""
+    network = PredictiveCodingNetwork([2, 3, 2], "linear", step_size=0.5, dtype="float64", steps=80)
+    network.synapses[0].kernel.assign(np.ones((2, 3)))
+    network.synapses[1].kernel.assign(np.array([[3.0, 0.0], [0.0, 3.0], [0.0, 0.0]]))
+    inputs = np.array([[1.0, 0.0], [0.0, 0.0]])
+    x, y = ops.convert_to_tensor(inputs), ops.convert_to_tensor(np.array([[1.0, 0.0], [0.0, 0.0]]))
+    weights = [synapses.read() for synapses in network.synapses]
+    values, size, energy = network._paced(network.free_phase(x), y)
+    step, energies = network._careful(weights, x, y), []
+    for _ in range(network.steps):
+        values, size, energy = step((values, size, energy))
+        energies.append(array(energy)[0, 0])
+    # 1 + 9 is the largest curvature: steps of 0.5 and 0.25 overshoot, 0.125 settles.
+    np.testing.assert_array_equal(array(size), [[0.125], [0.5]])
+    assert max(energies) > energies[0]
+    # At rest e_1 = -3 e_2 in the first two hidden units, and x = 1 + e_1, y = 3 x + e_2.
+    np.testing.assert_allclose(array(values[0])[0, :2], [0.4, 0.1], atol=1e-9)
+    trained = network.trajectories(inputs, np.array([[1.0, 0.0], [0.0, 0.0]]))
+    assert np.isfinite(array(trained[0])).all()
