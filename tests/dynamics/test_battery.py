@@ -256,7 +256,8 @@ def test_what_a_dataset_hides_ends_the_training(row: Row, where: str) -> None:
     inputs, labels = data(row)
     good = compiled(row, row.rate)
     samples = (inputs, labels) if row.labels else inputs
-    good.fit(tf.data.Dataset.from_tensor_slices(samples).batch(BATCH).take(1), verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices(samples).batch(BATCH)
+    good.fit(batches.take(1), shuffle=False, verbose=0)
     if where == "inputs":
         inputs[BATCH + 1] = np.nan
     else:
@@ -266,7 +267,7 @@ def test_what_a_dataset_hides_ends_the_training(row: Row, where: str) -> None:
     samples = (inputs, labels) if row.labels else inputs
     batches = tf.data.Dataset.from_tensor_slices(samples).batch(BATCH)
     with pytest.raises(ValueError, match="`loss` must be finite"):
-        network.fit(batches, verbose=0)
+        network.fit(batches, shuffle=False, verbose=0)
     assert all(np.isfinite(weight).all() for weight in weights_of(network))
 
 
