@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from keras_local._serialization import serializable
-from keras_local.ops import read, replica_count, replica_index
+from keras_local.dynamics._counters import advance, counter, places
+from keras_local.ops import read
 from keras_local.ops.backend import Tensor
 
 
@@ -41,35 +42,23 @@ class Memory(keras.layers.Layer):
             )
             for index, count in enumerate(units)
         ]
-        self.place = self.add_weight(
-            name="place",
-            shape=(),
-            dtype="int32",
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
+        self.place = self.add_weight(**counter("place"))
         self.built = True
 
     def recall(self, count: Any) -> tuple[Tensor, ...]:
         """Return the states of the next `count` samples."""
-        places = self._places(count)
-        return tuple(ops.take(read(layer), places, axis=0) for layer in self.layers)
+        rows = places(self.place, count, self.samples)
+        return tuple(ops.take(read(layer), rows, axis=0) for layer in self.layers)
 
     def remember(self, states: Sequence[Tensor]) -> None:
         """Keep the states of these samples, and go on to the next."""
         count = ops.shape(states[0])[0]
-        places = self._places(count)
+        rows = places(self.place, count, self.samples)
         for layer, new in zip(self.layers, states, strict=True):
             # A sample that diverges begins anew.
             kept = ops.where(ops.isfinite(new), new, ops.zeros_like(new))
-            layer.assign(ops.scatter_update(read(layer), places[:, None], kept))
-        self.place.assign(ops.mod(read(self.place) + count * replica_count(), self.samples))
-
-    def _places(self, count: Any) -> Tensor:
-        # Replicas hold the batch in the order of their numbers.
-        first = read(self.place) + ops.cast(replica_index() * count, "int32")
-        return ops.mod(first + ops.arange(count, dtype="int32"), self.samples)
+            layer.assign(ops.scatter_update(read(layer), rows[:, None], kept))
+        advance(self.place, count, self.samples)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import keras
 import numpy as np
 from keras import ops
@@ -24,16 +22,6 @@ class Signs:
     Args:
         seed: Of the table.
     """
-
-    counter: ClassVar[dict[str, Any]] = {
-        "name": "nudge_count",
-        "shape": (),
-        "dtype": "int32",
-        "initializer": "zeros",
-        "trainable": False,
-        "aggregation": "only_first_replica",
-    }
-    """Arguments of `add_weight` for the counter."""
 
     def __init__(self, seed: int) -> None:
         self.seed = check.positive_integer("seed", seed, minimum=0)

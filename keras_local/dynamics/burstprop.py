@@ -10,7 +10,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics.network import Changes, Network
-from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, given, total
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -98,9 +98,9 @@ class BurstpropNetwork(Network):
         glorot = initializers.VarianceScaling(3.6**2, "fan_avg", "untruncated_normal")
         normal = initializers.RandomNormal(stddev=0.1 if feedback == "learned" else 1.0)
         small = initializers.RandomUniform(-0.01, 0.01)
-        self.kernel_initializer = _given(kernel_initializer, glorot)
-        self.feedback_initializer = _given(feedback_initializer, normal)
-        self.recurrent_initializer = _given(recurrent_initializer, small)
+        self.kernel_initializer = given(kernel_initializer, glorot)
+        self.feedback_initializer = given(feedback_initializer, normal)
+        self.recurrent_initializer = given(recurrent_initializer, small)
         self.synapses = [
             Synapses(
                 units,
@@ -210,7 +210,3 @@ class BurstpropNetwork(Network):
             "feedback_initializer": initializers.serialize(self.feedback_initializer),
             "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
         }
-
-
-def _given(initializer: Any, default: Any) -> Any:
-    return default if initializer is None else initializers.get(initializer)

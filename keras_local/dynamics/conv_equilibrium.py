@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.dynamics._counters import counter
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases
 from keras_local.dynamics._signs import Signs
@@ -192,7 +193,7 @@ class ConvEquilibriumNetwork(Network):
             synapses.build((None, *below))
             below = shape
         self.dense.build((None, below[0] * below[1] * below[2]))
-        self.nudge_count = self.add_weight(**Signs.counter)
+        self.nudge_count = self.add_weight(**counter("nudge_count"))
         self.built = True
 
     def layer_rates(self) -> Sequence[float]:

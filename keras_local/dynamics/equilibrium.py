@@ -11,6 +11,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics import _holomorphic as holomorphic
+from keras_local.dynamics._counters import counter
 from keras_local.dynamics._memory import Memory
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases
@@ -228,7 +229,7 @@ class EquilibriumNetwork(Network):
             return
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
-        self.nudge_count = self.add_weight(**Signs.counter)
+        self.nudge_count = self.add_weight(**counter("nudge_count"))
         self.memory: Memory | None = None
         if self.persistent is not None:
             units = self.sizes[1:] if self.cost_name == "mse" else self.sizes[1:-1]

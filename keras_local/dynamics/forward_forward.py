@@ -10,9 +10,9 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.dynamics._counters import advance, counter, places
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
-from keras_local.ops import read, replica_count, replica_index
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -117,14 +117,7 @@ class ForwardForwardNetwork(Network):
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
         # Keras saves weights, and not the state of its own generators.
-        self.draw_count = self.add_weight(
-            name="draw_count",
-            shape=(),
-            dtype="int32",
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
+        self.draw_count = self.add_weight(**counter("draw_count"))
         self.built = True
 
     def free_phase(self, inputs: Tensor) -> States:
@@ -158,12 +151,9 @@ class ForwardForwardNetwork(Network):
         """
         steps = np.random.default_rng(self.seed).integers(1, self.classes, _DRAWS, dtype="int32")
         samples = ops.shape(labels)[0]
-        count = read(self.draw_count)
-        # Replicas hold the batch in the order of their numbers.
-        first = count + ops.cast(replica_index(), "int32") * samples
-        places = ops.mod(first + ops.arange(samples, dtype="int32"), _DRAWS)
-        self.draw_count.assign(ops.mod(count + samples * replica_count(), _DRAWS))
-        return ops.mod(labels + ops.take(ops.convert_to_tensor(steps), places), self.classes)
+        drawn = ops.take(ops.convert_to_tensor(steps), places(self.draw_count, samples, _DRAWS))
+        advance(self.draw_count, samples, _DRAWS)
+        return ops.mod(labels + drawn, self.classes)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Compare each sample with its label and with a wrong one, in each layer by itself."""
@@ -175,12 +165,12 @@ class ForwardForwardNetwork(Network):
         share = share * ops.sum(targets, axis=-1)
         shares = sign * ops.concatenate([share, share])
         rows = self.classes * ops.arange(ops.shape(right)[0], dtype="int32")
-        places = ops.concatenate([rows, rows]) + labels
+        chosen = ops.concatenate([rows, rows]) + labels
         below = self._labelled(ops.concatenate([inputs, inputs]), labels)
         found: list[tuple[Any, Tensor]] = []
         for synapses, layer in zip(self.synapses, states, strict=True):
             # Both passes are among those of the free phase.
-            active = ops.take(ops.reshape(layer, (-1, synapses.units)), places, axis=0)
+            active = ops.take(ops.reshape(layer, (-1, synapses.units)), chosen, axis=0)
             (goodness,) = self.goodness((active,))
             wanting = shares * ops.sigmoid(sign * (self.threshold - goodness))
             slope = active * (2.0 / synapses.units if self.goodness_name == "mean" else 2.0)

@@ -12,7 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
-from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, given, total
 from keras_local.ops import read, settle, trajectory
 from keras_local.ops.backend import Tensor
 
@@ -138,8 +138,10 @@ class MicrocircuitNetwork(Network):
         self.form = form
         self.top_down = top_down
         self.learn_apical = bool(learn_apical)
-        self.kernel_initializer = _law(kernel_initializer, 0.1)
-        self.top_down_initializer = _law(top_down_initializer, 0.3)
+        self.kernel_initializer = given(kernel_initializer, initializers.RandomUniform(-0.1, 0.1))
+        self.top_down_initializer = given(
+            top_down_initializer, initializers.RandomUniform(-0.3, 0.3)
+        )
         self.self_predicting = bool(self_predicting)
         self.leak = leak
         self.basal = basal
@@ -421,11 +423,6 @@ def _factor(argument: str, value: Any) -> float:
     number = check.real(argument, value, minimum=0.0, exclusive=True)
     check.require(number < 1.0, argument, "greater than 0 and less than 1", value)
     return number
-
-
-def _law(initializer: Any, limit: float) -> Any:
-    uniform = initializers.RandomUniform(-limit, limit)
-    return uniform if initializer is None else initializers.get(initializer)
 
 
 def _potentials(targets: Tensor) -> Tensor:

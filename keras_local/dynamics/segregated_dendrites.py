@@ -10,7 +10,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.dynamics.network import Changes, Network
-from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, given, total
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -101,8 +101,8 @@ class SegregatedDendritesNetwork(Network):
         self.max_rate = max_rate
         glorot = initializers.VarianceScaling(1.0 / max_rate**2, "fan_avg", "uniform")
         uniform = initializers.RandomUniform(-1.0 / max_rate, 1.0 / max_rate)
-        self.kernel_initializer = _law(kernel_initializer, glorot)
-        self.feedback_initializer = _law(feedback_initializer, uniform)
+        self.kernel_initializer = given(kernel_initializer, glorot)
+        self.feedback_initializer = given(feedback_initializer, uniform)
         self.synapses = [
             Synapses(
                 units,
@@ -209,7 +209,3 @@ class SegregatedDendritesNetwork(Network):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "feedback_initializer": initializers.serialize(self.feedback_initializer),
         }
-
-
-def _law(initializer: Any, default: Any) -> Any:
-    return default if initializer is None else initializers.get(initializer)

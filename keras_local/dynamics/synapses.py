@@ -167,6 +167,11 @@ def total(post: Tensor, share: Tensor) -> Tensor:
     return ops.sum(post * share[:, None], axis=0)
 
 
+def given(initializer: Any, default: Any) -> Any:
+    """Return the initializer that was asked for, or the default for None."""
+    return default if initializer is None else initializers.get(initializer)
+
+
 def fresh(initializer: Any) -> Any:
     """Return an initializer of the same law that draws other numbers, unless it has a seed."""
     return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer
