@@ -98,7 +98,7 @@ def main():
         steps = {"stock": step(net, None)}
         for rule in arguments.rules:
             steps[rule] = step(net, rule)
-        times = interleaved(steps, arguments.rounds, repeats=5 if net == "mlp" else 2)
+        times = interleaved(steps, arguments.rounds, repeats=20 if net == "mlp" else 5)
         stock = sorted(times["stock"])[len(times["stock"]) // 2]
         print(f"\n{net}, momentum (stock step {stock:.1f} ms)")
         for rule in arguments.rules:

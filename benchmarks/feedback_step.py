@@ -104,7 +104,7 @@ def main():
             steps = {"stock": step(net, None, optimizer, arguments.jit)}
             for name, rule in rules.items():
                 steps[name] = step(net, rule, optimizer, arguments.jit)
-            times = interleaved(steps, arguments.rounds, repeats=5 if net == "mlp" else 2)
+            times = interleaved(steps, arguments.rounds, repeats=20 if net == "mlp" else 5)
             stock = sorted(times["stock"])[len(times["stock"]) // 2]
             print(f"\n{net}, {optimizer} (stock step {stock:.1f} ms)")
             for name in rules:

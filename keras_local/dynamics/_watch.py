@@ -7,11 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_local.dynamics._energies import energies_of
 
 _SAMPLES = 8
 _RISE = 1e-2
+_REST = 1e-8
+"""Energy over the squares of the states below which a network is at rest, to rounding."""
 
 
 class Watch(keras.callbacks.Callback):
@@ -67,8 +70,9 @@ class Watch(keras.callbacks.Callback):
 def energy_rise(network: Any, inputs: Any) -> float | None:
     """Return the largest rise of the energy in the second half of the free phase.
 
-    In parts of its range over the whole phase; None for a network without energy. In the first
-    half, layers that all move at once may overshoot.
+    In parts of its range over the whole phase, or of what is more than rounding of the states, the
+    larger of the two; None for a network without energy. In the first half, layers that all move
+    at once may overshoot.
     """
     inputs = network._prepared(inputs)
     try:
@@ -80,9 +84,16 @@ def energy_rise(network: Any, inputs: Any) -> float | None:
         return None
     if len(followed) < 2:
         return 0.0
+    squares = sum(_squares(ops.convert_to_numpy(layer)) for layer in states)
     scale = np.ptp(followed, axis=0) + 1e-3 * np.abs(followed).max(axis=0) + 1e-12
+    scale = np.maximum(scale, _REST * squares.max(axis=0))
     late = followed[(len(followed) - 1) // 2 :]
     return float(np.max(np.diff(late, axis=0) / scale))
+
+
+def _squares(layer: Any) -> Any:
+    """Return the sum of squares of each sample at each time."""
+    return np.square(layer, dtype="float64").reshape(*layer.shape[:2], -1).sum(axis=-1)
 
 
 def _first_samples(data: Any) -> Any:

@@ -384,14 +384,21 @@ class Network(keras.Model, ABC):
 
 def _finite(changes: Changes) -> tuple[list[tuple[keras.Variable, Tensor]], Tensor]:
     """Return the changes and 0, or zeros and NaN if any change, in any replica, is not finite."""
-    sums = [ops.cast(ops.sum(change), "float32") for _, change in changes]
-    # The sum of finite numbers is finite, short of an overflow; one pass, no mask.
+    sums = [ops.cast(_any_sum(change), "float32") for _, change in changes]
     wrong = 1.0 - ops.cast(ops.isfinite(ops.sum(ops.stack(sums))), "float32")
     healthy = ops.equal(replica_sum(wrong), 0.0)
     kept = [
         (weight, ops.where(healthy, change, ops.zeros_like(change))) for weight, change in changes
     ]
     return kept, ops.where(healthy, 0.0, float("nan"))
+
+
+def _any_sum(change: Tensor) -> Tensor:
+    """Return a number that is finite if all entries are, short of an overflow, and else is not."""
+    if len(change.shape) > 1:
+        # XLA adds up columns side by side, and all entries one by one if it sees a single sum.
+        change = ops.abs(ops.sum(change, axis=0))
+    return ops.sum(change)
 
 
 class _Handover:
