@@ -1,9 +1,11 @@
-"""Run every benchmark with its defaults: `python -m benchmarks`."""
+"""Run every benchmark that needs TensorFlow alone, with its defaults: `python -m benchmarks`."""
 
 import runpy
 
 for script in (
     "benchmarks.feedback_step",
+    "benchmarks.hebbian_convolution",
+    "benchmarks.krotov_epoch",
     "benchmarks.krotov_step",
     "benchmarks.locally_connected",
     "benchmarks.settling_step",

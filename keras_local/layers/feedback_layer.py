@@ -23,6 +23,7 @@ from keras_local.ops import LinearMap, gradient_loss, read
 from keras_local.ops.backend import Tensor
 
 Shape = tuple[int | None, ...]
+_NOISE = "noise"
 
 
 class FeedbackLayer(keras.layers.Layer):
@@ -137,6 +138,20 @@ class FeedbackLayer(keras.layers.Layer):
         if self._rule.draws:
             self._seed = keras.random.SeedGenerator(self._derived_seed("noise of"))
         self.built = True
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the weights, and where the rule's noise stands: Keras keeps weights only."""
+        super().save_own_variables(store)
+        if self._rule.draws:
+            store[_NOISE] = ops.convert_to_numpy(self._seed.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; a training that goes on draws the noise that the saved one would."""
+        kept = {key: store[key] for key in store.keys()}  # noqa: SIM118  (an entry of HDF5)
+        noise = kept.pop(_NOISE, None)
+        super().load_own_variables(kept)
+        if noise is not None and self._rule.draws:
+            self._seed.state.assign(noise)
 
     def _feedback_law(self) -> Any:
         """Return the feedback initializer, seeded from the kernel's where it has no seed."""

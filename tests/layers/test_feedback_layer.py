@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -293,6 +294,44 @@ def test_inputs_smaller_than_the_kernel() -> None:
         with pytest.raises(ValueError, match="negative"):
             refusing.build((None, 3, 3, 1))
     assert not layer.weights
+
+
+DRAWING = {
+    "mirror": feedback.WeightMirror(noise=feedback.Noise(0.5)),
+    "noisy": feedback.NoisyUpdates(feedback.KolenPollack(separate=True), 0.1),
+    "batchwise": feedback.SignSymmetry("batchwise"),
+}
+
+
+@pytest.mark.parametrize("rule", DRAWING.values(), ids=DRAWING)
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+def test_a_resumed_training_draws_the_noise_that_was_to_come(
+    rule: Any, name: str, tmp_path: Path
+) -> None:
+    def net() -> keras.Model:
+        dense = [layers.FeedbackDense(5, "tanh", feedback=rule) for _ in range(2)]
+        model = keras.Sequential([keras.Input((4,)), *dense])
+        model.compile(keras.optimizers.SGD(0.1), "mse", **compile_options())
+        return model
+
+    generator = np.random.default_rng(0)
+    x, y = (generator.normal(size=(8, n)).astype("float32") for n in (4, 5))
+    model, path = net(), tmp_path / name
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    if path.suffix == ".keras":
+        model.save(path)
+        restored = keras.saving.load_model(path)
+        restored.jit_compile = model.jit_compile
+    else:
+        model.save_weights(path)
+        restored = net()
+        restored.load_weights(path)
+    before = weights_of(model)
+    for each in (model, restored):
+        each.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    for one, other in zip(weights_of(model), weights_of(restored), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert max(np.abs(a - b).max() for a, b in zip(weights_of(model), before, strict=True)) > 1e-3
 
 
 def test_weights_unchanged_by_a_refused_call() -> None:
