@@ -1,12 +1,13 @@
 """A training step of equilibrium propagation beside the same algorithm in plain PyTorch.
 
     python -m benchmarks.equilibrium_torch [--batch 20] [--threads 2]
+    KERAS_BACKEND=jax python -m benchmarks.equilibrium_torch
 
 Scellier and Bengio's network 784-500-10 with its 20 and 4 steps, and the same with two hidden
 layers: both phases, the correlations, and the change of the weights. This package as in `fit`
-(TensorFlow, compiled with XLA), PyTorch eagerly and without autograd, on fixed batches; PyTorch has
-two threads unless told otherwise, TensorFlow every core. Ratios are medians over interleaved
-rounds, with quartiles.
+(compiled with XLA, by TensorFlow or by JAX), PyTorch eagerly and without autograd, on fixed
+batches; PyTorch has two threads unless told otherwise, the others every core. Ratios are medians
+over interleaved rounds, with quartiles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import keras_local as kl
 from benchmarks._rounds import interleaved, ratio
@@ -78,6 +78,36 @@ class PlainTorch:
         return 0.5 * (free[-1] - targets).square().sum(1).mean()
 
 
+def training_step(network, inputs, targets):
+    """Return a function that runs one compiled training step, as `fit` does."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        data = (tf.constant(inputs), tf.constant(targets))
+        train = tf.function(network.train_step, jit_compile=True, autograph=False)
+        return lambda: train(data)
+    import jax
+
+    data = (jax.numpy.asarray(inputs), jax.numpy.asarray(targets))
+    train = jax.jit(network.train_step, donate_argnums=0)
+    state = [
+        [variable.value for variable in variables]
+        for variables in (
+            network.trainable_variables,
+            network.non_trainable_variables,
+            network.optimizer.variables,
+            network.metrics_variables,
+        )
+    ]
+
+    def step():
+        nonlocal state
+        logs, state = train(state, data)
+        jax.block_until_ready(logs)
+
+    return step
+
+
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -102,12 +132,10 @@ def main():
         rng = np.random.default_rng(0)
         inputs = rng.random((arguments.batch, sizes[0]), "float32")
         targets = np.eye(10, dtype="float32")[rng.integers(0, 10, arguments.batch)]
-        data = (tf.constant(inputs), tf.constant(targets))
-        train = tf.function(network.train_step, jit_compile=True, autograph=False)
         plain = PlainTorch([synapses.kernel.numpy() for synapses in network.synapses], rates)
         tensors = (torch.tensor(inputs), torch.tensor(targets))
         steps = {
-            "keras_local": lambda train=train, data=data: train(data),
+            "keras_local": training_step(network, inputs, targets),
             "PyTorch": lambda plain=plain, tensors=tensors: plain.step(*tensors),
         }
         times = interleaved(steps, arguments.rounds, repeats=20)
