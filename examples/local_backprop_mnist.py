@@ -27,7 +27,7 @@ parser.add_argument("--experiment", choices=("ten", "single", "dual"), default="
 parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
 parser.add_argument("--epochs", type=int, help="40 for ten digits, else 10")
 parser.add_argument("--hidden", type=int, default=30, help="units of the lower of two layers")
-parser.add_argument("--rate", type=float, help="0.1 for ten digits, else the slides' 0.003")
+parser.add_argument("--rate", type=float, help="0.01 for ten digits, else the slides' 0.003")
 parser.add_argument("--samples", type=int, default=60000, help="training images")
 parser.add_argument("--all", action="store_true", help="every variant; else the slides' own")
 parser.add_argument("--figure", help="where to save a figure of the curves (.png)")
@@ -35,7 +35,7 @@ arguments = parser.parse_args()
 
 ten = arguments.experiment == "ten"
 epochs = arguments.epochs or (40 if ten else 10)
-rate = arguments.rate or ((0.1 if arguments.data == "mnist" else 0.3) if ten else 0.003)
+rate = arguments.rate or ((0.01 if arguments.data == "mnist" else 0.3) if ten else 0.003)
 
 # Errors after the first and the last epoch, read off the slide, blocked and unblocked.
 SLIDE = {"single": {"blocked": (0.477, 0.317), "unblocked": (0.506, 0.319)}}
