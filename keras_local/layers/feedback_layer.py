@@ -147,7 +147,7 @@ class FeedbackLayer(keras.layers.Layer):
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights; a training that goes on draws the noise that the saved one would."""
-        kept = {key: store[key] for key in store.keys()}  # noqa: SIM118  (an entry of HDF5)
+        kept = {key: store[key] for key in store.keys()}
         noise = kept.pop(_NOISE, None)
         super().load_own_variables(kept)
         if noise is not None and self._rule.draws:
