@@ -205,6 +205,10 @@ class RecirculationAutoencoder(Network):
         """
         # Keras drops them without a word where there are no labels.
         self._refuse("sample_weight", keywords.get("sample_weight"))
+        validation = keywords.get("validation_data")
+        if isinstance(validation, tuple | list) and len(validation) > 2:
+            allowed = "`(x,)`: samples are their own targets, and have no weights"
+            check.require(validation[2] is None, "validation_data", allowed, "weights of samples")
         return super().fit(x, y, *arguments, **keywords)
 
     def evaluate(self, x: Any = None, y: None = None, *arguments: Any, **keywords: Any) -> Any:

@@ -10,6 +10,7 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.dynamics._arrivals import RULES, Arrival
 from keras_local.dynamics._phases import cross_entropy
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh
@@ -17,15 +18,6 @@ from keras_local.ops import read
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
-RULES = (
-    "error_difference",
-    "error_product",
-    "activation_product",
-    "feedback_alignment",
-    "linear_feedback_alignment",
-    "backprop",
-    "frozen",
-)
 
 
 @serializable
@@ -91,12 +83,13 @@ class TemporalDifferenceNetwork(Network):
         **kwargs: Any,
     ) -> None:
         check.one_of("cost", cost, ("mce", "lse"))
-        check.one_of("rule", rule, RULES)
+        check.one_of("rule", rule, tuple(RULES))
         batch_size = check.positive_integer("batch_size", batch_size)
         super().__init__(sizes, **kwargs)
         check.require(len(self.sizes) > 2, "sizes", "at least three sizes", sizes)
         self.cost_name = cost
         self.rule = rule
+        self._rule = RULES[rule]
         self.batch_size = batch_size
         self.kernel_initializer = initializers.get(
             initializers.VarianceScaling(2 / 3, "fan_in", "uniform")
@@ -107,11 +100,11 @@ class TemporalDifferenceNetwork(Network):
             Synapses(
                 units,
                 # Nothing below the lowest layer receives an error.
-                tied=index == 0 or rule in ("backprop", "frozen"),
+                tied=index == 0 or self._rule.tied,
                 feedback_trainable=False,
                 kernel_initializer=fresh(self.kernel_initializer),
                 feedback_initializer=fresh(self.kernel_initializer),
-                trainable=rule != "frozen" or index == len(self.sizes) - 2,
+                trainable=self._rule.hidden_learn or index == len(self.sizes) - 2,
                 dtype=self.working_dtype,
                 name=f"synapses_{index + 1}",
             )
@@ -126,9 +119,9 @@ class TemporalDifferenceNetwork(Network):
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
         remembered: dict[str, int] = {}
-        if self.rule in ("error_difference", "error_product"):
+        if self._rule.remembers == "error":
             remembered = {"last_error": self.sizes[-1]}
-        elif self.rule == "activation_product":
+        elif self._rule.remembers == "rates":
             hidden = enumerate(self.sizes[1:-1])
             remembered = {f"last_activity_{k + 1}": units for k, units in hidden}
         self.memory = [
@@ -174,30 +167,10 @@ class TemporalDifferenceNetwork(Network):
         """Send the errors down, and remember them."""
         layers = (inputs, *states[:-1])
         error = (states[-1] - targets) * share[:, None]
-        now = states[:-1] if self.rule == "activation_product" else (error,)
+        now = states[:-1] if self._rule.remembers == "rates" else (error,)
         last = [self._recall(memory, new) for memory, new in zip(self.memory, now, strict=False)]
         self._remember(now)
-        signal = error
-        previous = last[0] if self.rule in ("error_difference", "error_product") else None
-        if self.rule == "error_difference" and self.cost_name == "lse":
-            signal = signal - previous
-        signals = [signal]
-        for k in reversed(range(1, len(layers))):
-            if self.rule == "frozen":
-                break
-            weights = self.synapses[k].read()
-            signal = weights.backward(signal)
-            if previous is not None:
-                previous = weights.backward(previous)
-            if self.rule == "error_difference":
-                signal = signal - previous
-            elif self.rule == "error_product":
-                signal = signal * (signal - previous)
-            elif self.rule == "activation_product":
-                signal = signal * (layers[k] - last[k - 1])
-            elif self.rule != "linear_feedback_alignment":
-                signal = signal * (1.0 - ops.square(layers[k]))
-            signals.insert(0, signal)
+        signals = self._sent_down(error, layers, last)
         found: list[tuple[Any, Tensor]] = []
         ones = ops.ones_like(share)  # The errors hold the shares.
         learning = list(zip(self.synapses, layers, strict=True))[-len(signals) :]
@@ -205,6 +178,27 @@ class TemporalDifferenceNetwork(Network):
             found.append((synapses.kernel, -correlate(below, signal, ones)))
             found.append((synapses.bias, -ops.sum(signal, axis=0)))
         return found
+
+    def _sent_down(
+        self, error: Tensor, layers: Sequence[Tensor], last: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return the signal of each layer that learns, the lowest first."""
+        previous = last[0] if self._rule.remembers == "error" else None
+        signal = error
+        if self.rule == "error_difference" and self.cost_name == "lse":
+            signal = signal - previous
+        signals = [signal]
+        if not self._rule.hidden_learn:
+            return signals
+        for k in reversed(range(1, len(layers))):
+            weights = self.synapses[k].read()
+            signal = weights.backward(signal)
+            if previous is not None:
+                previous = weights.backward(previous)
+            last_rate = last[k - 1] if self._rule.remembers == "rates" else None
+            signal = self._rule.signal(Arrival(signal, previous, layers[k], last_rate))
+            signals.insert(0, signal)
+        return signals
 
     def _rows(self, tensor: Tensor) -> tuple[Any, Any]:
         """Return how many rows of a batch are remembered, and how many are not."""

@@ -189,6 +189,8 @@ def test_samples_are_their_own_targets() -> None:
             method(samples, sample_weight=np.ones(8), verbose=0)
     with pytest.raises(ValueError, match="`y` must be left out"):
         network.fit(samples, validation_data=(samples, samples), verbose=0)
+    with pytest.raises(ValueError, match=r"`validation_data` must be `\(x,\)`.*weights of samples"):
+        network.fit(samples, validation_data=(samples, None, np.ones(8)), verbose=0)
     assert largest_difference(begin, weights_of(network)) == 0.0
 
 
