@@ -12,6 +12,7 @@ import keras
 from keras_local import _validation as check
 from keras_local.layers import FeedbackLayer, HebbianDense
 from keras_local.models._clone import feedback_parts, forward_weights, sublayers
+from keras_local.models._graph import without_trained_weights_below
 
 WITHOUT_KERNELS = (
     keras.layers.BatchNormalization,
@@ -54,15 +55,17 @@ class ConversionReport:
         converted: Layers with a feedback rule.
         left: Layers with kernels and without a rule: backpropagation, as in Keras.
         others: How many layers there are of each class that has no kernels.
+        idle: Paths of layers whose feedback kernel learns although nothing is trained below them.
     """
 
     model: str
     converted: tuple[LayerReport, ...]
     left: tuple[LayerReport, ...]
     others: dict[str, int]
+    idle: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return a table, one line a layer."""
+        """Return a table, one line a layer, and what could be spared."""
         total = len(self.converted) + len(self.left)
         head = f"{self.model}: {len(self.converted)} of {total} layers with kernels have a rule"
         rows = [("layer", "class", "errors return by", "weights", "of the rule")]
@@ -85,7 +88,14 @@ class ConversionReport:
             for row in rows
         ]
         counts = ", ".join(f"{count} {kind}" for kind, count in self.others.items())
-        return "\n".join([head, *lines, f"as they were: {counts or 'no other layers'}"])
+        lines.append(f"as they were: {counts or 'no other layers'}")
+        if self.idle:
+            where = ", ".join(self.idle)
+            lines.append(
+                f"nothing is trained below {where}: no error needs the feedback kernel that learns "
+                "there (lowest=False, or a stock layer, spares it)"
+            )
+        return "\n".join([head, *lines])
 
 
 def conversion_report(model: keras.Model) -> ConversionReport:
@@ -114,7 +124,8 @@ def conversion_report(model: keras.Model) -> ConversionReport:
         "a keras.Model that is built",
         type(model).__name__,
     )
-    converted, left = [], []
+    converted, left, idle = [], [], []
+    nothing_below = without_trained_weights_below(model)
     others: Counter[str] = Counter()
     seen: set[int] = set()
     for path, layer in leaves(model):
@@ -124,11 +135,14 @@ def conversion_report(model: keras.Model) -> ConversionReport:
         row = _row(path, layer)
         if row.rules:
             converted.append(row)
+            if id(layer) in nothing_below and _learns_feedback(layer):
+                idle.append(path)
         elif kernels(layer):
             left.append(row)
         else:
             others[row.kind] += 1
-    return ConversionReport(model.name, tuple(converted), tuple(left), dict(others.most_common()))
+    counts = dict(others.most_common())
+    return ConversionReport(model.name, tuple(converted), tuple(left), counts, tuple(idle))
 
 
 def leaves(model: keras.Model, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -160,6 +174,14 @@ def _row(path: str, layer: keras.layers.Layer) -> LayerReport:
     rules = tuple(dict.fromkeys(type(part.feedback).__name__ for part in parts))
     sizes = [sum(_size(w) for w in group) for group in (layer.weights, forward_weights(layer))]
     return LayerReport(path, type(layer).__name__, rules, sizes[1], sizes[0] - sizes[1])
+
+
+def _learns_feedback(layer: keras.layers.Layer) -> bool:
+    """Tell whether a feedback weight of the kernel's size is the optimizer's to change."""
+    return isinstance(layer, FeedbackLayer) and any(
+        weight.trainable and tuple(weight.shape) == tuple(layer.kernel.shape)
+        for weight in layer._feedback_weights
+    )
 
 
 def _size(weight: keras.Variable) -> int:

@@ -674,6 +674,25 @@ class TestReport:
         assert not report.converted
         assert [row.path for row in report.left] == ["inner/hidden", "inner/common", "stack/hidden"]
 
+    @pytest.mark.parametrize(
+        ("rule", "options", "idle"),
+        [
+            ("symmetric_alignment", {}, ("a",)),
+            ("symmetric_alignment", {"lowest": False}, ()),
+            (feedback.KolenPollack(separate=True), {}, ("a",)),
+            ("kolen_pollack", {}, ()),
+            (FA, {}, ()),
+        ],
+    )
+    def test_tells_of_feedback_that_learns_for_nobody(
+        self, rule: Any, options: Any, idle: tuple[str, ...]
+    ) -> None:
+        stack = [keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")]
+        model = keras.Sequential([keras.Input((4,)), *stack])
+        report = conversion_report(quietly(model, rule, **options))
+        assert report.idle == idle
+        assert ("nothing is trained below a: " in str(report)) == bool(idle)
+
     def test_says_nothing_if_asked(self, capsys: pytest.CaptureFixture[str]) -> None:
         convert(sequential(), FA, verbose=False)
         assert not capsys.readouterr().out
