@@ -65,19 +65,30 @@ class Readout(keras.Model):
     `score = S^T (scale * RePU(encoder(x / |x|)))`
 
     `fit` computes the features of arrays once and trains the last layer on them; those of a
-    dataset are computed in every step. That layer is linear, or that of `hebbian_readout`.
+    dataset, or of inputs with entries left out, are computed in every step. That layer is linear,
+    or that of `hebbian_readout`.
 
     Args:
         features: Model from inputs to features; its weights do not change.
         head: Model from features to class scores.
+        input_dropout: Share of the entries of each input that are left out while training.
         **kwargs: `name`, `dtype`.
     """
 
-    def __init__(self, features: keras.Model, head: keras.Model, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        features: keras.Model,
+        head: keras.Model,
+        input_dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.features = features
         self.head = head
         self.features.trainable = False
+        self.input_dropout = input_dropout
+        # The layer draws a seed: none where it is not needed.
+        self.dropout = keras.layers.Dropout(input_dropout) if input_dropout else None
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -85,6 +96,8 @@ class Readout(keras.Model):
         if isinstance(inputs, dict):
             features = inputs["features"]
         else:
+            if self.dropout is not None:
+                inputs = self.dropout(inputs, training=training)
             # Frozen features are those of inference, whatever the phase.
             features = self.features(inputs, training=False)
         return self.head(features, training=training)
@@ -110,7 +123,8 @@ class Readout(keras.Model):
         if fresh:
             measure_scale(scale, self.features, x if hasattr(x, "shape") else first_inputs(x))
         try:
-            if hasattr(x, "shape") and (checked or validation is None):
+            once = hasattr(x, "shape") and not self.input_dropout
+            if once and (checked or validation is None):
                 if checked:
                     encoded = {"features": encode(self.features, validation[0])}
                     arguments["validation_data"] = (encoded, *validation[1:])
@@ -144,6 +158,7 @@ class Readout(keras.Model):
             **super().get_config(),
             "features": keras.saving.serialize_keras_object(self.features),
             "head": keras.saving.serialize_keras_object(self.head),
+            "input_dropout": self.input_dropout,
         }
 
     @classmethod
@@ -163,6 +178,7 @@ def readout(
     loss: Any = None,
     optimizer: Any = None,
     use_bias: bool = False,
+    input_dropout: float = 0.0,
 ) -> Readout:
     """Put a linear readout on a pretrained encoder, compiled and ready to fit.
 
@@ -183,6 +199,9 @@ def readout(
             with the decay of `keras.optimizers.AdamW` is a linear support vector machine.
         optimizer: A Keras optimizer; Adam with step size 1e-3 by default.
         use_bias: Whether the class units have a bias.
+        input_dropout: Share of the entries of each input, from 0 to less than 1, that are left out
+            while the readout learns, others in each step. It learns longer before it overfits;
+            each step costs the features of its inputs.
 
     Returns:
         A `Readout`, compiled with the metric `accuracy`; labels are integers or one-hot.
@@ -203,6 +222,8 @@ def readout(
     Source: Krotov & Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS 116.
     """
     classes = check.positive_integer("classes", classes, minimum=2)
+    input_dropout = check.real("input_dropout", input_dropout, minimum=0.0)
+    check.require(input_dropout < 1.0, "input_dropout", "less than 1", input_dropout)
     features = steep_features(encoder, power)
     head = keras.Sequential(
         [
@@ -212,7 +233,7 @@ def readout(
         ],
         name="head",
     )
-    model = Readout(features, head, name="readout")
+    model = Readout(features, head, input_dropout, name="readout")
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
         loss=PowerLoss(power=6.0, beta=0.3) if loss is None else loss,

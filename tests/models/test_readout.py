@@ -342,6 +342,71 @@ class TestTraining:
         assert model.evaluate(XE, YE, verbose=0)[1] > 0.9
 
 
+class TestInputDropout:
+    @staticmethod
+    def model(share: float, **options: Any) -> Any:
+        keras.utils.set_random_seed(0)
+        optimizer = keras.optimizers.Adam(0.05)
+        return readout(encoder(), 3, optimizer=optimizer, input_dropout=share, **options)
+
+    def test_only_while_training(self) -> None:
+        model, plain = self.model(0.4), self.model(0.0)
+        for each in (model, plain):
+            each.layers[1].layers[0].adapt(features(X, unit_kernel(), 4.5, USED), USED)
+            scores_kernel(each).assign(probe((UNITS, 3), 3))
+        for both in (lambda each: each(X), lambda each: each.predict(X, verbose=0)):
+            np.testing.assert_array_equal(array(both(model)), array(both(plain)))
+        one, other = (array(model(X, training=True)) for _ in "12")
+        assert np.abs(one - other).max() > 0.01
+        np.testing.assert_array_equal(array(plain(X, training=True)), array(plain(X)))
+
+    def test_entries_are_left_out_before_the_inputs_are_scaled(self) -> None:
+        """With all but one unit silent, the current is that of a unit-norm rest of the input."""
+        kernel = np.zeros((20, UNITS))
+        kernel[0, :] = 1.0
+        model = readout(encoder(kernel=kernel), 3, power=1.0, input_dropout=0.5)
+        model.layers[1].layers[0].scale.assign(np.ones(UNITS))
+        scores_kernel(model).assign(np.ones((UNITS, 3)) / UNITS)
+        x = np.zeros((400, 20), "float32")
+        x[:, :2] = (3.0, 4.0)
+        found = np.round(array(model(x, training=True))[:, 0], 3)
+        # Both there, the second left out, the first or both left out: 1/4, 1/4, 1/2.
+        values, counts = np.unique(found, return_counts=True)
+        np.testing.assert_allclose(values, [0.0, 0.6, 1.0], atol=1e-3)
+        np.testing.assert_allclose(counts / 400, [0.5, 0.25, 0.25], atol=0.1)
+
+    def test_it_learns_from_arrays_and_datasets(self) -> None:
+        for data in ((X, Y), (dataset(X, Y),)):
+            model = self.model(0.1)
+            model.fit(*data, epochs=40, verbose=0)
+            assert model.evaluate(XE, YE, verbose=0)[1] > 0.9
+
+    def test_each_epoch_sees_other_inputs(self) -> None:
+        """One step from the same weights, twice: features were not computed once for all."""
+        model, found = self.model(0.4), []
+        model.compile(keras.optimizers.SGD(0.1), model.loss)
+        model.fit(X, Y, batch_size=SAMPLES, verbose=0)
+        for _ in "12":
+            scores_kernel(model).assign(probe((UNITS, 3), 3))
+            model.fit(X, Y, batch_size=SAMPLES, verbose=0)
+            found.append(array(scores_kernel(model)))
+        assert np.abs(found[0] - found[1]).max() > 1e-5
+
+    def test_saved(self, tmp_path: Path) -> None:
+        model = self.model(0.3)
+        model.fit(X, Y, verbose=0)
+        model.save(tmp_path / "model.keras")
+        restored = keras.models.load_model(tmp_path / "model.keras")
+        assert restored.input_dropout == 0.3
+        np.testing.assert_array_equal(restored.predict(XE, verbose=0), model.predict(XE, verbose=0))
+        restored.fit(X, Y, verbose=0)
+
+    @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan"), None, True])
+    def test_bad_share(self, share: Any) -> None:
+        with pytest.raises(ValueError, match="`input_dropout` must be"):
+            readout(encoder(), 3, input_dropout=share)
+
+
 class TestCallbacks:
     def test_early_stopping_restores_the_best_weights(self) -> None:
         seen: list[np.ndarray] = []
