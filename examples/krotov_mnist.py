@@ -28,8 +28,7 @@ import keras_local as kl
 # `quick` starts from normal weights and stops while a part of the units is still on its way to the
 # unit sphere: the readout leaves these out. `paper` takes what was best on the held-out images:
 # units that start at images, just outside of the sphere, a norm of order 2, and 400 epochs of the
-# readout in batches of 500 with a fifth of the pixels left out, others each time. That last choice
-# matters most: without it a longer training of the readout makes it worse.
+# readout in batches of 500 with a fifth of the pixels left out, others each time.
 
 # %%
 PRESETS = {

@@ -21,10 +21,15 @@ def warn_of_regularizer(layer: Any) -> None:
         )
 
 
+def learns_feedback(layer: Any) -> bool:
+    """Tell whether a feedback weight, scalars aside, is the optimizer's to change."""
+    return any(weight.trainable and len(weight.shape) for weight in layer._feedback_weights)
+
+
 def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
     """Warn of an optimizer that treats kernel and feedback kernel unequally."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    learns = any(weight.trainable and len(weight.shape) for weight in layer._feedback_weights)
+    learns = learns_feedback(layer)
     if learns and getattr(optimizer, "global_clipnorm", None) is not None:
         warnings.warn(
             f"Layer {layer.name!r}: `global_clipnorm` counts the gradient of the feedback kernel "

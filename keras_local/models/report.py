@@ -11,6 +11,7 @@ import keras
 
 from keras_local import _validation as check
 from keras_local.layers import FeedbackLayer, HebbianDense
+from keras_local.layers.caveats import learns_feedback
 from keras_local.models._clone import feedback_parts, forward_weights, sublayers
 from keras_local.models._graph import without_trained_weights_below
 
@@ -135,7 +136,9 @@ def conversion_report(model: keras.Model) -> ConversionReport:
         row = _row(path, layer)
         if row.rules:
             converted.append(row)
-            if id(layer) in nothing_below and _learns_feedback(layer):
+            # Of a layer of several kernels, the upper ones stand above trained weights.
+            single = isinstance(layer, FeedbackLayer)
+            if single and id(layer) in nothing_below and learns_feedback(layer):
                 idle.append(path)
         elif kernels(layer):
             left.append(row)
@@ -174,14 +177,6 @@ def _row(path: str, layer: keras.layers.Layer) -> LayerReport:
     rules = tuple(dict.fromkeys(type(part.feedback).__name__ for part in parts))
     sizes = [sum(_size(w) for w in group) for group in (layer.weights, forward_weights(layer))]
     return LayerReport(path, type(layer).__name__, rules, sizes[1], sizes[0] - sizes[1])
-
-
-def _learns_feedback(layer: keras.layers.Layer) -> bool:
-    """Tell whether a feedback weight of the kernel's size is the optimizer's to change."""
-    return isinstance(layer, FeedbackLayer) and any(
-        weight.trainable and tuple(weight.shape) == tuple(layer.kernel.shape)
-        for weight in layer._feedback_weights
-    )
 
 
 def _size(weight: keras.Variable) -> int:
