@@ -33,16 +33,14 @@ class ErrorRule:
     """How a hidden layer turns an error that arrives into what it learns from and sends on.
 
     Attributes:
-        signal: Function from an `Arrival` to that signal.
+        signal: Function from an `Arrival` to that signal; None where hidden layers do not learn.
         remembers: What is kept of a batch for the next: `"error"`, `"rates"`, or None.
-        tied: Whether errors come down through the forward weights.
-        hidden_learn: Whether hidden layers learn at all.
+        tied: Whether there are no weights for errors beside the forward ones.
     """
 
-    signal: Callable[[Arrival], Tensor]
+    signal: Callable[[Arrival], Tensor] | None
     remembers: str | None = None
     tied: bool = False
-    hidden_learn: bool = True
 
 
 def _difference(at: Arrival) -> Tensor:
@@ -73,5 +71,5 @@ RULES = {
     "feedback_alignment": ErrorRule(_sloped),
     "linear_feedback_alignment": ErrorRule(_as_it_comes),
     "backprop": ErrorRule(_sloped, tied=True),
-    "frozen": ErrorRule(_as_it_comes, tied=True, hidden_learn=False),
+    "frozen": ErrorRule(None, tied=True),
 }

@@ -104,7 +104,7 @@ class TemporalDifferenceNetwork(Network):
                 feedback_trainable=False,
                 kernel_initializer=fresh(self.kernel_initializer),
                 feedback_initializer=fresh(self.kernel_initializer),
-                trainable=self._rule.hidden_learn or index == len(self.sizes) - 2,
+                trainable=self._rule.signal is not None or index == len(self.sizes) - 2,
                 dtype=self.working_dtype,
                 name=f"synapses_{index + 1}",
             )
@@ -188,7 +188,7 @@ class TemporalDifferenceNetwork(Network):
         if self.rule == "error_difference" and self.cost_name == "lse":
             signal = signal - previous
         signals = [signal]
-        if not self._rule.hidden_learn:
+        if self._rule.signal is None:
             return signals
         for k in reversed(range(1, len(layers))):
             weights = self.synapses[k].read()
