@@ -42,6 +42,19 @@ def array(tensor: Any) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(tensor))
 
 
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """The function as the backend's compiler makes it, where there is one."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False, **options)
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
 def probe(shape: Sequence[int], seed: int = 0) -> np.ndarray:
     """Random float32 numbers, of order one."""
     return np.random.default_rng(seed).normal(size=tuple(shape)).astype("float32")

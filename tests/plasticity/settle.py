@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_local.plasticity import PlasticityRule
-from tests.support import BACKEND, array
+from tests.support import array, compiled
 
 
 def settle(
@@ -53,14 +53,6 @@ def settle(
     def run(*state: Any) -> Any:
         return ops.fori_loop(0, total, step, state)
 
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        run = tf.function(run, autograph=False)
-    elif BACKEND == "jax":
-        import jax
-
-        run = jax.jit(run)
     data = ops.convert_to_tensor(batches.astype("float32"))
     start = [ops.convert_to_tensor(np.asarray(each, "float32")) for each in (kernel, *own)]
-    return [array(each) for each in run(*start)]
+    return [array(each) for each in compiled(run)(*start)]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_local.plasticity import HardWTA, NoNormaliser, NormDistance, SoftHebb
 from tests.plasticity.encoders import assert_close
 from tests.plasticity.settle import settle
-from tests.support import array, probe
+from tests.support import array, compile_options, compiled, probe
 
-tensor = keras.ops.convert_to_tensor
+tensor = ops.convert_to_tensor
 
 
 def test_shares_sum_to_one() -> None:
@@ -35,6 +35,22 @@ def test_equal_currents_win_together() -> None:
     gains = array(SoftHebb().gains(tensor(currents)))
     np.testing.assert_array_equal(gains > 0, [[False, True, True, False], [True] * 4])
     assert gains[0, 1] == gains[0, 2]
+
+
+def test_each_compiled_row_has_one_winner() -> None:
+    """A product that is fused with the difference from the largest is not rounded before."""
+    factors = tensor(probe((400, 7))), tensor(probe((400, 1), 1))
+    gains = compiled(lambda a, b: SoftHebb().gains(a * b), **compile_options(jit_compile=True))
+    signs = np.sign(array(gains(*factors)))
+    np.testing.assert_array_equal(signs.sum(axis=-1), 2.0 - 7.0)
+    winners = array(factors[0] * factors[1]).argmax(axis=-1)
+    np.testing.assert_array_equal(signs[np.arange(400), winners], 1.0)
+
+
+def test_half_precision_has_one_winner() -> None:
+    gains = SoftHebb().gains(ops.cast(tensor(np.linspace(0.0, 1.0, 12).reshape(3, 4)), "bfloat16"))
+    np.testing.assert_array_equal(array(gains) > 0.0, [[False, False, False, True]] * 3)
+    assert np.all(array(gains) != 0.0)
 
 
 def test_a_large_beta_is_winner_take_all() -> None:
