@@ -13,6 +13,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.ops import Convolution, read
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 
 Shape = tuple[int | None, ...]
 _SIDE = 2
@@ -86,20 +87,20 @@ class ConvSynapses(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Create the weights for inputs of `input_shape[-1]` channels."""
-        precise: dict[str, Any] = {
-            "dtype": "float64" if self.variable_dtype == "float64" else "float32",
+        options: dict[str, Any] = {
+            "dtype": precise(self.variable_dtype),
             "autocast": False,
         }
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(
-            name="kernel", shape=shape, initializer=self.kernel_initializer, **precise
+            name="kernel", shape=shape, initializer=self.kernel_initializer, **options
         )
         limit = 1.0 / math.sqrt(math.prod(shape[:-1]))  # type: ignore[arg-type]
         self.bias = self.add_weight(
             name="bias",
             shape=(self.filters,),
             initializer=initializers.RandomUniform(-limit, limit),
-            **precise,
+            **options,
         )
         self.built = True
 

@@ -18,6 +18,7 @@ from keras_local.dynamics._data import check_inputs, check_labels, class_targets
 from keras_local.dynamics._watch import Watch
 from keras_local.ops import in_strategy, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 from keras_local.ops.settling import States
 
 Changes = Sequence[tuple[keras.Variable, Tensor]]
@@ -99,7 +100,7 @@ class Network(keras.Model, ABC):
         check.positive_integer("sizes", counts[-1], minimum=2)
         super().__init__(autocast=False, **kwargs)
         self.sizes = tuple(counts)
-        self.working_dtype = "float64" if self.variable_dtype == "float64" else "float32"
+        self.working_dtype = precise(self.variable_dtype)
         self.classes = counts[-1]
         self.sample_shape = (counts[0],) if sample_shape is None else tuple(sample_shape)
         self.input_spec = keras.layers.InputSpec(shape=(None, *self.sample_shape))

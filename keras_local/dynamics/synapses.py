@@ -12,6 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.ops import Dense, read
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 
 _MAP = Dense()
 
@@ -89,8 +90,8 @@ class Synapses(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights for populations of `input_shape[-1]` and `units` units."""
-        precise: dict[str, Any] = {
-            "dtype": "float64" if self.variable_dtype == "float64" else "float32",
+        options: dict[str, Any] = {
+            "dtype": precise(self.variable_dtype),
             "autocast": False,
         }
         shape = (input_shape[-1], self.units)
@@ -99,11 +100,11 @@ class Synapses(keras.layers.Layer):
             shape=shape,
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
-            **precise,
+            **options,
         )
         if self.use_bias:
             self.bias = self.add_weight(
-                name="bias", shape=(self.units,), initializer=self.bias_initializer, **precise
+                name="bias", shape=(self.units,), initializer=self.bias_initializer, **options
             )
         if not self.tied:
             self.feedback_kernel = self.add_weight(
@@ -111,7 +112,7 @@ class Synapses(keras.layers.Layer):
                 shape=shape,
                 initializer=self.feedback_initializer,
                 trainable=self.feedback_trainable,
-                **precise,
+                **options,
             )
         self.built = True
 

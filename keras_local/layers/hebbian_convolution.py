@@ -12,6 +12,7 @@ from keras_local.layers.feedback_layer import Shape
 from keras_local.layers.hebbian_layer import HebbianLayer
 from keras_local.ops import Convolution, LinearMap, Scaled
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 
 
 class HebbianConvolution(HebbianLayer):
@@ -112,7 +113,8 @@ class HebbianConvolution(HebbianLayer):
 
     def patch_lengths(self, arranged: Tensor) -> Tensor:
         """Return `max(|patch|, floor)` of every position, from a convolution with ones."""
-        squares = ops.sum(ops.square(ops.cast(arranged, _wide(arranged))), axis=-1, keepdims=True)
+        pixels = ops.cast(arranged, precise(arranged.dtype))
+        squares = ops.sum(ops.square(pixels), axis=-1, keepdims=True)
         window = ops.ones((*self.kernel_size, 1, 1), dtype=squares.dtype)
         total = self._convolution.apply(squares, window)
         lengths = ops.sqrt(ops.maximum(total, self.floor**2))
@@ -142,9 +144,3 @@ class HebbianConvolution(HebbianLayer):
             "patch_norm": self.patch_norm,
             "floor": self.floor,
         }
-
-
-def _wide(tensor: Tensor) -> str:
-    """Squares of half precision are summed up in single precision."""
-    name = keras.backend.standardize_dtype(tensor.dtype)
-    return "float32" if name in ("float16", "bfloat16") else name

@@ -13,6 +13,7 @@ from keras_local import plasticity as plasticity_rules
 from keras_local.layers.feedback_layer import Shape
 from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 from keras_local.plasticity import PlasticityRule
 
 
@@ -94,13 +95,13 @@ class HebbianLayer(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         """Create the kernel, and the weights that the rule asks for."""
         shape = self.kernel_shape(input_shape)
-        precise = "float64" if self.variable_dtype == "float64" else "float32"
+        dtype = precise(self.variable_dtype)
         self.kernel = self.add_weight(
             name="kernel",
             shape=shape,
             initializer=self.kernel_initializer,
             constraint=self._obeyed(),
-            dtype=precise,
+            dtype=dtype,
             autocast=False,
         )
         self._own = [
@@ -109,7 +110,7 @@ class HebbianLayer(keras.layers.Layer):
                 shape=weight.shape,
                 initializer=weight.initializer,
                 trainable=weight.trainable,
-                dtype=precise,
+                dtype=dtype,
                 autocast=False,
             )
             for weight in self.plasticity.own_weights(shape, self.linear_map)

@@ -12,6 +12,7 @@ from keras_local._serialization import serializable
 from keras_local.models._frozen import one_hot, steep_features
 from keras_local.models.readout import FeatureScale, Readout
 from keras_local.ops import replica_count, replica_sum, surrogate_loss
+from keras_local.ops.precision import precise
 
 _TINY = 1e-12
 
@@ -48,7 +49,7 @@ class ClassMeans(keras.layers.Layer):
             name="kernel",
             shape=(input_shape[-1], self.classes),
             initializer="zeros",
-            dtype="float64" if self.variable_dtype == "float64" else "float32",
+            dtype=precise(self.variable_dtype),
             autocast=False,
         )
         self.built = True

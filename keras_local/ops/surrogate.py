@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 
 from keras_local.ops.backend import Tensor, backend
+from keras_local.ops.precision import precise
 
 
 def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
@@ -54,16 +55,16 @@ def gradient_loss(tensor: Tensor, gradient: Tensor) -> Tensor:
 
 def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], Tensor]) -> Tensor:
     # Keras adds up losses as they are: half precision does not add to single.
-    precise = "float64" if keras.backend.standardize_dtype(value.dtype) == "float64" else "float32"
+    dtype = precise(value.dtype)
 
     def forward(value: Tensor, gradient: Tensor) -> Tensor:
-        return keras.ops.zeros((), dtype=precise)
+        return keras.ops.zeros((), dtype=dtype)
 
     def backward(
         upstream: Tensor, outputs: Tensor, value: Tensor, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
         # The scalars first: with the weights' shape, one product is one pass over memory.
-        scaled = keras.ops.cast(gradient, precise) * factor(upstream)
+        scaled = keras.ops.cast(gradient, dtype) * factor(upstream)
         return keras.ops.cast(scaled, value.dtype), None
 
     return backend.with_gradient(forward, backward, value, gradient, independent=0)

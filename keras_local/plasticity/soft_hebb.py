@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 from keras_local.plasticity.normaliser import MaxAbs
 from keras_local.plasticity.rate import NormDistance
 from keras_local.plasticity.reduction import Sum
@@ -67,13 +67,12 @@ class SoftHebb(PlasticityRule):
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return the softmax, with the sign of the losers reversed."""
-        if keras.backend.standardize_dtype(post.dtype) in ("float16", "bfloat16"):
-            post = ops.cast(post, "float32")
+        post = ops.cast(post, precise(post.dtype))
         shares = ops.softmax(self.beta * post, axis=-1)
         if not self.anti_hebbian:
             return shares
         # The margin is for compilers, which may round a current otherwise in the difference than in
-        # the maximum. To compare and to select would take a tenth more time of a step.
+        # the maximum. To compare and to select would take more passes over the currents.
         largest = ops.max(post, axis=-1, keepdims=True)
         margin = 1e-6 * ops.abs(largest) + 1e-30
         return shares * ops.sign(post - (largest - margin))
