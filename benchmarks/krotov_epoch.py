@@ -23,7 +23,7 @@ import numpy as np
 import keras_local as kl
 from benchmarks._rounds import ratio
 from benchmarks.krotov_step import INPUTS, keras_step
-from keras_local.layers.units_first import UnitsFirst
+from keras_local.layers.hebbian.active_units import UnitsFirst
 
 BATCH = 100
 

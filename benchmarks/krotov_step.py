@@ -24,7 +24,7 @@ import tensorflow as tf
 
 import keras_local as kl
 from benchmarks._rounds import interleaved, ratio
-from keras_local.layers.units_first import UnitsFirst
+from keras_local.layers.hebbian.active_units import UnitsFirst
 
 INPUTS = 784
 

@@ -27,8 +27,13 @@ from keras_local.metrics import (
     norm_ratio,
     weight_correlation,
 )
-from keras_local.models._gradients import gradient_angles
-from keras_local.models._graph import calls_of, has_graph, parts, without_trained_weights_below
+from keras_local.models.conversion.graph_walks import (
+    calls_of,
+    has_graph,
+    parts,
+    without_trained_weights_below,
+)
+from keras_local.models.gradient_angles import gradient_angles
 
 _MEASURES: dict[str, Callable[[Any, Any], float]] = {
     "alignment_angle": alignment_angle,

@@ -1,0 +1,78 @@
+"""Direct random target projection: hidden layers learn from the target, not from an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local._serialization import serializable
+from keras_local.layers.direct.layer import DirectLayer
+from keras_local.ops.backend import Tensor
+
+
+@serializable
+class DirectRandomTarget(DirectLayer):
+    """Sends the one-hot target straight to hidden layers, through fixed random weights (DRTP).
+
+    `delta_l = share (t D_l) * f'`, `t` the one-hot target and `share` 1 over the batch. `D_l` has
+    one weight for each class and unit of the hidden tensor, and never changes. The last layer gets
+    the exact error. Use it as `DirectFeedback`.
+
+    The layer sees no labels: it reads the class off the error at the logits, of which only the
+    entry of the true class is negative. That holds for integer or one-hot labels under softmax
+    cross-entropy, sigmoid cross-entropy and `losses.LocalHinge`. It does not hold for smoothed or
+    several labels, nor for a squared error of unbounded outputs, where the entry of another class
+    may be negative too (the most negative one is taken). An example without a negative entry sends
+    nothing: one whose sample weight is zero, or one so well learned that its error is zero in the
+    precision used. In the published rule a learned example goes on to send its target.
+
+    `share` makes the signal one of the same batch mean as the loss, under loss scales and over
+    replicas too. In the reference code of Frenkel et al. the hidden layers get `t D_l` undivided,
+    and so a step that is larger by the size of the batch times, for losses that are means over
+    classes, their number. A training loop of your own has to add the model's `losses`, as `fit`
+    does: the layer finds the factors of the trainer there.
+
+    Local: each hidden synapse sees the activity before it and a signal that depends on the class
+    and the neuron alone; no error is needed below the last layer.
+
+    Args:
+        feedback_initializer: Law of the weights, a Keras initializer of a matrix
+            `(classes, units)`. None for that of Frenkel et al., uniform within `sqrt(6 / units)`.
+            Each hidden tensor gets a seed of its own, derived from the initializer's.
+        **kwargs: `name`, `dtype`.
+
+    Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
+
+    Raises:
+        ValueError: For inputs of other shapes, or a hidden tensor that errors reach by the chain.
+
+    >>> import keras, keras_local as kl
+    >>> inputs = keras.Input((8,))
+    >>> hidden = kl.layers.FeedbackDense(6, "tanh", feedback="detached")(inputs)
+    >>> logits = kl.layers.FeedbackDense(3, feedback="detached")(hidden)
+    >>> outputs = kl.layers.DirectRandomTarget()([logits, hidden])
+    >>> keras.Model(inputs, outputs).output_shape
+    (None, 3)
+
+    Source: Frenkel, Lefebvre & Bol 2021, "Learning without feedback: fixed random learning signals
+    allow for feedforward training of deep neural networks"; the law of the weights is that of the
+    authors' code.
+    """
+
+    def __init__(self, feedback_initializer: Any = None, **kwargs: Any) -> None:
+        if feedback_initializer is None:
+            feedback_initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "uniform")
+        super().__init__(feedback_initializer, **kwargs)
+
+    @property
+    def reads_share(self) -> bool:
+        """True: a target has no scale of its own."""
+        return True
+
+    def signal(self, error: Tensor, share: Tensor) -> Tensor:
+        """`share t`."""
+        target = ops.one_hot(ops.argmin(error, axis=-1), error.shape[-1], dtype=error.dtype)
+        known = ops.cast(ops.min(error, axis=-1, keepdims=True) < 0, error.dtype)
+        return target * known * ops.cast(share, error.dtype)

@@ -1,0 +1,164 @@
+"""The interface of the layers that send errors from the outputs straight to hidden layers."""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import initializers
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local.layers.direct.error_paths import is_stop_gradient, open_path
+from keras_local.layers.feedback.layer import Shape
+from keras_local.ops.backend import Tensor
+
+
+class DirectLayer(keras.layers.Layer):
+    """Interface of a layer of inputs `[logits, hidden_1, ...]` whose outputs are the logits.
+
+    The logits get their exact error, and each hidden tensor what `signal` makes of it, through
+    fixed random weights of its own.
+    """
+
+    def __init__(self, feedback_initializer: Any, **kwargs: Any) -> None:
+        # The logits may be of higher precision than the hidden layers, and stay so.
+        super().__init__(autocast=False, **kwargs)
+        self.feedback_initializer = initializers.get(feedback_initializer)
+        self.supports_masking = True
+
+    @abstractmethod
+    def signal(self, error: Tensor, share: Tensor) -> Tensor:
+        """Return what goes through the feedback weights: a tensor `(batch, classes)`.
+
+        Args:
+            error: Derivative of the loss at the logits.
+            share: Scalar, the share of one example in the loss: 1 over the batch, times what the
+                trainer multiplies losses with.
+        """
+
+    @property
+    @abstractmethod
+    def reads_share(self) -> bool:
+        """Whether `signal` reads `share`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer, after a look at the graph that leads to its inputs."""
+        inputs: Any = args[0] if args else kwargs.get("inputs")
+        several = isinstance(inputs, (list, tuple)) and len(inputs) > 1
+        check.require(several, "inputs", "a list [logits, hidden_1, ...]", _shapes(inputs))
+        if all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
+            self._refuse_chains(list(inputs))
+        return super().__call__(*args, **kwargs)
+
+    def _refuse_chains(self, inputs: list[Any]) -> None:
+        names = [_name(tensor) for tensor in inputs]
+        distinct = len({id(tensor) for tensor in inputs}) == len(inputs)
+        check.require(distinct, "inputs", "tensors none of which comes twice", names)
+        for start, name in zip(inputs, names, strict=True):
+            found = open_path(start, inputs[1:])
+            if found is None:
+                continue
+            sender, place = found
+            raise ValueError(
+                f"`{type(self).__name__}` sends an error of its own to the output of "
+                f"{names[place + 1]!r}, but the error at {name!r} reaches it as well, through "
+                f"{sender.name!r}, and the two would add up. Give {sender.name!r} (or a layer "
+                "between the two) feedback='detached' if it is a feedback layer, or hand it "
+                f"keras.ops.stop_gradient(...) of the output of {names[place + 1]!r}."
+            )
+
+    def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
+        """Return the logits: the chain of errors goes on there, not at the hidden tensors."""
+        return inputs[:1]
+
+    def build(self, input_shape: list[Shape]) -> None:
+        """Create the weights `(classes, *units)` for each hidden tensor."""
+        logits, *hidden = (tuple(shape) for shape in input_shape)
+        check.require(
+            len(logits) == 2 and logits[1] is not None, "inputs", "logits (batch, classes)", logits
+        )
+        for shape in hidden:
+            defined = len(shape) > 1 and None not in shape[1:]
+            check.require(defined, "inputs", "hidden tensors of defined shapes", shape)
+        self.feedback_kernels = [
+            self.add_weight(
+                name=f"feedback_kernel_{place}",
+                shape=(logits[1], *shape[1:]),
+                initializer=self._law(place),
+                trainable=False,
+            )
+            for place, shape in enumerate(hidden, start=1)
+        ]
+        self.built = True
+
+    def _law(self, place: int) -> Callable[..., Tensor]:
+        """Draw as for a matrix `(classes, units)`, from a seed of its own for each hidden tensor.
+
+        An initializer with a seed would give all tensors of one shape the same weights.
+        """
+        law = self.feedback_initializer
+        seed = getattr(law, "seed", None)
+        if isinstance(seed, int):
+            derived = random.Random(f"direct feedback {place} of {seed}").randrange(1, 10**9)
+            law = type(law).from_config({**law.get_config(), "seed": derived})
+
+        def draw(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+            matrix = law((shape[0], math.prod(shape[1:])), dtype=dtype)
+            return keras.ops.reshape(matrix, shape)
+
+        return draw
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        """Return the logits."""
+        logits, *hidden = inputs
+        weights = [weight.value for weight in self.feedback_kernels]
+        outputs, loss = ops.direct(self.signal, logits, hidden, weights)
+        if self.reads_share:
+            self.add_loss(loss)
+        return outputs
+
+    def compute_mask(self, inputs: list[Tensor], previous_mask: Any) -> Any:
+        """Return the mask of the logits."""
+        return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else previous_mask
+
+    def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
+        """Return the shape of the logits."""
+        return tuple(input_shape[0])
+
+    def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
+        """Return a symbolic tensor of the logits' shape and precision."""
+        return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        law = initializers.serialize(self.feedback_initializer)
+        return {**super().get_config(), "feedback_initializer": law}
+
+
+def cuts_for_direct_layer(operation: Any) -> bool:
+    """Return whether an operation is a `stop_gradient` behind what a direct layer sends to."""
+    if not is_stop_gradient(operation):
+        return False
+    tensor = operation._inbound_nodes[0].input_tensors[0]
+    above = tensor._keras_history.operation._outbound_nodes
+    return any(
+        isinstance(node.operation, DirectLayer)
+        and any(tensor is hidden for hidden in node.input_tensors[1:])
+        for node in above
+    )
+
+
+def _name(tensor: Any) -> str:
+    history = getattr(tensor, "_keras_history", None)
+    return str(tensor.name if history is None else history.operation.name)
+
+
+def _shapes(inputs: Any) -> Any:
+    if isinstance(inputs, (list, tuple)):
+        return [_shapes(each) for each in inputs]
+    return getattr(inputs, "shape", inputs)

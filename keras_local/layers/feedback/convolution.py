@@ -1,0 +1,248 @@
+"""What the convolutions of every rank share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.feedback.window import FeedbackWindow, Sizes
+from keras_local.ops.backend import Tensor
+
+
+class FeedbackConvolution(FeedbackWindow):
+    """Interface of a convolution with a feedback rule; `FeedbackConv1D/2D/3D` fix its rank."""
+
+    dilated_strides = False
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **conv_args: Any,
+    ) -> None:
+        filters = check.positive_integer("filters", filters)
+        groups = check.positive_integer("groups", groups)
+        check.require(filters % groups == 0, "groups", f"a divisor of filters={filters}", groups)
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            **conv_args,
+        )
+        self.filters = filters
+        self.groups = groups
+
+    @property
+    def linear_map(self) -> ops.LinearMap:
+        """The convolution."""
+        return ops.Convolution(
+            strides=self.strides,
+            padding="valid" if self.padding == "causal" else self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """The shape that `kernel_of` says, once the inputs are known to fit."""
+        shape = super().kernel_shape(input_shape)
+        check.require(
+            (input_shape[self._channel_axis] or 0) % self.groups == 0,
+            "input_shape",
+            f"one whose channels divide by groups={self.groups}",
+            tuple(input_shape),
+        )
+        return shape
+
+    def kernel_of(self, channels: int) -> tuple[int, ...]:
+        """`(*kernel_size, channels // groups, filters)`."""
+        return (*self.kernel_size, channels // self.groups, self.filters)
+
+    def output_channels(self, channels: int) -> int:
+        """The filters."""
+        return self.filters
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """As in the built-in convolution."""
+        channels = input_shape[self._channel_axis]
+        inputs = keras.KerasTensor(input_shape)
+        # Sizes do not depend on the groups, and the symbolic convolution knows none.
+        kernel = keras.KerasTensor((*self.kernel_size, channels, self.filters))
+        return tuple(
+            keras.ops.conv(
+                inputs,
+                kernel,
+                strides=list(self.strides),
+                padding=self.padding,
+                dilation_rate=self.dilation_rate,
+                data_format=self.data_format,
+            ).shape
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "groups": self.groups,
+        }
+
+
+@serializable
+class FeedbackConv1D(FeedbackConvolution):
+    """Convolution in one dimension whose errors return through feedback weights.
+
+    Forward `y = f(conv(x, W) + b)`; the error sent down is the transposed convolution of `delta`
+    with `B`, a kernel of the same shape that is shared over positions as `W` is. The kernel learns
+    by the product of patch and error, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.Conv1D`, bit for bit.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"`, `"same"` or `"causal"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`; one of the two must be 1.
+        groups: Number of groups of channels that are convolved separately.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        **conv_args: As in `keras.layers.Conv1D`: initializers, regularizers, constraints,
+            `name`, `dtype`.
+
+    Input shape: `(batch, steps, channels)`.
+    Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackConv1D(4, 3, feedback="feedback_alignment")
+    >>> tuple(layer(np.ones((2, 8, 1), "float32")).shape)
+    (2, 6, 4)
+    """
+
+    rank = 1
+    plain = keras.layers.Conv1D
+
+    @classmethod
+    def paddings(cls) -> tuple[str, ...]:
+        """Causal padding exists in one dimension only."""
+        return ("valid", "same", "causal")
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Pad causally if asked to, then convolve."""
+        return super().call(self._pad(inputs), training)
+
+    def _pad(self, inputs: Tensor) -> Tensor:
+        if self.padding != "causal":
+            return inputs
+        before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
+        last = self.data_format == "channels_last"
+        steps = [[before, 0], [0, 0]] if last else [[0, 0], [before, 0]]
+        return ops.pad(inputs, [[0, 0], *steps])
+
+
+@serializable
+class FeedbackConv2D(FeedbackConvolution):
+    """Convolution in two dimensions whose errors return through feedback weights.
+
+    Forward `y = f(conv(x, W) + b)`; the error sent down is the transposed convolution of `delta`
+    with `B`, a kernel of the same shape that is shared over positions as `W` is. The kernel learns
+    by the product of patch and error, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.Conv2D`, bit for bit.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`; one of the two must be 1.
+        groups: Number of groups of channels that are convolved separately.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        **conv_args: As in `keras.layers.Conv2D`: initializers, regularizers, constraints,
+            `name`, `dtype`.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackConv2D(4, 3, feedback="feedback_alignment")
+    >>> tuple(layer(np.ones((2, 8, 8, 1), "float32")).shape)
+    (2, 6, 6, 4)
+    """
+
+    rank = 2
+    plain = keras.layers.Conv2D
+
+
+@serializable
+class FeedbackConv3D(FeedbackConvolution):
+    """Convolution in three dimensions whose errors return through feedback weights.
+
+    Forward `y = f(conv(x, W) + b)`; the error sent down is the transposed convolution of `delta`
+    with `B`, a kernel of the same shape that is shared over positions as `W` is. The kernel learns
+    by the product of patch and error, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.Conv3D`, bit for bit.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`; one of the two must be 1.
+        groups: Number of groups of channels that are convolved separately.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        **conv_args: As in `keras.layers.Conv3D`: initializers, regularizers, constraints,
+            `name`, `dtype`.
+
+    Input shape: `(batch, depth, height, width, channels)`.
+    Output shape: `(batch, depth, height, width, filters)` with the built-in layer's sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackConv3D(4, 3, feedback="feedback_alignment")
+    >>> tuple(layer(np.ones((2, 8, 8, 8, 1), "float32")).shape)
+    (2, 6, 6, 6, 4)
+    """
+
+    rank = 3
+    plain = keras.layers.Conv3D

@@ -1,0 +1,104 @@
+"""The initial law of a convolution, for a kernel that is another one at each position."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.ops.backend import Tensor
+
+
+@serializable
+class ConvolutionScaling(keras.initializers.VarianceScaling):
+    """Variance scaling by the fans of the convolution that looks through the same window.
+
+    `keras.initializers.VarianceScaling` would take the positions of a locally connected kernel
+    for taps, so that all weights would start too small. Here the fans are `taps * c_in` and
+    `taps * c_out`, whatever the number of positions.
+
+    Args:
+        taps: Number of taps of the kernel, that is the product of `kernel_size`.
+        scale: As in `VarianceScaling`, like the other arguments.
+        mode: `"fan_in"`, `"fan_out"` or `"fan_avg"`.
+        distribution: `"truncated_normal"`, `"untruncated_normal"` or `"uniform"`.
+        seed: An integer or a `keras.random.SeedGenerator`.
+
+    Shape: `(*positions, taps * c_in, c_out)`.
+
+    >>> import numpy as np
+    >>> from keras_local.layers.feedback.convolution_scaling import ConvolutionScaling
+    >>> law = ConvolutionScaling(9, scale=2.0, seed=1)
+    >>> kernel = np.asarray(law((20, 20, 9 * 4, 8)))
+    >>> bool(abs(kernel.var() / (2.0 / 36) - 1) < 0.05)
+    True
+    """
+
+    def __init__(
+        self,
+        taps: int,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: Any = None,
+    ) -> None:
+        super().__init__(scale=scale, mode=mode, distribution=distribution, seed=seed)
+        self.taps = check.positive_integer("taps", taps)
+        self._given_seed = super().get_config()["seed"]
+
+    @classmethod
+    def like(cls, initializer: keras.initializers.VarianceScaling, taps: int) -> ConvolutionScaling:
+        """Return the law of `initializer` with other fans: the same seed, drawn or given."""
+        law = cls(
+            taps, initializer.scale, initializer.mode, initializer.distribution, initializer.seed
+        )
+        law._given_seed = initializer.get_config()["seed"]
+        return law
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        """Draw a kernel."""
+        *_, fan_in, outputs = shape
+        fan_out = self.taps * outputs
+        fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+        # The fan of the whole kernel, seen as one matrix, is the number of its rows.
+        rows = math.prod(shape[:-1])
+        law = keras.initializers.VarianceScaling(
+            self.scale * rows / fans[self.mode], "fan_in", self.distribution, self.seed
+        )
+        return ops.reshape(law((rows, outputs), dtype=dtype), shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "taps": self.taps,
+            "scale": self.scale,
+            "mode": self.mode,
+            "distribution": self.distribution,
+            "seed": self._given_seed,
+        }
+
+
+def at_each_position(argument: str, initializer: Any, taps: int) -> Any:
+    """Return the law that gives each position the weights of a convolution.
+
+    Args:
+        argument: Name of the argument, for the message.
+        initializer: A Keras initializer, or any callable of shape and dtype.
+        taps: Number of taps of the kernel.
+
+    Raises:
+        ValueError: For `Orthogonal`, which has no meaning for many kernels at once.
+    """
+    check.require(
+        not isinstance(initializer, keras.initializers.Orthogonal),
+        argument,
+        "a law that draws weights independently",
+        initializer,
+    )
+    if isinstance(initializer, keras.initializers.VarianceScaling):
+        return ConvolutionScaling.like(initializer, taps)
+    return initializer

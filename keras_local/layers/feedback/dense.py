@@ -1,0 +1,88 @@
+"""A dense layer whose errors return by a feedback rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.layer import FeedbackLayer, Shape
+
+
+@serializable
+class FeedbackDense(FeedbackLayer):
+    """Dense layer whose errors return through feedback weights.
+
+    Forward `y = f(x W + b)`; the error sent down is `delta B^T`, with `B` as the rule says. The
+    kernel learns by `x^T delta`, the product of the two neurons that it joins.
+
+    With `feedback="symmetric"` it is `keras.layers.Dense`, bit for bit.
+
+    Args:
+        units: Number of outputs.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel, which has the kernel's shape. The
+            same seeded initializer for both kernels makes them start equal.
+        **dense_args: As in `keras.layers.Dense`: `kernel_initializer`, `bias_initializer`,
+            `kernel_regularizer`, `bias_regularizer`, `activity_regularizer`, `kernel_constraint`,
+            `bias_constraint`, `name`, `dtype`.
+
+    Input shape: `(batch, ..., n)`. Output shape: `(batch, ..., units)`.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, or `feedback` is unknown.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackDense(3, activation="relu", feedback="feedback_alignment")
+    >>> tuple(layer(np.ones((2, 5), "float32")).shape)
+    (2, 3)
+    """
+
+    plain = keras.layers.Dense
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **dense_args: Any,
+    ) -> None:
+        units = check.positive_integer("units", units)
+        super().__init__(activation, use_bias, feedback, feedback_initializer, **dense_args)
+        self.units = units
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+        self.supports_masking = True
+
+    @property
+    def linear_map(self) -> ops.LinearMap:
+        """`x @ kernel`."""
+        return ops.Dense()
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """`(n, units)`."""
+        if input_shape[-1] is None:
+            raise ValueError(
+                "The last axis of the inputs to `FeedbackDense` must be defined. "
+                f"Received: input_shape={input_shape}"
+            )
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
+        return (input_shape[-1], self.units)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """`(units,)`."""
+        return (self.units,)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, ..., units)`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "units": self.units}

@@ -1,0 +1,170 @@
+"""What the depthwise convolutions of every rank share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.window import FeedbackWindow, Sizes
+
+
+class FeedbackDepthwiseConvolution(FeedbackWindow):
+    """Interface of a depthwise convolution with a feedback rule; its heirs fix the rank."""
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        depthwise_initializer: Any = "glorot_uniform",
+        depthwise_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        **conv_args: Any,
+    ) -> None:
+        depth_multiplier = check.positive_integer("depth_multiplier", depth_multiplier)
+        for name in conv_args:
+            known = not name.startswith("kernel_")
+            allowed = f"given as `{name.replace('kernel', 'depthwise')}`"
+            check.require(known, name, allowed, conv_args[name])
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            kernel_initializer=depthwise_initializer,
+            kernel_regularizer=depthwise_regularizer,
+            kernel_constraint=depthwise_constraint,
+            **conv_args,
+        )
+        self.depth_multiplier = depth_multiplier
+
+    @property
+    def linear_map(self) -> ops.LinearMap:
+        """The depthwise convolution."""
+        return ops.DepthwiseConvolution(
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+    def kernel_of(self, channels: int) -> tuple[int, ...]:
+        """`(*kernel_size, channels, depth_multiplier)`."""
+        return (*self.kernel_size, channels, self.depth_multiplier)
+
+    def output_channels(self, channels: int) -> int:
+        """`channels * depth_multiplier`."""
+        return channels * self.depth_multiplier
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = super().get_config()
+        for name in ("initializer", "regularizer", "constraint"):
+            config[f"depthwise_{name}"] = config.pop(f"kernel_{name}")
+        return {**config, "depth_multiplier": self.depth_multiplier}
+
+
+@serializable
+class FeedbackDepthwiseConv1D(FeedbackDepthwiseConvolution):
+    """Depthwise convolution in one dimension whose errors return through feedback weights.
+
+    Each channel has filters of its own: `y_(c, m) = f(conv(x_c, W_(c, m)) + b_(c, m))`. The error
+    sent down to channel `c` is the transposed convolution of `delta_(c, m)` with `B_(c, m)`, summed
+    over `m`; `B` has the kernel's shape and is shared over positions as `W` is. The kernel learns
+    by the product of patch and error of a channel, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.DepthwiseConv1D`, bit for bit.
+
+    Args:
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        depth_multiplier: Number of filters of each channel.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        depthwise_initializer: Law of the initial kernel.
+        depthwise_regularizer: Regularizer of the kernel.
+        depthwise_constraint: Constraint of the kernel.
+        **conv_args: As in `keras.layers.DepthwiseConv1D`: `bias_initializer`, `bias_regularizer`,
+            `activity_regularizer`, `bias_constraint`, `name`, `dtype`.
+
+    Input shape: `(batch, steps, channels)`.
+    Output shape: `(batch, steps, channels * depth_multiplier)` with the built-in layer's
+    sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackDepthwiseConv1D(3, depth_multiplier=2)
+    >>> tuple(layer(np.ones((2, 8, 3), "float32")).shape)
+    (2, 6, 6)
+    """
+
+    rank = 1
+    plain = keras.layers.DepthwiseConv1D
+
+
+@serializable
+class FeedbackDepthwiseConv2D(FeedbackDepthwiseConvolution):
+    """Depthwise convolution in two dimensions whose errors return through feedback weights.
+
+    Each channel has filters of its own: `y_(c, m) = f(conv(x_c, W_(c, m)) + b_(c, m))`. The error
+    sent down to channel `c` is the transposed convolution of `delta_(c, m)` with `B_(c, m)`, summed
+    over `m`; `B` has the kernel's shape and is shared over positions as `W` is. The kernel learns
+    by the product of patch and error of a channel, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.DepthwiseConv2D`, bit for bit.
+
+    Args:
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        depth_multiplier: Number of filters of each channel.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        depthwise_initializer: Law of the initial kernel.
+        depthwise_regularizer: Regularizer of the kernel.
+        depthwise_constraint: Constraint of the kernel.
+        **conv_args: As in `keras.layers.DepthwiseConv2D`: `bias_initializer`, `bias_regularizer`,
+            `activity_regularizer`, `bias_constraint`, `name`, `dtype`.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, height, width, channels * depth_multiplier)` with the built-in layer's
+    sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackDepthwiseConv2D(3, depth_multiplier=2)
+    >>> tuple(layer(np.ones((2, 8, 8, 3), "float32")).shape)
+    (2, 6, 6, 6)
+    """
+
+    rank = 2
+    plain = keras.layers.DepthwiseConv2D

@@ -1,0 +1,288 @@
+"""The interface of every layer whose errors return by a feedback rule."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from functools import partial
+from typing import Any, ClassVar
+
+import keras
+from keras import activations, constraints, initializers, ops, regularizers
+
+from keras_local import _validation as check
+from keras_local import feedback as feedback_rules
+from keras_local.feedback import RandomConnectivity, Symmetric, Synapses
+from keras_local.feedback.random_connectivity import random_mask
+from keras_local.layers.feedback.optimizer_warnings import (
+    training_optimizer,
+    warn_of_optimizer,
+    warn_of_regularizer,
+)
+from keras_local.ops import LinearMap, gradient_loss, read
+from keras_local.ops.backend import Tensor
+
+Shape = tuple[int | None, ...]
+_NOISE = "noise"
+
+
+class FeedbackLayer(keras.layers.Layer):
+    """Interface of a linear map, a bias and an activation, with a feedback rule.
+
+    A layer says what its map is (`linear_map`), what shape its kernel has (`kernel_shape`), and
+    which built-in layer computes the same (`plain`). Everything else is here: a rule never knows
+    the layer, and a layer never knows the rule.
+    """
+
+    plain: ClassVar[type[keras.layers.Layer]]
+    """The built-in layer of the same name, arguments and weights."""
+
+    def __init__(
+        self,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        connectivity: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.feedback = feedback_rules.get(feedback)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.feedback_initializer = _without_drawing(feedback_initializer)
+        self.connectivity = connectivity
+        if connectivity is not None:
+            self.connectivity = check.real(
+                "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
+            )
+        self._rule = self.feedback.adapt(
+            kernel_has_own_terms=not (
+                self.kernel_regularizer is None and self.kernel_constraint is None
+            )
+        )
+        if connectivity is not None and not isinstance(self.feedback, Symmetric):
+            seed = self._derived_seed("feedback connectivity of")
+            self._rule = RandomConnectivity(self._rule, connectivity, seed)
+        self._told = False
+        warn_of_regularizer(self)
+
+    @property
+    @abstractmethod
+    def linear_map(self) -> LinearMap:
+        """The map that the kernel enters."""
+
+    @abstractmethod
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """Return the kernel's shape for inputs of `input_shape`."""
+
+    @abstractmethod
+    def bias_shape(self) -> tuple[int, ...]:
+        """Return the shape in which the bias is added to the outputs."""
+
+    def bias_weight_shape(self) -> tuple[int, ...]:
+        """Return the shape of the bias: one entry a channel, unless a layer says otherwise."""
+        return (max(self.bias_shape()),)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create kernel, bias and the weights that the rule declares."""
+        shape = self.kernel_shape(input_shape)
+        law = self.kernel_initializer
+        self._kernel_mask = None
+        if self.connectivity is not None:
+            seed = self._derived_seed("connectivity of")
+            mask = random_mask(self.connectivity, seed)
+            self._kernel_mask = self.add_weight(
+                name="kernel_mask", shape=shape, initializer=mask, trainable=False
+            )
+            law = partial(self._masked, law, self._kernel_mask)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=shape,
+            initializer=law,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=self.bias_weight_shape(),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self._feedback_weights = [
+            self.add_weight(
+                name=weight.name,
+                shape=weight.shape,
+                initializer=weight.initializer,
+                trainable=weight.trainable,
+                dtype=weight.dtype,
+            )
+            for weight in self._rule.weights(self.kernel, self._feedback_law())
+        ]
+        if self._rule.draws:
+            self._seed = keras.random.SeedGenerator(self._derived_seed("noise of"))
+        self.built = True
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the weights, and where the rule's noise stands: Keras keeps weights only."""
+        super().save_own_variables(store)
+        if self._rule.draws:
+            store[_NOISE] = ops.convert_to_numpy(self._seed.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; a training that goes on draws the noise that the saved one would."""
+        kept = {key: store[key] for key in store.keys()}
+        noise = kept.pop(_NOISE, None)
+        super().load_own_variables(kept)
+        if noise is not None and self._rule.draws:
+            self._seed.state.assign(noise)
+
+    def _feedback_law(self) -> Any:
+        """Return the feedback initializer, seeded from the kernel's where it has no seed."""
+        if not isinstance(self.feedback_initializer, initializers.Initializer):
+            return self.feedback_initializer
+        config = self.feedback_initializer.get_config()
+        seed = self._derived_seed("feedback of")
+        if config.get("seed", seed) is not None or seed is None:
+            return self.feedback_initializer
+        return type(self.feedback_initializer).from_config({**config, "seed": seed})
+
+    def _derived_seed(self, purpose: str) -> int | None:
+        """Return a seed that follows from the kernel's, or None where that has none."""
+        seed = getattr(self.kernel_initializer, "seed", None)
+        if not isinstance(seed, int):
+            return None
+        return random.Random(f"{purpose} {seed}").randrange(1, 10**9)
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Return `activation(M(inputs, kernel) + bias)`."""
+        if training and not self._told and (optimizer := training_optimizer(self)) is not None:
+            self._told = True
+            warn_of_optimizer(self, optimizer)
+        synapses = self._synapses()
+        outputs = self._rule.connect(synapses, inputs, training and self.trainable)
+        return synapses.respond(outputs)
+
+    @staticmethod
+    def _masked(law: Any, mask: keras.Variable, shape: Any, dtype: Any = None) -> Tensor:
+        return law(shape, dtype=dtype) * ops.convert_to_tensor(mask, dtype=dtype)
+
+    def _synapses(self) -> Synapses:
+        kernel = read(self.kernel)
+        if self._kernel_mask is not None:
+            kernel = kernel * read(self._kernel_mask)
+        feedback = tuple(read(weight) for weight in self._feedback_weights)
+        return Synapses(
+            linear_map=self.linear_map,
+            kernel=kernel,
+            feedback=feedback,
+            variables=tuple(self._feedback_weights),
+            respond=partial(self._respond, None if self.bias is None else read(self.bias)),
+            law=self._draw if self._rule.draws else None,
+            seed=self._seed if self._rule.draws else None,
+            learn=partial(self._learn, (kernel, *feedback)),
+        )
+
+    def _respond(self, bias: Tensor | None, outputs: Tensor) -> Tensor:
+        if bias is not None:
+            outputs = ops.add(outputs, ops.reshape(bias, self.bias_shape()))
+        return self.activation(outputs)
+
+    def _draw(self) -> Tensor:
+        """Draw from the law of the initial feedback kernel, anew at each call."""
+        law = check.instance(
+            "feedback_initializer", self.feedback_initializer, initializers.Initializer
+        )
+        config = law.get_config()
+        if "seed" in config:
+            law = type(law)(**{**config, "seed": self._seed})
+        return law(tuple(self.kernel.shape), dtype=self.compute_dtype)
+
+    def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
+        """Hand gradients to the optimizer."""
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if gradient is not None:
+                self.add_loss(gradient_loss(weight, gradient))
+
+    @property
+    def used_kernel(self) -> Tensor:
+        """The kernel as the map uses it: without the synapses that `connectivity` leaves out."""
+        return self._synapses().kernel
+
+    @property
+    def feedback_kernel(self) -> Tensor | None:
+        """The kernel that carries errors back, or None if it is `kernel` itself."""
+        synapses = self._synapses()
+        signals = self._rule.signals(synapses, training=False)
+        error_kernel = self._rule.error_kernel(synapses.kernel, *signals)
+        return None if error_kernel is synapses.kernel else error_kernel
+
+    def assign_feedback_kernel(self, value: Any) -> None:
+        """Set the kernel that carries errors back.
+
+        Args:
+            value: Array of the kernel's shape.
+
+        Raises:
+            ValueError: If the shape differs from the kernel's, or the rule has no feedback kernel.
+        """
+        # A copy: two variables in one buffer cannot both be donated to a compiled JAX step.
+        value = ops.copy(ops.convert_to_tensor(value, dtype=self.kernel.dtype))
+        if tuple(value.shape) != tuple(self.kernel.shape):
+            raise ValueError(
+                f"`value` must have the kernel's shape {tuple(self.kernel.shape)}. "
+                f"Received: shape {tuple(value.shape)}"
+            )
+        values = self._rule.assignment(ops.convert_to_tensor(self.kernel), value)
+        for weight, new in zip(self._feedback_weights, values, strict=True):
+            weight.assign(new)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config: dict[str, Any] = super().get_config()
+        config.update(
+            activation=activations.serialize(self.activation),
+            use_bias=self.use_bias,
+            feedback=feedback_rules.serialize(self.feedback),
+            feedback_initializer=initializers.serialize(self.feedback_initializer),
+            kernel_initializer=initializers.serialize(self.kernel_initializer),
+            bias_initializer=initializers.serialize(self.bias_initializer),
+            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
+            bias_regularizer=regularizers.serialize(self.bias_regularizer),
+            activity_regularizer=regularizers.serialize(self.activity_regularizer),
+            kernel_constraint=constraints.serialize(self.kernel_constraint),
+            bias_constraint=constraints.serialize(self.bias_constraint),
+        )
+        # As in the built-in layers' configs where there is nothing to say.
+        if self.connectivity is not None:
+            config["connectivity"] = self.connectivity
+        return config
+
+
+def _without_drawing(identifier: Any) -> Any:
+    """Resolve an initializer without drawing from the global stream of seeds.
+
+    Keras draws a seed for each initializer. With one more draw a layer, all kernels above it would
+    start elsewhere than in a stock network, or with another rule, under the same global seed.
+    """
+    state = random.getstate()
+    try:
+        return initializers.get(identifier)
+    finally:
+        random.setstate(state)

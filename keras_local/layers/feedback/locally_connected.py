@@ -1,0 +1,260 @@
+"""What the locally connected layers of every rank share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import keras
+from keras import ops as kops
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.convolution_scaling import at_each_position
+from keras_local.layers.feedback.layer import FeedbackLayer, Shape
+from keras_local.layers.feedback.window import Sizes, checked_window
+from keras_local.ops.backend import Tensor
+
+
+class LocallyConnected(FeedbackLayer):
+    """Interface of a locally connected layer; `LocallyConnected1D/2D` fix its rank."""
+
+    rank: ClassVar[int]
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **local_args: Any,
+    ) -> None:
+        filters = check.positive_integer("filters", filters)
+        kernel_size, strides, padding, data_format = checked_window(
+            self.rank, kernel_size, strides, padding, data_format
+        )
+        super().__init__(activation, use_bias, feedback, feedback_initializer, **local_args)
+        taps = math.prod(kernel_size)
+        for name in ("kernel_initializer", "feedback_initializer"):
+            setattr(self, name, at_each_position(name, getattr(self, name), taps))
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.padding = padding
+        self.data_format = data_format
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
+
+    @property
+    def linear_map(self) -> ops.LocallyConnected:
+        """The convolution with another kernel at each position."""
+        return ops.LocallyConnected(self.kernel_size, self.strides, self.padding, self.data_format)
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """`(*positions, taps * channels, filters)`."""
+        positions = self._positions(input_shape)
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        axes = dict(enumerate(input_shape[1:], start=1))
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2, axes=axes)
+        return (*positions, math.prod(self.kernel_size) * int(channels or 0), self.filters)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """That of one output: each unit has a bias of its own."""
+        sizes = self.input_spec.axes
+        first = 1 if self.data_format == "channels_last" else 2
+        space = tuple(sizes[first + i] for i in range(self.rank))
+        return self._output_shape(self.linear_map.positions(space))
+
+    def bias_weight_shape(self) -> tuple[int, ...]:
+        """That of one output."""
+        return self.bias_shape()
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, *positions, filters)`, or the filters first."""
+        return (input_shape[0], *self._output_shape(self._positions(input_shape)))
+
+    def _output_shape(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        if self.data_format == "channels_last":
+            return (*positions, self.filters)
+        return (self.filters, *positions)
+
+    def _positions(self, input_shape: Shape) -> tuple[int, ...]:
+        name, sizes = type(self).__name__, tuple(input_shape)
+        allowed = f"of rank {self.rank + 2} for {name}"
+        check.require(len(sizes) == self.rank + 2, "input_shape", allowed, sizes)
+        if None in sizes[1:]:
+            raise ValueError(
+                f"All sizes of the inputs to `{name}` but the batch must be defined. "
+                f"Received: input_shape={sizes}"
+            )
+        space = sizes[1:-1] if self.data_format == "channels_last" else sizes[2:]
+        positions = self.linear_map.positions(tuple(int(size or 0) for size in space))
+        allowed = f"at least as large as kernel_size={self.kernel_size}"
+        check.require(min(positions) > 0, "input_shape", allowed, sizes)
+        return positions
+
+    def assign_convolution(
+        self, kernel: Any, bias: Any = None, feedback_kernel: Any = None
+    ) -> None:
+        """Give every position the weights of a convolution, of which the layer then is a copy.
+
+        Args:
+            kernel: Array `(*kernel_size, channels, filters)`.
+            bias: Array `(filters,)`; None leaves the bias as it is.
+            feedback_kernel: Array of the shape of `kernel`; None leaves the feedback as it is.
+
+        Raises:
+            ValueError: If the layer is not built, a shape is wrong, or there is no bias or
+                feedback kernel to assign. Nothing has been changed then.
+        """
+        check.require(self.built, "layer", "built", f"{self.name!r}, which is not")
+        shape = (*self.kernel_size, self.kernel.shape[-2] // math.prod(self.kernel_size))
+        shape = (*shape, self.filters)
+        kernel = self._everywhere("kernel", kernel, shape)
+        if feedback_kernel is not None:
+            feedback_kernel = self._everywhere("feedback_kernel", feedback_kernel, shape)
+            # A rule without a feedback kernel refuses before anything is changed.
+            self._rule.assignment(kernel, feedback_kernel)
+        if bias is not None:
+            if self.bias is None:
+                raise ValueError(
+                    f"`bias` must be None for a layer without bias. Received: bias={bias!r}"
+                )
+            bias = _of_shape("bias", bias, (self.filters,), self.kernel.dtype)
+            last = self.data_format == "channels_last"
+            bias = bias if last else kops.reshape(bias, (-1, *(1,) * self.rank))
+            self.bias.assign(kops.copy(kops.broadcast_to(bias, self.bias_shape())))
+        self.kernel.assign(kernel)
+        if feedback_kernel is not None:
+            self.assign_feedback_kernel(feedback_kernel)
+
+    def _everywhere(self, argument: str, kernel: Any, shape: tuple[int, ...]) -> Tensor:
+        kernel = _of_shape(argument, kernel, shape, self.kernel.dtype)
+        kernel = kops.reshape(kernel, self.kernel.shape[-2:])
+        # A copy: JAX may not give away a buffer that someone else holds as well.
+        return kops.copy(kops.broadcast_to(kernel, self.kernel.shape))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
+
+
+def _of_shape(argument: str, value: Any, shape: tuple[int, ...], dtype: str) -> Tensor:
+    value = kops.convert_to_tensor(value, dtype=dtype)
+    received = f"shape {tuple(value.shape)}"
+    check.require(tuple(value.shape) == shape, argument, f"of shape {shape}", received)
+    return value
+
+
+@serializable
+class LocallyConnected1D(LocallyConnected):
+    """Convolution without shared weights: every position has a kernel and a bias of its own.
+
+    Forward, with the patch `x_p` that position `p` sees:
+
+        y_p = f(W_p^T x_p + b_p)
+
+    The error sent down is `B_p delta_p`, summed where patches overlap, with `B` as the rule says.
+    The kernel learns by `x_p delta_p^T`, the product of the two neurons that each weight joins:
+    in contrast to a convolution no sum over positions is needed, so that the rule is local to the
+    synapse. With one position's share of the sum only, it needs a larger learning rate.
+
+    A `VarianceScaling` initializer (Glorot, He, LeCun) draws from the law that it has in the
+    convolution with the same window.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added, one for each position and filter.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel, which has the kernel's shape.
+        **local_args: `kernel_initializer`, `bias_initializer`, `kernel_regularizer`,
+            `bias_regularizer`, `activity_regularizer`, `kernel_constraint`, `bias_constraint`,
+            `name`, `dtype`.
+
+    Input shape: `(batch, steps, channels)`. All sizes but the batch must be known.
+    Output shape: `(batch, steps', filters)`.
+    Kernel: `(steps', kernel_size * channels, filters)`; bias: the shape of one output.
+
+    Raises:
+        ValueError: For a wrong argument or input shape; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.LocallyConnected1D(4, 3, feedback="feedback_alignment")
+    >>> tuple(layer(np.ones((2, 8, 1), "float32")).shape)
+    (2, 6, 4)
+    >>> tuple(layer.kernel.shape)
+    (6, 3, 4)
+
+    Source: Amit 2019, "Deep learning with asymmetric connections and Hebbian updates", untied
+    layers.
+    """
+
+    rank = 1
+
+
+@serializable
+class LocallyConnected2D(LocallyConnected):
+    """Convolution without shared weights: every position has a kernel and a bias of its own.
+
+    Forward, with the patch `x_p` that position `p` sees:
+
+        y_p = f(W_p^T x_p + b_p)
+
+    The error sent down is `B_p delta_p`, summed where patches overlap, with `B` as the rule says.
+    The kernel learns by `x_p delta_p^T`, the product of the two neurons that each weight joins:
+    in contrast to a convolution no sum over positions is needed, so that the rule is local to the
+    synapse. With one position's share of the sum only, it needs a larger learning rate.
+
+    A `VarianceScaling` initializer (Glorot, He, LeCun) draws from the law that it has in the
+    convolution with the same window.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added, one for each position and filter.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel, which has the kernel's shape.
+        **local_args: `kernel_initializer`, `bias_initializer`, `kernel_regularizer`,
+            `bias_regularizer`, `activity_regularizer`, `kernel_constraint`, `bias_constraint`,
+            `name`, `dtype`.
+
+    Input shape: `(batch, height, width, channels)`. All sizes but the batch must be known.
+    Output shape: `(batch, height', width', filters)`.
+    Kernel: `(height', width', taps * channels, filters)`; bias: the shape of one output.
+
+    Raises:
+        ValueError: For a wrong argument or input shape; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.LocallyConnected2D(4, 3, feedback="feedback_alignment")
+    >>> tuple(layer(np.ones((2, 8, 8, 1), "float32")).shape)
+    (2, 6, 6, 4)
+    >>> tuple(layer.kernel.shape)
+    (6, 6, 9, 4)
+
+    Source: Amit 2019, "Deep learning with asymmetric connections and Hebbian updates", untied
+    layers.
+    """
+
+    rank = 2

@@ -1,0 +1,59 @@
+"""What does not go together with a trained feedback kernel, said once when it is met."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+
+from keras_local.feedback import KolenPollack
+
+
+def warn_of_regularizer(layer: Any) -> None:
+    """Warn where a regularizer acts on the kernel but not on its feedback kernel."""
+    if layer.kernel_regularizer is not None and isinstance(layer.feedback.innermost, KolenPollack):
+        warnings.warn(
+            f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so the feedback "
+            "kernel no longer follows it and the two need not come to agree. Use the optimizer's "
+            "decoupled `weight_decay`, which acts on both.",
+            stacklevel=5,
+        )
+
+
+def learns_feedback(layer: Any) -> bool:
+    """Tell whether a feedback weight, scalars aside, is the optimizer's to change."""
+    return any(weight.trainable and len(weight.shape) for weight in layer._feedback_weights)
+
+
+def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
+    """Warn of an optimizer that treats kernel and feedback kernel unequally."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    learns = learns_feedback(layer)
+    if learns and getattr(optimizer, "global_clipnorm", None) is not None:
+        warnings.warn(
+            f"Layer {layer.name!r}: `global_clipnorm` counts the gradient of the feedback kernel "
+            "besides that of the kernel, so it clips earlier than without feedback weights. Use "
+            "`clipnorm`, which clips each weight by itself.",
+            stacklevel=2,
+        )
+    coupled = layer.kernel_regularizer is not None and not isinstance(
+        optimizer, keras.optimizers.SGD
+    )
+    if coupled and isinstance(layer.feedback.innermost, KolenPollack):
+        warnings.warn(
+            f"Layer {layer.name!r}: {type(optimizer).__name__} rescales the gradient of the "
+            "`kernel_regularizer` with all others, so kernel and feedback kernel decay unequally. "
+            "Use the optimizer's decoupled `weight_decay` (AdamW).",
+            stacklevel=2,
+        )
+
+
+def training_optimizer(layer: Any) -> Any:
+    """Return the optimizer of the model in whose training step `layer` is called, if any.
+
+    None on JAX, where Keras calls the layers of a model without saying of which.
+    """
+    # Not public; tests/layers/feedback/test_optimizer_warnings.py says when Keras changes it.
+    context = layer._get_call_context()
+    return getattr(getattr(context, "entry_layer", None), "optimizer", None)

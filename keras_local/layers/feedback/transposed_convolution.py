@@ -1,0 +1,242 @@
+"""What the transposed convolutions of every rank share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_local import _validation as check
+from keras_local import ops
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.window import FeedbackWindow, Sizes
+
+
+class FeedbackTransposedConvolution(FeedbackWindow):
+    """Interface of a transposed convolution with a feedback rule; its heirs fix the rank."""
+
+    dilated_strides = False
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        output_padding: Sizes | None = None,
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **conv_args: Any,
+    ) -> None:
+        filters = check.positive_integer("filters", filters)
+        strides = check.sizes("strides", strides, self.rank)
+        if output_padding is not None:
+            output_padding = check.sizes("output_padding", output_padding, self.rank, minimum=0)
+            check.require(
+                all(more < stride for more, stride in zip(output_padding, strides, strict=True)),
+                "output_padding",
+                f"less than strides={strides}",
+                output_padding,
+            )
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            **conv_args,
+        )
+        self.filters = filters
+        self.output_padding = output_padding
+
+    @property
+    def linear_map(self) -> ops.LinearMap:
+        """The transposed convolution."""
+        return ops.TransposedConvolution(
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+            output_padding=self.output_padding,
+        )
+
+    def kernel_of(self, channels: int) -> tuple[int, ...]:
+        """`(*kernel_size, filters, channels)`."""
+        return (*self.kernel_size, self.filters, channels)
+
+    def output_channels(self, channels: int) -> int:
+        """The filters."""
+        return self.filters
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "output_padding": self.output_padding,
+        }
+
+
+@serializable
+class FeedbackConv1DTranspose(FeedbackTransposedConvolution):
+    """Transposed convolution in one dimension whose errors return through feedback weights.
+
+    Forward `y = f(conv^T(x, W) + b)`; the error sent down is `conv(delta, B)`, the convolution with
+    a kernel of the same shape that is shared over positions as `W` is. The kernel learns by the
+    product of activity and patch of the error, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.Conv1DTranspose`, bit for bit.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        output_padding: What is added to the size of the outputs, less than the stride: one integer,
+            or one for each dimension. None for the default of Keras.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`; one of the two must be 1.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        **conv_args: As in `keras.layers.Conv1DTranspose`: initializers, regularizers, constraints,
+            `name`, `dtype`.
+
+    Input shape: `(batch, steps, channels)`.
+    Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackConv1DTranspose(4, 3, strides=2, padding="same")
+    >>> tuple(layer(np.ones((2, 8, 1), "float32")).shape)
+    (2, 16, 4)
+    """
+
+    rank = 1
+    plain = keras.layers.Conv1DTranspose
+
+
+@serializable
+class FeedbackConv2DTranspose(FeedbackTransposedConvolution):
+    """Transposed convolution in two dimensions whose errors return through feedback weights.
+
+    Forward `y = f(conv^T(x, W) + b)`; the error sent down is `conv(delta, B)`, the convolution with
+    a kernel of the same shape that is shared over positions as `W` is. The kernel learns by the
+    product of activity and patch of the error, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.Conv2DTranspose`, bit for bit.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        output_padding: What is added to the size of the outputs, less than the stride: one integer,
+            or one for each dimension. None for the default of Keras.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        dilation_rate: Like `strides`; one of the two must be 1.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        **conv_args: As in `keras.layers.Conv2DTranspose`: initializers, regularizers, constraints,
+            `name`, `dtype`.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackConv2DTranspose(4, 3, strides=2, padding="same")
+    >>> tuple(layer(np.ones((2, 8, 8, 1), "float32")).shape)
+    (2, 16, 16, 4)
+    """
+
+    rank = 2
+    plain = keras.layers.Conv2DTranspose
+
+
+@serializable
+class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
+    """Transposed convolution in three dimensions whose errors return through feedback weights.
+
+    Forward `y = f(conv^T(x, W) + b)`; the error sent down is `conv(delta, B)`, the convolution with
+    a kernel of the same shape that is shared over positions as `W` is. The kernel learns by the
+    product of activity and patch of the error, summed over positions.
+
+    With `feedback="symmetric"` it is `keras.layers.Conv3DTranspose`, bit for bit.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"` or `"same"`.
+        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        output_padding: What is added to the size of the outputs, less than the stride: one integer,
+            or one for each dimension. None for the default of Keras.
+        dilation_rate: Like `strides`; one of the two must be 1.
+        activation: Activation function; none by default.
+        use_bias: Whether a bias is added.
+        feedback: A `keras_local.feedback` rule or its alias.
+        feedback_initializer: Law of the initial feedback kernel.
+        **conv_args: As in `keras.layers.Conv3DTranspose`: initializers, regularizers, constraints,
+            `name`, `dtype`.
+
+    Input shape: `(batch, depth, height, width, channels)`.
+    Output shape: `(batch, depth, height, width, filters)` with the built-in layer's sizes.
+
+    Raises:
+        ValueError: For a wrong argument or input rank; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.FeedbackConv3DTranspose(4, 3, strides=2, padding="same")
+    >>> tuple(layer(np.ones((2, 4, 4, 4, 1), "float32")).shape)
+    (2, 8, 8, 8, 4)
+    """
+
+    rank = 3
+    plain = keras.layers.Conv3DTranspose
+
+    # The built-in layer has these in another order than its kin of fewer dimensions.
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        output_padding: Sizes | None = None,
+        dilation_rate: Sizes = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        feedback: Any = "kolen_pollack",
+        feedback_initializer: Any = "glorot_uniform",
+        **conv_args: Any,
+    ) -> None:
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            output_padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            **conv_args,
+        )

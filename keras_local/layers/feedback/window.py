@@ -1,0 +1,138 @@
+"""What the layers share whose kernel is a window that moves over the inputs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import keras
+
+from keras_local import _validation as check
+from keras_local.layers.feedback.layer import FeedbackLayer, Shape
+
+Sizes = int | tuple[int, ...]
+
+
+def checked_window(
+    rank: int,
+    kernel_size: Sizes,
+    strides: Sizes,
+    padding: str,
+    data_format: str | None,
+    paddings: tuple[str, ...] = ("valid", "same"),
+) -> tuple[tuple[int, ...], tuple[int, ...], str, str]:
+    """Return kernel size, strides, padding and data format as layers keep them.
+
+    Raises:
+        ValueError: If one of them is not as it has to be; the message names it.
+    """
+    formats = ("channels_last", "channels_first")
+    return (
+        check.sizes("kernel_size", kernel_size, rank),
+        check.sizes("strides", strides, rank),
+        check.one_of("padding", str(padding).lower(), paddings),
+        check.one_of("data_format", data_format or keras.config.image_data_format(), formats),
+    )
+
+
+class FeedbackWindow(FeedbackLayer):
+    """Interface of a convolution of any kind with a feedback rule.
+
+    A convolution says what shape its kernel has (`kernel_of`), how many channels come out
+    (`output_channels`) and what its map is.
+    """
+
+    rank: ClassVar[int]
+
+    dilated_strides: ClassVar[bool] = True
+    """Whether strides and dilation may both differ from 1."""
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        strides: Sizes,
+        padding: str,
+        data_format: str | None,
+        dilation_rate: Sizes,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        kernel_size, strides, padding, data_format = checked_window(
+            self.rank, kernel_size, strides, padding, data_format, self.paddings()
+        )
+        dilation_rate = check.sizes("dilation_rate", dilation_rate, self.rank)
+        check.require(
+            self.dilated_strides or max(strides) == 1 or max(dilation_rate) == 1,
+            "dilation_rate",
+            f"1 where strides are not (strides={strides})",
+            dilation_rate,
+        )
+        super().__init__(*args, **kwargs)
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.dilation_rate = dilation_rate
+        self.padding = padding
+        self.data_format = data_format
+        self.input_spec = keras.layers.InputSpec(min_ndim=self.rank + 2)
+
+    @classmethod
+    def paddings(cls) -> tuple[str, ...]:
+        """The paddings that `padding` may name."""
+        return ("valid", "same")
+
+    @abstractmethod
+    def kernel_of(self, channels: int) -> tuple[int, ...]:
+        """Return the kernel's shape for inputs with a number of channels."""
+
+    @abstractmethod
+    def output_channels(self, channels: int) -> int:
+        """Return the number of output channels for inputs with a number of channels."""
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """The shape that `kernel_of` says, once the inputs are known to fit."""
+        check.require(
+            len(input_shape) == self.rank + 2,
+            "input_shape",
+            f"of rank {self.rank + 2} for {type(self).__name__}",
+            tuple(input_shape),
+        )
+        channels = input_shape[self._channel_axis]
+        if channels is None:
+            raise ValueError(
+                f"The channels of the inputs to `{type(self).__name__}` must be defined. "
+                f"Received: input_shape={input_shape}"
+            )
+        # Refuses inputs that are smaller than the kernel.
+        self.compute_output_shape(input_shape)
+        self.input_spec = keras.layers.InputSpec(
+            min_ndim=self.rank + 2, axes={self._channel_axis: channels}
+        )
+        return self.kernel_of(channels)
+
+    @property
+    def _channel_axis(self) -> int:
+        return -1 if self.data_format == "channels_last" else 1
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """The output channels on the channel axis, 1 elsewhere."""
+        ones = (1,) * self.rank
+        channels = self.output_channels(self.input_spec.axes[self._channel_axis])
+        last = self.data_format == "channels_last"
+        return (1, *ones, channels) if last else (1, channels, *ones)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """As in the built-in layer."""
+        kernel = keras.KerasTensor(self.kernel_of(input_shape[self._channel_axis] or 1))
+        outputs = self.linear_map.apply(keras.KerasTensor(input_shape), kernel)
+        return tuple(outputs.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": self.dilation_rate,
+        }

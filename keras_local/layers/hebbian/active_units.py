@@ -1,0 +1,130 @@
+"""The form of `HebbianDense` in which pretraining runs: one row a unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local.layers.feedback.layer import Shape
+from keras_local.ops import surrogate_loss
+from keras_local.ops.backend import Tensor, backend
+from keras_local.plasticity import PlasticityRule
+
+
+class UnitsFirst(keras.layers.Layer):
+    """Compute the same steps as a `HebbianDense`, touching only the units that learn.
+
+    Where few units learn from each sample (`plasticity.active`), the rest of the kernel stays as
+    it is. Stored with one row a unit, the touched weights are contiguous: they alone are read,
+    changed and written. The change of a unit is the rule's formula, restricted to it:
+
+    `dW_k = sum_b G_bk V_b - (sum_b G_bk I_bk) W_k`.
+
+    The weights of the currents, `metric(W)`, are kept beside `W` where they differ: only the rows
+    that the last step touched are computed anew. So nothing but the optimizer may write `W` here;
+    that is why this layer is private to pretraining.
+
+    Args:
+        initial: The initial kernel, an array of shape `(inputs, units)`.
+        plasticity: The rule, one with a number of `active` units.
+        batch_size: Samples in every training batch.
+        **kwargs: `name`, `dtype`.
+    """
+
+    def __init__(
+        self, initial: np.ndarray, plasticity: PlasticityRule, batch_size: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        check.require(
+            plasticity.active is not None,
+            "plasticity",
+            "a rule in which few units learn from each sample",
+            plasticity,
+        )
+        self.initial = initial
+        self.plasticity = plasticity
+        self.batch_size = batch_size
+        # As in HebbianDense: sorting under XLA is slow.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    def build(self, input_shape: Shape) -> None:
+        """Copy the initial kernel, one row a unit."""
+        weights = np.ascontiguousarray(self.initial.T)
+        self.rows = self.add_weight(
+            name="rows",
+            shape=weights.shape,
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(weights, dtype=dtype),
+            dtype=weights.dtype.name,
+            autocast=False,
+        )
+        if not self.plasticity.metric_is_identity:
+            self.metric = self.add_weight(
+                name="metric",
+                shape=self.rows.shape,
+                initializer=lambda shape, dtype=None: self.plasticity.metric(
+                    ops.convert_to_tensor(weights, dtype=dtype)
+                ),
+                dtype=weights.dtype.name,
+                autocast=False,
+                trainable=False,
+            )
+            self.touched = self.add_weight(
+                name="touched",
+                shape=(self.batch_size * int(self.plasticity.active or 0),),
+                initializer="zeros",
+                dtype="int32",
+                trainable=False,
+            )
+        self.built = True
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Return the currents of the rule; while training, add its surrogate loss."""
+        pre = ops.cast(ops.stop_gradient(inputs), self.rows.dtype)
+        if not training:
+            return self._currents(pre, self.plasticity.metric(ops.convert_to_tensor(self.rows)))
+        if self.plasticity.metric_is_identity:
+            post = self._currents(pre, backend.read_in_place(self.rows))
+        else:
+            touched = ops.convert_to_tensor(self.touched)
+            rows = backend.take_rows(self.rows.value, touched)
+            backend.write_rows(self.metric, touched, self.plasticity.metric(rows))
+            post = self._currents(pre, backend.read_in_place(self.metric))
+        self.add_loss(self._plasticity_loss(pre, ops.stop_gradient(post)))
+        return post
+
+    @staticmethod
+    def _currents(pre: Tensor, metric: Tensor) -> Tensor:
+        return backend.matmul(pre, metric, transpose_b=True)
+
+    def _plasticity_loss(self, pre: Tensor, post: Tensor) -> Tensor:
+        rule = self.plasticity
+        active = rule.active_units(post)
+        touched = ops.reshape(active.units, (-1,))
+        if not rule.metric_is_identity:
+            self.touched.assign(touched)
+        # A unit that several samples touch has one row: the sum of what it gets from each.
+        units, places = backend.distinct(touched)
+        gains = ops.reshape(active.gains, (-1,))
+        samples = ops.arange(ops.shape(touched)[0]) // rule.active
+        shape = (ops.shape(pre)[0], ops.shape(units)[0])
+        gain = ops.scatter(ops.stack([samples, places], axis=-1), gains, shape)
+        decay = ops.segment_sum(gains * ops.reshape(active.currents, (-1,)), places, shape[1])
+        weights = backend.take_rows(self.rows.value, units)
+        change = backend.matmul(gain, pre, transpose_a=True) - weights * decay[:, None]
+        change = rule.normaliser(rule.reduction(change, shape[0]), unit_axis=0)
+        change = rule.rate.scale(change, weights, unit_axis=0)
+        # The rows were read: their gradient, and so the optimizer's write, touches no others.
+        return surrogate_loss(weights, ops.stop_gradient(change))
+
+    @property
+    def kernel(self) -> Tensor:
+        """The weights in the orientation of Keras, `(inputs, units)`."""
+        return ops.transpose(ops.convert_to_tensor(self.rows))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, units)`."""
+        return (*input_shape[:-1], self.initial.shape[1])

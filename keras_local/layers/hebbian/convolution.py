@@ -1,0 +1,257 @@
+"""What the convolutions of every rank share that learn by a plasticity rule."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.hebbian.layer import HebbianLayer
+from keras_local.ops import Convolution, LinearMap, Scaled
+from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
+
+
+class HebbianConvolution(HebbianLayer):
+    """Interface of a convolution with a plasticity rule; `HebbianConv1D/2D` fix its rank."""
+
+    rank: ClassVar[int]
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = 1,
+        padding: str = "valid",
+        plasticity: Any = "krotov_hopfield",
+        activation: Any = None,
+        patch_norm: bool = False,
+        floor: float = 1e-3,
+        kernel_initializer: Any = None,
+        kernel_constraint: Any = None,
+        local_rate: float = 1.0,
+        global_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        filters = check.positive_integer("filters", filters)
+        kernel_size = check.sizes("kernel_size", kernel_size, self.rank)
+        strides = check.sizes("strides", strides, self.rank)
+        padding = check.one_of("padding", str(padding).lower(), ("valid", "same", "reflect"))
+        floor = check.real("floor", floor, minimum=0.0, exclusive=True)
+        super().__init__(
+            filters,
+            plasticity,
+            activation,
+            kernel_initializer,
+            kernel_constraint,
+            local_rate,
+            global_rate,
+            **kwargs,
+        )
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.padding = padding
+        self.patch_norm = bool(patch_norm)
+        self.floor = floor
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
+
+    @property
+    def linear_map(self) -> LinearMap:
+        """The convolution; reflected inputs are padded before."""
+        return self._convolution
+
+    @property
+    def _convolution(self) -> Convolution:
+        return Convolution(
+            strides=self.strides,
+            padding="same" if self.padding == "same" else "valid",
+            dilation_rate=(1,) * self.rank,
+        )
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """`(*kernel_size, channels, filters)`."""
+        name, sizes = type(self).__name__, tuple(input_shape)
+        allowed = f"of rank {self.rank + 2} for {name}"
+        check.require(len(sizes) == self.rank + 2, "input_shape", allowed, sizes)
+        channels = sizes[-1]
+        if channels is None:
+            raise ValueError(
+                f"The channels of the inputs to `{name}` must be defined. "
+                f"Received: input_shape={sizes}"
+            )
+        if self.padding == "reflect":
+            # As many are reflected as stand behind the border.
+            enough = all(
+                size is None or size > taps // 2
+                for size, taps in zip(sizes[1:-1], self.kernel_size, strict=True)
+            )
+            allowed = f"larger than half of kernel_size={self.kernel_size} with reflection"
+            check.require(enough, "input_shape", allowed, sizes)
+        # Refuses inputs that are smaller than the kernel.
+        self.compute_output_shape(input_shape)
+        axes = {-1: channels}
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2, axes=axes)
+        return (*self.kernel_size, channels, self.filters)
+
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """Reflect the inputs at their borders if asked to."""
+        if self.padding != "reflect":
+            return inputs
+        amounts = [((taps - 1) // 2, taps // 2) for taps in self.kernel_size]
+        return ops.pad(inputs, [(0, 0), *amounts, (0, 0)], mode="reflect")
+
+    def map_of(self, arranged: Tensor) -> LinearMap:
+        """The convolution; with `patch_norm`, its outputs over the lengths of the patches."""
+        convolution = self._convolution
+        if not self.patch_norm:
+            return convolution
+        return Scaled(convolution, 1.0 / self.patch_lengths(arranged))
+
+    def patch_lengths(self, arranged: Tensor) -> Tensor:
+        """Return `max(|patch|, floor)` of every position, from a convolution with ones."""
+        pixels = ops.cast(arranged, precise(arranged.dtype))
+        squares = ops.sum(ops.square(pixels), axis=-1, keepdims=True)
+        window = ops.ones((*self.kernel_size, 1, 1), dtype=squares.dtype)
+        total = self._convolution.apply(squares, window)
+        lengths = ops.sqrt(ops.maximum(total, self.floor**2))
+        return ops.cast(lengths, arranged.dtype)
+
+    def input_length(self, inputs: Any) -> float:
+        """Return the mean length of patches; 1 at most with `patch_norm`."""
+        arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
+        return 1.0 if self.patch_norm else float(ops.mean(self.patch_lengths(arranged)))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """As in the built-in convolution; reflection keeps the size, as "same" does."""
+        channels = input_shape[-1]
+        inputs = keras.KerasTensor(input_shape)
+        kernel = keras.KerasTensor((*self.kernel_size, channels, self.filters))
+        padding = "valid" if self.padding == "valid" else "same"
+        return tuple(ops.conv(inputs, kernel, strides=list(self.strides), padding=padding).shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "patch_norm": self.patch_norm,
+            "floor": self.floor,
+        }
+
+
+@serializable
+class HebbianConv1D(HebbianConvolution):
+    """Convolution in one dimension whose kernel changes by a local rule, from its inputs alone.
+
+    Forward `y = f(conv(x, W))`, without bias; learning is as in `HebbianDense`, with the patch of
+    each position as one sample: the filters of a position compete with each other, and the change
+    of a filter is the sum over all positions. It is computed as the gradient of a convolution is,
+    so no patch is written down.
+
+    With `patch_norm`, patches have unit length, in the forward pass and in learning:
+
+        u = conv(x, W) / max(|patch|, floor)
+
+    Then the outputs do not depend on the contrast of a patch. A steep activation, such as
+    `activations.RePU(40)`, makes them a nearly hard assignment.
+
+    Local: the patch, the filter's own current and its weights. Not local: the sum over positions,
+    which share the weights, and what the rule says.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"`, `"same"` (zeros) or `"reflect"`, which mirrors the inputs at their
+            borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind.
+        plasticity: A `keras_local.plasticity` rule or its alias.
+        activation: Activation function; none by default.
+        patch_norm: Whether patches are divided by their length.
+        floor: Least length by which a patch is divided, so that black patches give 0.
+        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        local_rate: Factor on the change of the rule, at least 0.
+        global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
+        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+
+    Input shape: `(batch, steps, channels)`.
+    Output shape: `(batch, steps', filters)` with the built-in layer's sizes; `"reflect"` keeps
+    those of `"same"` where strides are 1.
+
+    Raises:
+        ValueError: For a wrong argument or input shape; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.HebbianConv1D(4, 3, padding="reflect", patch_norm=True)
+    >>> tuple(layer(np.ones((2, 8, 3), "float32")).shape)
+    (2, 8, 4)
+
+    Source: Grinberg, Hopfield & Krotov 2019, "Local unsupervised learning for image analysis", for
+    the division by the patch's length; the floor is our own.
+    """
+
+    rank = 1
+    plain = keras.layers.Conv1D
+
+
+@serializable
+class HebbianConv2D(HebbianConvolution):
+    """Convolution in two dimensions whose kernel changes by a local rule, from its inputs alone.
+
+    Forward `y = f(conv(x, W))`, without bias; learning is as in `HebbianDense`, with the patch of
+    each position as one sample: the filters of a position compete with each other, and the change
+    of a filter is the sum over all positions. It is computed as the gradient of a convolution is,
+    so no patch is written down.
+
+    With `patch_norm`, patches have unit length, in the forward pass and in learning:
+
+        u = conv(x, W) / max(|patch|, floor)
+
+    Then the outputs do not depend on the contrast of a patch. A steep activation, such as
+    `activations.RePU(40)`, makes them a nearly hard assignment.
+
+    Local: the patch, the filter's own current and its weights. Not local: the sum over positions,
+    which share the weights, and what the rule says.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: One integer, or one for each dimension.
+        strides: Likewise.
+        padding: `"valid"`, `"same"` (zeros) or `"reflect"`, which mirrors the inputs at their
+            borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind.
+        plasticity: A `keras_local.plasticity` rule or its alias.
+        activation: Activation function; none by default.
+        patch_norm: Whether patches are divided by their length.
+        floor: Least length by which a patch is divided, so that black patches give 0.
+        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        local_rate: Factor on the change of the rule, at least 0.
+        global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
+        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, height', width', filters)` with the built-in layer's sizes; `"reflect"`
+    keeps those of `"same"` where strides are 1.
+
+    Raises:
+        ValueError: For a wrong argument or input shape; the message names it.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.HebbianConv2D(4, 3, padding="reflect", patch_norm=True)
+    >>> tuple(layer(np.ones((2, 8, 8, 3), "float32")).shape)
+    (2, 8, 8, 4)
+
+    Source: Grinberg, Hopfield & Krotov 2019, "Local unsupervised learning for image analysis", for
+    the division by the patch's length; the floor is our own.
+    """
+
+    rank = 2
+    plain = keras.layers.Conv2D

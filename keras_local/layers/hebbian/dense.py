@@ -1,0 +1,120 @@
+"""A dense layer that learns without labels, by a plasticity rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.hebbian.layer import HebbianLayer
+from keras_local.ops import LinearMap
+from keras_local.ops.backend import Tensor
+from keras_local.plasticity.rule import DENSE
+
+
+@serializable
+class HebbianDense(HebbianLayer):
+    """Dense layer whose kernel changes by a local rule, from its inputs alone.
+
+    Forward `y = f(x W)`, without bias. While training, the layer hands the rule's change to the
+    optimizer as the (negative) gradient of a loss of value zero, so `compile` and `fit` work as
+    ever; no other loss changes the kernel. `models.pretrain` trains the layers of an encoder one
+    after the other and is faster.
+
+    The normaliser of a rule runs after the reduction over all replicas. It is inside the step, so
+    gradient accumulation, or clipping by the optimizer, acts on steps that are already normalised.
+
+    Args:
+        units: Number of units.
+        plasticity: A `keras_local.plasticity` rule or its alias.
+        activation: Activation function; none by default.
+        kernel_initializer: Law of the initial weights. Normal with deviation 1 by default: units
+            must start outside the unit sphere, or they never win. For non-negative data
+            `keras.initializers.RandomUniform(0, 1)` leaves fewer units unused.
+        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        local_rate: Factor on the change of the rule, at least 0.
+        global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
+            With `local_rate=0, global_rate=1` the layer is a `keras.layers.Dense` without bias.
+        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+
+    Input shape: `(batch, ..., inputs)`. Output shape: `(batch, ..., units)`.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, `plasticity` is unknown, or the rule needs
+            more units.
+
+    >>> import numpy as np, keras_local as kl
+    >>> layer = kl.layers.HebbianDense(16, plasticity=kl.plasticity.KrotovHopfield(p=3))
+    >>> tuple(layer(np.ones((2, 5), "float32")).shape)
+    (2, 16)
+    """
+
+    plain = keras.layers.Dense
+
+    def __init__(
+        self,
+        units: int,
+        plasticity: Any = "krotov_hopfield",
+        activation: Any = None,
+        kernel_initializer: Any = None,
+        kernel_constraint: Any = None,
+        local_rate: float = 1.0,
+        global_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            check.positive_integer("units", units),
+            plasticity,
+            activation,
+            kernel_initializer,
+            kernel_constraint,
+            local_rate,
+            global_rate,
+            **kwargs,
+        )
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+
+    @property
+    def linear_map(self) -> LinearMap:
+        """The matrix product along the last axis."""
+        return DENSE
+
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """`(inputs, units)`."""
+        inputs = input_shape[-1]
+        if inputs is None:
+            raise ValueError(
+                "The last axis of the inputs to `HebbianDense` must be defined. "
+                f"Received: input_shape={input_shape}"
+            )
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: inputs})
+        return (inputs, self.units)
+
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """One sample a row."""
+        return ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
+
+    def call(
+        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
+        """Return `activation(inputs @ kernel)`; while training, add the rule's surrogate loss."""
+        if modulator is not None and len(inputs.shape) > 2:
+            # One sample a row, as the inputs.
+            ones = ops.ones((*ops.shape(inputs)[:-1], 1), dtype=self.compute_dtype)
+            modulator = ops.reshape(self._factor(modulator, ones) * ones, (-1, 1))
+        outputs = super().call(inputs, modulator, training)
+        if len(inputs.shape) == 2:
+            return outputs
+        return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """`(batch, ..., units)`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "units": self.units}

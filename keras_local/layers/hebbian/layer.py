@@ -1,0 +1,243 @@
+"""The interface of every layer that learns without labels, by a plasticity rule."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import keras
+from keras import activations, constraints, initializers, ops
+
+from keras_local import _validation as check
+from keras_local import plasticity as plasticity_rules
+from keras_local.layers.feedback.layer import Shape
+from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
+from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
+from keras_local.plasticity import PlasticityRule
+
+
+class HebbianLayer(keras.layers.Layer):
+    """Interface: a linear map whose kernel changes by a local rule, from its inputs alone.
+
+    Forward `y = activation(M(x, W))`, without bias. While training, the layer hands the rule's
+    change to the optimizer as the (negative) gradient of a loss of value zero:
+
+        gradient of W = -local_rate * (change of the rule) + global_rate * (gradient of all losses)
+
+    so `compile` and `fit` work as ever, and by default no other loss changes the kernel. Errors
+    pass to the layers below in any case.
+
+    To write a layer, implement `linear_map` and `kernel_shape`, and `arrange` if the inputs are
+    padded or reshaped before.
+
+    Args:
+        units: Number of units, or of filters.
+        plasticity: A `keras_local.plasticity` rule or its alias.
+        activation: Activation function; none by default.
+        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_constraint: A Keras constraint; that of the rule by default.
+        local_rate: Factor on the change of the rule, at least 0.
+        global_rate: Factor on the gradient of the losses, at least 0.
+        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+    """
+
+    plain: ClassVar[Any]
+
+    def __init__(
+        self,
+        units: int,
+        plasticity: Any = "krotov_hopfield",
+        activation: Any = None,
+        kernel_initializer: Any = None,
+        kernel_constraint: Any = None,
+        local_rate: float = 1.0,
+        global_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        rule = plasticity_rules.get(plasticity)
+        rule.check_units(units)
+        local_rate = check.real("local_rate", local_rate, minimum=0.0)
+        global_rate = check.real("global_rate", global_rate, minimum=0.0)
+        super().__init__(**kwargs)
+        self.units = units
+        self.plasticity: PlasticityRule = rule
+        self.activation = activations.get(activation)
+        self.kernel_initializer = initializers.get(
+            keras.initializers.RandomNormal(stddev=1.0)
+            if kernel_initializer is None
+            else kernel_initializer
+        )
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.local_rate = local_rate
+        self.global_rate = global_rate
+        # Sorting under XLA is many times slower on a CPU. Keras then runs models with this layer as
+        # plain graphs; set `supports_jit` to True to have XLA all the same.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    @property
+    @abstractmethod
+    def linear_map(self) -> LinearMap:
+        """The map that the kernel enters, channels last."""
+
+    @abstractmethod
+    def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
+        """Return the shape of the kernel, or refuse the inputs."""
+
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """Return what the map is applied to; the inputs by default."""
+        return inputs
+
+    def map_of(self, arranged: Tensor) -> LinearMap:
+        """Return the map for given inputs; the same for all by default."""
+        return self.linear_map
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the kernel, and the weights that the rule asks for."""
+        shape = self.kernel_shape(input_shape)
+        dtype = precise(self.variable_dtype)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=shape,
+            initializer=self.kernel_initializer,
+            constraint=self._obeyed(),
+            dtype=dtype,
+            autocast=False,
+        )
+        self._own = [
+            self.add_weight(
+                name=weight.name,
+                shape=weight.shape,
+                initializer=weight.initializer,
+                trainable=weight.trainable,
+                dtype=dtype,
+                autocast=False,
+            )
+            for weight in self.plasticity.own_weights(shape, self.linear_map)
+        ]
+        self.built = True
+
+    def _obeyed(self) -> Any:
+        rule = self.plasticity
+        free = rule.constraint is None and not rule.remembers
+        if self.kernel_constraint is not None or free:
+            return self.kernel_constraint
+        # On JAX the optimizer sees no weights but its own.
+        backend = keras.backend.backend()
+        able = backend != "jax" or not rule.remembers
+        check.require(able, "plasticity", "a rule whose constraint needs no memory, on JAX", rule)
+        return _RuleConstraint(self)
+
+    def call(
+        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
+        """Return `activation(M(inputs, kernel))`; while training, add the rule's loss.
+
+        `modulator`, if given, is a third factor on what each sample teaches, of shape `(batch,)`,
+        or one that broadcasts against the outputs. It changes nothing but learning.
+        """
+        arranged = self.arrange(inputs)
+        linear_map = self.map_of(arranged)
+        kernel, own = read(self.kernel), tuple(read(weight) for weight in self._own)
+        reached = self._reached(kernel)
+        used = self.plasticity.forward_kernel(reached, *own, linear_map=self.linear_map)
+        outputs = linear_map.apply(arranged, ops.cast(used, self.compute_dtype))
+        silent = modulator is None and self.plasticity.needs_modulator
+        if training and self.trainable and self.local_rate > 0.0 and not silent:
+            factor = None if modulator is None else self._factor(modulator, outputs)
+            self._learn(linear_map, arranged, outputs, kernel, own, factor)
+        return self.activation(outputs)
+
+    def _reached(self, kernel: Tensor) -> Tensor:
+        """Return the kernel as the losses see it: with `global_rate` times their gradient."""
+        still = ops.stop_gradient(kernel)
+        if self.global_rate == 0.0:
+            return still
+        if self.global_rate == 1.0:
+            return kernel
+        # The difference is exactly zero.
+        return still + self.global_rate * (kernel - still)
+
+    def _learn(
+        self,
+        linear_map: LinearMap,
+        arranged: Tensor,
+        outputs: Tensor,
+        kernel: Tensor,
+        own: tuple[Tensor, ...],
+        modulator: Tensor | None,
+    ) -> None:
+        rule = self.plasticity
+        kernel = ops.stop_gradient(kernel)
+        own = tuple(ops.stop_gradient(weight) for weight in own)
+        pre, post = ops.stop_gradient(arranged), None
+        if self.compute_dtype == self.kernel.dtype:
+            if rule.metric_is_identity:
+                post = ops.stop_gradient(outputs)
+        else:
+            # Half precision for the outputs alone.
+            pre = ops.cast(pre, self.kernel.dtype)
+            linear_map = self.map_of(pre)
+        if post is None:
+            post = rule.currents(pre, kernel, *own, linear_map=linear_map)
+        factors = {} if modulator is None else {"modulator": modulator}
+        change = rule.update(pre, kernel, *own, linear_map=linear_map, post=post, **factors)
+        self._hand_over(self.kernel, change)
+        if not own:
+            return
+        updates = rule.own_updates(pre, post, kernel, *own, linear_map=linear_map, **factors)
+        for weight, update in zip(self._own, updates, strict=True):
+            if weight.trainable:
+                self._hand_over(weight, update)
+            else:
+                weight.assign(update)
+
+    def _factor(self, modulator: Tensor, outputs: Tensor) -> Tensor:
+        """Return the third factor in a shape that broadcasts against the outputs."""
+        modulator = ops.cast(ops.stop_gradient(modulator), self.kernel.dtype)
+        rank, missing = len(modulator.shape), len(outputs.shape) - len(modulator.shape)
+        check.require(missing >= 0, "modulator", "of no higher rank than the outputs", rank)
+        return ops.reshape(modulator, (*ops.shape(modulator), *(1,) * missing))
+
+    def _hand_over(self, weight: keras.Variable, change: Tensor) -> None:
+        """Give the optimizer a change; each replica adds its share."""
+        share = self.local_rate / replica_count()
+        self.add_loss(surrogate_loss(weight, change if share == 1.0 else change * share))
+
+    def input_length(self, inputs: Any) -> float:
+        """Return the mean length of what a unit sees of the inputs: of rows, or of patches."""
+        arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
+        squares = ops.sum(ops.square(arranged), axis=-1)
+        return float(ops.mean(ops.sqrt(squares)))
+
+    @property
+    def used_kernel(self) -> Tensor:
+        """The kernel of the forward pass."""
+        own = (ops.convert_to_tensor(weight) for weight in self._own)
+        kernel = ops.convert_to_tensor(self.kernel)
+        return self.plasticity.forward_kernel(kernel, *own, linear_map=self.linear_map)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "plasticity": plasticity_rules.serialize(self.plasticity),
+            "activation": activations.serialize(self.activation),
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "local_rate": self.local_rate,
+            "global_rate": self.global_rate,
+        }
+
+
+class _RuleConstraint(keras.constraints.Constraint):
+    """The constraint of a layer's rule, which knows where the units lie and the rule's memory."""
+
+    def __init__(self, layer: HebbianLayer) -> None:
+        self.layer = layer
+
+    def __call__(self, w: Tensor) -> Tensor:
+        layer = self.layer
+        own = (ops.convert_to_tensor(weight) for weight in layer._own)
+        kernel = ops.convert_to_tensor(w)
+        return layer.plasticity.constrain(kernel, *own, linear_map=layer.linear_map)

@@ -1,0 +1,97 @@
+"""What spikes leave behind at a synapse: postsynaptic potentials over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local._serialization import serializable
+from keras_local.layers.feedback.layer import Shape
+from keras_local.ops.backend import Tensor
+
+
+@serializable
+class SynapticTraces(keras.layers.Layer):
+    """Turn spike trains into the potentials that they cause, a difference of two exponentials.
+
+        psi_i(t) = sum_{t'} c (exp(-(t - t') / tau_decay) - exp(-(t - t') / tau_rise))
+
+    over the spikes at times `t' <= t`, with `c` such that the potential of one spike rises to 1, in
+    continuous time. With `tau_rise=None` it is `exp(-(t - t') / tau_decay)`, largest at once.
+
+    With `HebbianDense(plasticity="convallis")` on top, whose samples are then the points in time,
+    this is a spiking form of `plasticity.Convallis`: `V(t) = sum_i w_i psi_i(t)`, and a weight
+    accumulates `F'(V) psi_i` over the window that a sequence is. There is no reset after a spike of
+    the unit. It is inspired by the Convallis rule, and no reproduction of it.
+
+    Args:
+        tau_decay: Time constant of the decay in steps, positive.
+        tau_rise: Time constant of the rise in steps, positive and less than `tau_decay`; or None.
+        **kwargs: `name`, `dtype`.
+
+    Input and output shape: `(batch, time, inputs)`. The number of steps must be known.
+
+    Raises:
+        ValueError: For a time constant out of range, or inputs of another rank.
+
+    >>> import numpy as np, keras_local as kl
+    >>> spikes = np.array([[[0.0], [1.0], [0.0], [1.0]]], "float32")
+    >>> traces = kl.layers.SynapticTraces(tau_decay=1.0 / np.log(2.0))(spikes)
+    >>> np.asarray(traces)[0, :, 0].round(3).tolist()
+    [0.0, 1.0, 0.5, 1.25]
+    """
+
+    def __init__(
+        self, tau_decay: float = 10.0, tau_rise: float | None = None, **kwargs: Any
+    ) -> None:
+        tau_decay = check.real("tau_decay", tau_decay, minimum=0.0, exclusive=True)
+        if tau_rise is not None:
+            tau_rise = check.real("tau_rise", tau_rise, minimum=0.0, exclusive=True)
+            allowed = f"less than tau_decay={tau_decay:g}"
+            check.require(tau_rise < tau_decay, "tau_rise", allowed, tau_rise)
+        super().__init__(**kwargs)
+        self.tau_decay = tau_decay
+        self.tau_rise = tau_rise
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def build(self, input_shape: Shape) -> None:
+        """Know the number of steps."""
+        steps = input_shape[1]
+        if steps is None:
+            raise ValueError(
+                "The time axis of the inputs to `SynapticTraces` must be defined. "
+                f"Received: input_shape={input_shape}"
+            )
+        self.input_spec = keras.layers.InputSpec(ndim=3, axes={1: steps})
+        self.built = True
+
+    def _response(self, steps: int) -> np.ndarray:
+        """Return what a spike at each time leaves at each later one, `(later, earlier)`."""
+        times = np.arange(steps)
+        since = times[:, None] - times[None, :]
+        late = np.maximum(since, 0)
+        response = np.exp(-late / self.tau_decay)
+        if self.tau_rise is not None:
+            decay, rise = self.tau_decay, self.tau_rise
+            peak = decay * rise / (decay - rise) * np.log(decay / rise)
+            largest = np.exp(-peak / decay) - np.exp(-peak / rise)
+            response = (response - np.exp(-late / rise)) / largest
+        return np.where(since >= 0, response, 0.0)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Return the potentials."""
+        response = ops.convert_to_tensor(self._response(inputs.shape[1]), dtype=self.compute_dtype)
+        return ops.matmul(response, inputs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """That of the inputs."""
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config: dict[str, Any] = super().get_config()
+        return {**config, "tau_decay": self.tau_decay, "tau_rise": self.tau_rise}

@@ -1,0 +1,220 @@
+"""Conversion of any Keras model to one whose hidden layers learn directly from the outputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+
+from keras_local import _validation as check
+from keras_local.layers import DirectFeedback, DirectRandomTarget
+from keras_local.layers.direct.layer import DirectLayer
+from keras_local.models.conversion.cloning import Cloning, copy_of, require_graph
+
+_ALIASES: dict[str, Callable[..., DirectLayer]] = {
+    "direct_feedback": DirectFeedback,
+    "direct_random_target": DirectRandomTarget,
+}
+
+_ACTIVATIONS = (
+    keras.layers.Activation,
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ReLU,
+)
+"""Layers that are nothing but an activation."""
+
+
+def direct(
+    model: keras.Model,
+    feedback: Any = "direct_feedback",
+    hooks: Sequence[str] | None = None,
+    keep_weights: bool = True,
+) -> keras.Model:
+    """Return a model that predicts the same and whose hidden layers learn from the outputs.
+
+    The output of every hook gets a direct error, and goes up behind `keras.ops.stop_gradient`. So
+    the layers between two hooks learn from the upper one, those behind the last hook from
+    the exact error of the outputs; within such a block errors go by the chain rule, or by the
+    feedback rule of a layer that has one. A softmax or another activation of the outputs stays, and
+    the direct layer stands before it.
+
+    By default every hidden activation is a hook: the outputs of a layer with an `activation`, or of
+    an activation layer, hence behind a normalisation and before the pooling. (Frenkel et al. hook
+    before the pooling; Nokland behind it: name the pooling layers to do so.) In a residual network
+    the activation behind the sum is a hook, and both of its ways up are cut.
+
+    The model given is not changed and shares no weight with the result. Nested models are
+    dissolved into one graph. `to_plain` leads back.
+
+    Args:
+        model: A built Sequential or functional model with one output `(batch, classes)`.
+        feedback: `"direct_feedback"`, `"direct_random_target"`, or a `layers.DirectFeedback` or
+            `layers.DirectRandomTarget` that is not built.
+        hooks: Names of the layers whose outputs get a direct error.
+        keep_weights: Whether the result starts with the weights of `model`, or with new ones.
+
+    Returns:
+        A functional model of the same name, not compiled.
+
+    Raises:
+        ValueError: For a model of another kind, an unknown hook, or if nothing is there to hook.
+
+    >>> import keras, keras_local as kl
+    >>> hidden = [keras.layers.Dense(8, "relu"), keras.layers.Dense(8, "relu")]
+    >>> model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3, "softmax")])
+    >>> directed = kl.models.direct(model)
+    >>> [tuple(kernel.shape) for kernel in directed.get_layer("direct_feedback").feedback_kernels]
+    [(3, 8), (3, 8)]
+
+    Source: Nokland 2016; Frenkel, Lefebvre & Bol 2021. A published form for residual networks is
+    not known to us.
+    """
+    check.require(isinstance(model, keras.Model), "model", "a keras.Model", type(model).__name__)
+    require_graph(model)
+    flat = len(model.outputs) == 1 and len(model.outputs[0].shape) == 2
+    allowed = "a model with one output (batch, classes)"
+    check.require(flat, "model", allowed, [tuple(output.shape) for output in model.outputs])
+    layer = _ALIASES[feedback](name=feedback) if feedback in tuple(_ALIASES) else feedback
+    aliases = ", ".join(map(repr, _ALIASES))
+    unbuilt = isinstance(layer, DirectLayer) and not layer.built
+    check.require(unbuilt, "feedback", f"one of {aliases} or a direct layer, not built", feedback)
+    return _Direct(model, layer, hooks, keep_weights).model(model)
+
+
+class _Direct(Cloning):
+    """Copies of all layers in one graph, with cuts behind the hooks."""
+
+    keeps_sequential = False
+
+    def __init__(
+        self, model: keras.Model, layer: DirectLayer, hooks: Any, keep_weights: bool
+    ) -> None:
+        super().__init__()
+        self.direct = layer
+        self.keep_weights = keep_weights
+        self.top = _top(model.outputs[0])
+        self.hooks = {id(operation) for operation in _hooks(model, hooks, self.top)}
+        self.hidden: list[Any] = []
+        self.old: dict[int, Any] = {}
+
+    def opens(self, layer: Any) -> bool:
+        return False
+
+    def operation(self, operation: Any) -> Any:
+        if isinstance(operation, keras.Model):
+            return partial(self._dissolve, operation)
+        new = super().operation(operation)
+        self.old[id(new)] = operation
+        return new
+
+    def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
+        outputs = operation(*arguments, **keywords)
+        old = self.old.get(id(operation))
+        if old is None:
+            return outputs
+        if id(old) in self.hooks:
+            self.hidden.append(outputs)
+            return keras.ops.stop_gradient(outputs)
+        if old is self.top:
+            outputs = self.direct([outputs, *self.hidden])
+            if _ends_in_activation(old):
+                name = f"{old.name}_activation"
+                outputs = keras.layers.Activation(old.activation, name=name)(outputs)
+        return outputs
+
+    def _dissolve(self, model: keras.Model, inputs: Any, training: Any = None, **_: Any) -> Any:
+        """Call the parts of a model one by one, with the `training` that it is called with."""
+        require_graph(model)
+
+        def call(operation: Any, *arguments: Any, **keywords: Any) -> Any:
+            if training is not None and _takes_training(operation):
+                keywords["training"] = training
+            return self.call(operation, *arguments, **keywords)
+
+        # What `keras.models.clone_model` does, but into the graph that is being made.
+        graph = keras.Function(model.inputs, model.outputs)
+        return graph._run_through_graph(inputs, operation_fn=self.operation, call_fn=call)
+
+    def model(self, model: keras.Model) -> keras.Model:
+        clone = super().model(model)
+        for new in clone.layers:
+            old = self.old.get(id(new))
+            if old is not None and self.keep_weights:
+                for source, target in zip(old.variables, new.variables, strict=True):
+                    target.assign(keras.ops.convert_to_numpy(source))
+        return clone
+
+    def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        if layer is self.top and _ends_in_activation(layer):
+            return type(layer).from_config({**layer.get_config(), "activation": "linear"})
+        return copy_of(layer)
+
+    def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
+        """Leave it to `model`, which sees the layers of dissolved models as well."""
+
+
+def _top(output: Any) -> Any:
+    """Return the operation whose outputs, but for its activation, are the logits."""
+    operation, node, position = output._keras_history
+    if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+        return _top(operation.outputs[position])
+    if isinstance(operation, (keras.layers.Activation, keras.layers.Softmax)):
+        return _top(operation._inbound_nodes[node].input_tensors[0])
+    return operation
+
+
+def _hooks(model: keras.Model, names: Any, top: Any) -> list[Any]:
+    """Return the operations whose outputs get a direct error."""
+    above = {id(operation) for operation in _above(model, top)}
+    below = [operation for operation in _operations(model) if id(operation) not in above]
+    if names is None:
+        found = [operation for operation in below if _activation(operation) is not None]
+        check.require(bool(found), "hooks", "given for a model without hidden activations", names)
+        return found
+    valid = not isinstance(names, str) and isinstance(names, Sequence) and len(names) > 0
+    check.require(valid, "hooks", "a list of names of layers", names)
+    known = {operation.name: operation for operation in below}
+    unknown = [name for name in names if name not in known]
+    check.require(not unknown, "hooks", f"among the hidden layers {list(known)}", unknown)
+    return [known[name] for name in names]
+
+
+def _operations(model: keras.Model) -> list[Any]:
+    found: list[Any] = []
+    for operation in model.operations if hasattr(model, "operations") else model.layers:
+        if isinstance(operation, keras.Model):
+            found += _operations(operation)
+        elif not isinstance(operation, keras.layers.InputLayer):
+            found.append(operation)
+    return found
+
+
+def _above(model: keras.Model, top: Any) -> list[Any]:
+    """Return the operation of the logits and the activations behind it."""
+    operations = _operations(model)
+    return operations[operations.index(top) :]
+
+
+def _takes_training(operation: Any) -> bool:
+    if isinstance(operation, partial):
+        return True
+    layer = isinstance(operation, keras.layers.Layer)
+    return layer and "training" in inspect.signature(operation.call).parameters
+
+
+def _ends_in_activation(operation: Any) -> bool:
+    # Inside of a recurrence the activation does not come last.
+    return _activation(operation) is not None and not isinstance(operation, keras.layers.RNN)
+
+
+def _activation(operation: Any) -> Any:
+    """Return the activation of a layer, or None if it is linear."""
+    if isinstance(operation, _ACTIVATIONS) and not hasattr(operation, "activation"):
+        return operation
+    function = getattr(operation, "activation", None)
+    return None if function is keras.activations.linear else function

@@ -1,0 +1,1 @@
+"""The networks of the papers; their public names are those of `models.reference`."""

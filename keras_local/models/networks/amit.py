@@ -1,0 +1,277 @@
+"""The networks of Amit 2019."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local.activations import Ramp
+from keras_local.layers import LocallyConnected2D
+from keras_local.models.conversion.convert import convert
+
+Tensor = Any
+
+
+def simpnet(
+    feedback: Any = "kolen_pollack",
+    classes: int = 10,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    untied: bool = False,
+    connectivity: float | None = None,
+    loss: Any = None,
+) -> keras.Model:
+    """Return the shallow network of Amit 2019: one convolution and one hidden layer.
+
+        conv 32 of 5 x 5 - max pool 3/2 - dropout .8 - dense 500 - dropout .3 - dense classes
+
+    As all of Amit's networks: stride 1 and same padding, no biases, `activations.Ramp` after every
+    layer but the last, kernels and feedback kernels independently Glorot uniform. 4,103,400 weights
+    for 10 classes, feedback kernels not counted. Dropout rates are probabilities of dropping; some
+    of the source's untied runs use .5 for the first.
+
+    Where several entries of a pooling window are equal, which a ramp makes common, Keras sends the
+    error to one of them, the source to all.
+
+    Args:
+        feedback: A `keras_local.feedback` rule or its alias.
+        classes: Number of classes.
+        input_shape: Height, width and channels.
+        untied: Whether the convolution is locally connected, with equal kernels at all positions to
+            begin with.
+        connectivity: Probability with which each synapse exists, forward and feedback independently
+            of each other; .5 in the source's experiments. The last layer stays full. A
+            convolution's mask is shared over positions, as its kernel is.
+        loss: A Keras loss to compile the model with, and with the source's SGD of step size 0.1;
+            the source's own is `losses.LocalHinge()`. None leaves the model uncompiled.
+
+    Raises:
+        ValueError: For a wrong argument.
+
+    >>> import keras_local as kl
+    >>> model = kl.models.reference.simpnet("urfb", classes=10, loss=kl.losses.LocalHinge())
+    >>> kl.models.to_plain(model).count_params()
+    4103400
+
+    Source: Amit 2019, "Deep learning with asymmetric connections and Hebbian updates"; the layers
+    are those of the parameter files in the author's published code.
+    """
+    model = keras.Sequential(
+        [
+            keras.Input(input_shape),
+            _window(32, 5, "conv1", untied),
+            keras.layers.MaxPooling2D(3, 2, padding="same"),
+            keras.layers.Dropout(0.8),
+            *_head(classes, 0.3),
+        ],
+        name="simpnet",
+    )
+    return _of_amit(model, feedback, connectivity, loss)
+
+
+def deepnet(
+    feedback: Any = "kolen_pollack",
+    classes: int = 10,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    connectivity: float | None = None,
+    loss: Any = None,
+) -> keras.Model:
+    """Return the deep network of Amit 2019: five convolutions and one hidden layer.
+
+        conv 32 of 5 x 5 - max pool 3/2 - 2 conv 32 of 3 x 3 - average pool 3/2 - dropout .5 -
+        2 conv 64 of 3 x 3 - average pool 3/2 - dropout .8 - dense 500 - dense classes
+
+    593,128 weights for 10 classes. That this is the paper's "deepnet" is an inference: it is the
+    best match in the published code, where the second pooling takes averages; of which kind the
+    third is was not recorded, and it is taken to be like the second.
+
+    Args:
+        feedback: A `keras_local.feedback` rule or its alias.
+        classes: Number of classes.
+        input_shape: Height, width and channels.
+        connectivity: As in `simpnet`.
+        loss: As in `simpnet`.
+
+    Raises:
+        ValueError: For a wrong argument.
+
+    >>> import keras_local as kl
+    >>> kl.models.to_plain(kl.models.reference.deepnet("frfb")).count_params()
+    593128
+
+    Source: as `simpnet`.
+    """
+    model = keras.Sequential(
+        [
+            keras.Input(input_shape),
+            _window(32, 5, "conv1"),
+            keras.layers.MaxPooling2D(3, 2, padding="same"),
+            _window(32, 3, "conv2"),
+            _window(32, 3, "conv2a"),
+            keras.layers.AveragePooling2D(3, 2, padding="same"),
+            keras.layers.Dropout(0.5),
+            _window(64, 3, "conv3"),
+            _window(64, 3, "conv3a"),
+            keras.layers.AveragePooling2D(3, 2, padding="same"),
+            keras.layers.Dropout(0.8),
+            *_head(classes),
+        ],
+        name="deepnet",
+    )
+    return _of_amit(model, feedback, connectivity, loss)
+
+
+def deepernet(
+    feedback: Any = "kolen_pollack",
+    classes: int = 10,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    connectivity: float | None = None,
+    loss: Any = None,
+) -> keras.Model:
+    """Return the deepest network of Amit 2019: eight convolutions with sums in between.
+
+        [conv 16 of 3 x 3, twice] - [conv 32 of 3 x 3, twice] - max pool 3/2 - dropout .5 -
+        [conv 64 of 3 x 3, twice] - max pool 3/2 - [conv 128 of 2 x 2, conv 128 of 3 x 3] -
+        max pool 3/2 - dropout .8 - dense 500 - dense classes
+
+    A pair in brackets is summed: its output is `a + conv(a)` with `a` the first convolution's.
+    1,281,080 weights for 10 classes.
+
+    Args:
+        feedback: A `keras_local.feedback` rule or its alias.
+        classes: Number of classes.
+        input_shape: Height, width and channels.
+        connectivity: As in `simpnet`.
+        loss: As in `simpnet`.
+
+    Raises:
+        ValueError: For a wrong argument.
+
+    >>> import keras_local as kl
+    >>> kl.models.to_plain(kl.models.reference.deepernet("frfb")).count_params()
+    1281080
+
+    Source: as `simpnet`.
+    """
+    x = inputs = keras.Input(input_shape)
+    x = _pair(x, 16, (3, 3), "conv0")
+    x = _pair(x, 32, (3, 3), "conv1")
+    x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(3, 2, padding="same")(x))
+    x = _pair(x, 64, (3, 3), "conv2")
+    x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
+    x = _pair(x, 128, (2, 3), "conv3")
+    x = keras.layers.Dropout(0.8)(keras.layers.MaxPooling2D(3, 2, padding="same")(x))
+    for layer in _head(classes):
+        x = layer(x)
+    return _of_amit(keras.Model(inputs, x, name="deepernet"), feedback, connectivity, loss)
+
+
+def deepnet_s(
+    feedback: Any = "kolen_pollack",
+    classes: int = 10,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    untied: bool = False,
+    connectivity: float | None = None,
+    loss: Any = None,
+) -> keras.Model:
+    """Return the network of Amit 2019 that is small enough to be untied.
+
+        [conv 16 of 3 x 3, twice] - max pool 3/3 - dropout .5 - [conv 64 of 3 x 3, twice] -
+        max pool 2/2 - [conv 64 of 2 x 2, twice] - max pool 2/2 - dropout .5 - dense 500 -
+        dense classes
+
+    Pairs in brackets are summed as in `deepernet`. 374,584 weights for 10 classes when tied.
+
+    Args:
+        feedback: A `keras_local.feedback` rule or its alias.
+        classes: Number of classes.
+        input_shape: Height, width and channels.
+        untied: Whether all convolutions but the first are locally connected, with equal kernels at
+            all positions to begin with. The source trains the first one in the tied network and
+            then freezes it (`model.get_layer("conv0").trainable = False`).
+        connectivity: As in `simpnet`.
+        loss: As in `simpnet`.
+
+    Raises:
+        ValueError: For a wrong argument.
+
+    >>> import keras_local as kl
+    >>> kl.models.to_plain(kl.models.reference.deepnet_s("frfb")).count_params()
+    374584
+
+    Source: as `simpnet`.
+    """
+    x = inputs = keras.Input(input_shape)
+    first = _window(16, 3, "conv0")(x)
+    x = keras.layers.Add()([first, _window(16, 3, "conv0a", untied)(first)])
+    x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(3, 3, padding="same")(x))
+    x = _pair(x, 64, (3, 3), "conv2", untied)
+    x = keras.layers.MaxPooling2D(2, 2, padding="same")(x)
+    x = _pair(x, 64, (2, 2), "conv3", untied)
+    x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(2, 2, padding="same")(x))
+    for layer in _head(classes):
+        x = layer(x)
+    return _of_amit(keras.Model(inputs, x, name="deepnet_s"), feedback, connectivity, loss)
+
+
+def _window(filters: int, size: int, name: str, untied: bool = False) -> keras.layers.Layer:
+    arguments: dict[str, Any] = {
+        "padding": "same",
+        "use_bias": False,
+        "activation": Ramp(),
+        "name": name,
+    }
+    if untied:
+        return LocallyConnected2D(filters, size, feedback="symmetric", **arguments)
+    return keras.layers.Conv2D(filters, size, **arguments)
+
+
+def _pair(
+    x: Tensor, filters: int, sizes: tuple[int, int], name: str, untied: bool = False
+) -> Tensor:
+    first = _window(filters, sizes[0], name, untied)(x)
+    return keras.layers.Add()([first, _window(filters, sizes[1], f"{name}a", untied)(first)])
+
+
+def _head(classes: int, dropout: float = 0.0) -> list[keras.layers.Layer]:
+    classes = check.positive_integer("classes", classes, minimum=2)
+    hidden = keras.layers.Dense(500, use_bias=False, activation=Ramp(), name="hidden")
+    between = [keras.layers.Dropout(dropout)] if dropout else []
+    scores = keras.layers.Dense(classes, use_bias=False, name="scores")
+    return [keras.layers.Flatten(), hidden, *between, scores]
+
+
+def _of_amit(
+    model: keras.Model, feedback: Any, connectivity: float | None, loss: Any
+) -> keras.Model:
+    def share(layer: keras.layers.Layer) -> float | None:
+        return None if layer.name == "scores" else connectivity
+
+    model = convert(model, feedback, connectivity=share, verbose=False)
+    for layer in model.layers:
+        if isinstance(layer, LocallyConnected2D):
+            _start_tied(layer)
+    if loss is not None:
+        model.compile(keras.optimizers.SGD(0.1), loss, metrics=["accuracy"])
+    return model
+
+
+def _start_tied(layer: LocallyConnected2D) -> None:
+    """Let all positions start with one kernel, and one feedback kernel if the rule has one.
+
+    Which synapses exist differs from position to position.
+    """
+    taps = layer.kernel_size[0] * layer.kernel_size[1]
+    shape = (*layer.kernel_size, layer.kernel.shape[-2] // taps, layer.filters)
+    kernel, feedback_kernel = (keras.initializers.GlorotUniform()(shape) for _ in range(2))
+    before = layer.feedback_kernel
+    try:
+        layer.assign_convolution(kernel, feedback_kernel=feedback_kernel)
+    except ValueError:
+        layer.assign_convolution(kernel)
+        return
+    if layer.connectivity is not None:
+        exist = ops.cast(ops.not_equal(before, 0.0), layer.kernel.dtype)
+        layer.assign_feedback_kernel(layer.feedback_kernel * exist)

@@ -1,0 +1,1 @@
+"""Training without labels: plasticity layers, new starts of unused units, alignment alone."""

@@ -1,0 +1,181 @@
+"""A new start for units that never win: near an input, just outside the unit sphere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_local import _validation as check
+from keras_local.metrics import win_counts
+from keras_local.models.pretraining.pretrain import _features, _plastic_layers
+
+_BATCH = 1024
+_MARGIN = 1.02
+
+
+def reseed(
+    layer_or_encoder: Any,
+    data: Any,
+    units: str = "dead",
+    norm: float = 1.1,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Give units that never won the direction of an input, so that they win it.
+
+    A unit that wins no sample does not learn. Here it is set to
+
+        W_k = r (v + noise * |v| / sqrt(inputs) * xi),    xi ~ N(0, 1)
+
+    with `v` a random sample that another unit won, and `r` such that `sum_i |W_ik|^p` is `norm`, or
+    what it takes for the unit to win `v` if that is more: it is while the other units are still on
+    their way to the unit sphere. Then `models.pretrain` goes on, with a small step size.
+
+    No unit is set to the only sample of another one. Where the new units still take so much that no
+    fewer are dead than before, half as many are tried, and so on: what is kept has fewer dead units
+    on `data`, and otherwise the layer stays as it was.
+
+    With `units="all"`, before any training, all units start at different samples. None of them is
+    far outside of the unit sphere, so that pretraining needs fewer steps.
+
+    Args:
+        layer_or_encoder: A built layer with a kernel `(inputs, units)` and a plasticity rule that
+            has an exponent `p`, such as `layers.HebbianDense`, or an encoder of such layers, which
+            are treated one after the other.
+        data: Array of what the layer receives, or of the encoder's inputs: those that it is
+            trained on, or some thousands of them.
+        units: `"dead"`, those that win nothing of `data`, or `"all"`.
+        norm: `sum_i |W_ik|^p` of the new units, greater than 1.
+        noise: Size of the noise, as a fraction of the sample's.
+        seed: Of the choice of samples and of the noise.
+
+    Returns:
+        A dict from the name of each layer to how many of its units were set.
+
+    Raises:
+        ValueError: For a layer or an encoder without such weights, data that do not fit or are not
+            finite, or a number out of its range. The weights are then as before.
+
+    >>> import keras, numpy as np, keras_local as kl
+    >>> small = keras.initializers.RandomUniform(-0.1, 0.1, seed=1)
+    >>> layer = kl.layers.HebbianDense(20, kernel_initializer=small, name="hidden")
+    >>> images = np.random.default_rng(0).random((200, 30))
+    >>> layer.build((None, 30))
+    >>> before = kl.metrics.convergence_report(layer, images)["dead"]
+    >>> kl.models.reseed(layer, images)["hidden"] > 0
+    True
+    >>> bool(kl.metrics.convergence_report(layer, images)["dead"] < before)
+    True
+    """
+    check.one_of("units", units, ("dead", "all"))
+    norm = check.real("norm", norm, minimum=1.0, exclusive=True)
+    noise = check.real("noise", noise, minimum=0.0)
+    generator = np.random.default_rng(check.positive_integer("seed", seed, minimum=0))
+    data = np.asarray(ops.convert_to_numpy(data))
+    check.require(data.dtype.kind in "biuf", "data", "numbers", data.dtype)
+    check.require(bool(np.isfinite(data).all()), "data", "finite", "NaN or infinite entries")
+    if not isinstance(layer_or_encoder, keras.Model):
+        _check_layer(layer_or_encoder)
+        changed = _reseeded(layer_or_encoder, data, units, norm, noise, generator)
+        return {layer_or_encoder.name: changed}
+    layers = _plastic_layers(layer_or_encoder)
+    wanted = tuple(layer_or_encoder.input_shape)
+    fits = data.ndim == len(wanted) and data.shape[1:] == wanted[1:]
+    check.require(fits, "data", f"of the encoder's input shape {wanted}", data.shape)
+    for layer in layers:
+        _check_layer(layer)  # Before another one has changed.
+    return {
+        layer.name: _reseeded(
+            layer, _features(layer_or_encoder, layer, data), units, norm, noise, generator
+        )
+        for layer in layers
+    }
+
+
+def _reseeded(
+    layer: Any, data: np.ndarray, units: str, norm: float, noise: float, generator: Any
+) -> int:
+    wins = win_counts(layer, data)
+    data = data.reshape(-1, data.shape[-1]).astype("float64")
+    winners, currents = _winners(layer, data)
+    before = ops.convert_to_numpy(layer.kernel)
+    if units == "all":
+        chosen = generator.permutation(np.flatnonzero(winners >= 0))[: wins.size]
+        allowed = f"at least as many samples other than zero as units ({wins.size})"
+        check.require(len(chosen) == wins.size, "data", allowed, len(chosen))
+        kernel = _at_samples(layer.plasticity.p, data[chosen], None, norm, noise, generator)
+        layer.kernel.assign(kernel.T)
+        return wins.size
+    dead = np.flatnonzero(wins == 0)
+    spare = generator.permutation(_spare(winners, wins, generator))
+    count = min(len(dead), len(spare))
+    while count:
+        samples = spare[:count]
+        new = _at_samples(
+            layer.plasticity.p, data[samples], currents[samples], norm, noise, generator
+        )
+        kernel = before.copy()
+        kernel[:, dead[:count]] = new.T
+        layer.kernel.assign(kernel)
+        if np.count_nonzero(win_counts(layer, data) == 0) < len(dead):
+            return count
+        layer.kernel.assign(before)
+        count //= 2
+    return 0
+
+
+def _check_layer(layer: Any) -> None:
+    p = getattr(getattr(layer, "plasticity", None), "p", None)
+    kernel = getattr(layer, "kernel", None)
+    check.require(
+        p is not None and kernel is not None and len(kernel.shape) == 2,
+        "layer_or_encoder",
+        "of layers with a kernel (inputs, units) and a plasticity rule that has an exponent `p`",
+        getattr(layer, "name", layer),
+    )
+
+
+def _winners(layer: Any, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which unit wins each sample, -1 for a sample of zeros, and its current."""
+    weights = ops.convert_to_numpy(layer.kernel).astype("float64")
+    strengths = np.sign(weights) * np.abs(weights) ** (layer.plasticity.p - 1.0)
+    winners = np.full(len(data), -1)
+    currents = np.zeros(len(data))
+    for start in range(0, len(data), _BATCH):
+        part = slice(start, start + _BATCH)
+        post = data[part] @ strengths
+        winners[part] = np.where(np.any(data[part] != 0.0, axis=1), post.argmax(axis=1), -1)
+        currents[part] = post.max(axis=1)
+    return winners, currents
+
+
+def _spare(winners: np.ndarray, wins: np.ndarray, generator: Any) -> np.ndarray:
+    """Return samples that may be taken so that each of their winners keeps one."""
+    order = generator.permutation(len(winners))
+    grouped = order[np.argsort(winners[order], kind="stable")]
+    first = np.r_[True, np.diff(winners[grouped]) != 0]
+    spare: np.ndarray = grouped[~first & (winners[grouped] >= 0)]
+    return spare
+
+
+def _at_samples(
+    p: float,
+    samples: np.ndarray,
+    currents: np.ndarray | None,
+    norm: float,
+    noise: float,
+    generator: Any,
+) -> np.ndarray:
+    """Return weights, one row a unit, in the direction of samples."""
+    size = np.linalg.norm(samples, axis=1, keepdims=True) / np.sqrt(samples.shape[1])
+    rows = samples + noise * size * generator.standard_normal(samples.shape)
+    rows /= np.sum(np.abs(rows) ** p, axis=1, keepdims=True) ** (1.0 / p)
+    norms = np.full(len(rows), norm)
+    if currents is not None and p > 1.0:
+        own = np.sum(np.sign(rows) * np.abs(rows) ** (p - 1.0) * samples, axis=1)
+        needed = np.maximum(_MARGIN * currents / np.maximum(own, 1e-12), 0.0)
+        norms = np.maximum(norms, np.where(own > 0.0, needed, 0.0) ** (p / (p - 1.0)))
+    return np.asarray(rows * norms[:, None] ** (1.0 / p), dtype="float32")

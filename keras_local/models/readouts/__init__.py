@@ -1,0 +1,1 @@
+"""Classifiers on the frozen features of an encoder."""
