@@ -1,11 +1,10 @@
-"""What the convolutions of every rank share."""
+"""Convolutions in one, two and three dimensions whose errors return by a feedback rule."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_local import _validation as check
 from keras_local import ops
@@ -163,7 +162,7 @@ class FeedbackConv1D(FeedbackConvolution):
         before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
         last = self.data_format == "channels_last"
         steps = [[before, 0], [0, 0]] if last else [[0, 0], [before, 0]]
-        return ops.pad(inputs, [[0, 0], *steps])
+        return keras.ops.pad(inputs, [[0, 0], *steps])
 
 
 @serializable

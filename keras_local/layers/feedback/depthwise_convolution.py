@@ -1,4 +1,4 @@
-"""What the depthwise convolutions of every rank share."""
+"""Depthwise convolutions whose errors return by a feedback rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the locally connected layers of every rank share."""
+"""Locally connected layers whose errors return by a feedback rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the separable convolutions of every rank share."""
+"""Separable convolutions whose errors return by a feedback rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the transposed convolutions of every rank share."""
+"""Transposed convolutions whose errors return by a feedback rule."""
 
 from __future__ import annotations
 

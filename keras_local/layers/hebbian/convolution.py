@@ -1,4 +1,4 @@
-"""What the convolutions of every rank share that learn by a plasticity rule."""
+"""Convolutions that learn by a plasticity rule."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from tests.models.test_readout import (
+
+from keras_local.models import ClassMeans, hebbian_readout, to_plain
+from tests.models.readouts.test_linear import (
     NEVER_WON,
     SAMPLES,
     UNITS,
@@ -24,8 +26,6 @@ from tests.models.test_readout import (
     unit_kernel,
     with_nan,
 )
-
-from keras_local.models import ClassMeans, hebbian_readout, to_plain
 from tests.plasticity.encoders import assert_close
 from tests.support import BACKEND, array, probe, two_replicas, weights_of
 

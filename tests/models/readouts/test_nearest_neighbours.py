@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from tests.models.test_readout import (
+
+from keras_local.models import NearestNeighbours, export, nearest_neighbours, to_plain
+from tests.models.readouts.test_linear import (
     SAMPLES,
     USED,
     XE,
@@ -22,8 +24,6 @@ from tests.models.test_readout import (
     unit_kernel,
     with_nan,
 )
-
-from keras_local.models import NearestNeighbours, export, nearest_neighbours, to_plain
 from tests.support import BACKEND, array, weights_of
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.data")
