@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from keras_local._serialization import resolve
+from keras_local._types import Config
 from keras_local.feedback.activation_alignment import ActivationAlignment as ActivationAlignment
 from keras_local.feedback.alignment_rule import AlignmentRule as AlignmentRule
 from keras_local.feedback.alignment_rule import Noise as Noise
@@ -62,7 +63,9 @@ __all__ = [
     "Amplify",
     "Decay",
     "Detached",
+    "FeedbackAlias",
     "FeedbackAlignment",
+    "FeedbackLike",
     "FeedbackRule",
     "FeedbackWeight",
     "InformationAlignment",
@@ -86,6 +89,27 @@ __all__ = [
     "get",
     "serialize",
 ]
+
+FeedbackAlias = Literal[
+    "detached",
+    "symmetric",
+    "feedback_alignment",
+    "frfb",
+    "kolen_pollack",
+    "urfb",
+    "sign_symmetry",
+    "usf",
+    "brsf",
+    "frsf",
+    "weight_mirror",
+    "symmetric_alignment",
+    "activation_alignment",
+    "information_alignment",
+]
+"""The names that stand for a rule with its default arguments."""
+
+FeedbackLike = FeedbackRule | FeedbackAlias | Config
+"""What a layer takes as `feedback`: a rule, an alias, or a rule's config."""
 
 _ALIASES: dict[str, Callable[[], FeedbackRule]] = {
     "detached": Detached,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -158,3 +158,7 @@ class Called(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         return self.layer(inputs)
+
+
+def test_every_alias_is_among_those_that_a_type_checker_knows() -> None:
+    assert set(get_args(feedback.FeedbackAlias)) == set(feedback._ALIASES)

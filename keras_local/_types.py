@@ -1,0 +1,61 @@
+"""Types of arguments that the public constructors share.
+
+Keras comes without type information, so its classes are `Any` to a type checker, and a union with
+one of them would take everything. What is said here is what an object of Keras can do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, TypedDict
+
+Config = Mapping[str, Any]
+"""What `get_config` or `serialize` of Keras returns for an object."""
+
+Activation = str | Callable[..., Any] | Config | None
+"""The name of a Keras activation, a function or layer of one tensor, or None for none."""
+
+InitializerLike = str | Callable[..., Any] | Config
+"""The name of a Keras initializer, an initializer, or a function of shape and dtype."""
+
+RegularizerLike = str | Callable[..., Any] | Config | None
+"""The name of a Keras regularizer, a regularizer, or a function of a tensor; None for none."""
+
+ConstraintLike = str | Callable[..., Any] | Config | None
+"""The name of a Keras constraint, a constraint, or a function of a tensor; None for none."""
+
+
+class DTypePolicyLike(Protocol):
+    """What a `keras.DTypePolicy` says, and a stranger's policy has to."""
+
+    @property
+    def compute_dtype(self) -> Any:
+        """The precision in which a layer computes."""
+
+    @property
+    def variable_dtype(self) -> Any:
+        """The precision in which a layer keeps its weights."""
+
+
+DType = str | DTypePolicyLike | Config | None
+"""The name of a precision or of a policy, or a policy; None for Keras' default."""
+
+Sizes = int | tuple[int, ...] | list[int]
+"""One integer for all dimensions, or one for each."""
+
+DataFormat = Literal["channels_last", "channels_first"]
+"""Where the channels are."""
+
+Padding = Literal["valid", "same"]
+"""What a window does at the borders."""
+
+CausalPadding = Literal["valid", "same", "causal"]
+"""What a window over time does at the borders."""
+
+
+class LayerArguments(TypedDict, total=False):
+    """Arguments of every Keras layer that one rarely needs, for `**kwargs: Unpack[...]`."""
+
+    autocast: bool
+    input_shape: tuple[int | None, ...]
+    input_dim: int
