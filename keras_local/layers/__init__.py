@@ -43,10 +43,13 @@ from keras_local.layers.hebbian.locally_connected import (
 )
 from keras_local.layers.hebbian.synaptic_traces import SynapticTraces as SynapticTraces
 from keras_local.layers.hebbian.zca_whitening import ZCAWhitening as ZCAWhitening
+from keras_local.layers.plain_form import ErrorKernel as ErrorKernel
+from keras_local.layers.plain_form import PlainForm as PlainForm
 
 __all__ = [
     "DirectFeedback",
     "DirectRandomTarget",
+    "ErrorKernel",
     "FeedbackConv1D",
     "FeedbackConv1DTranspose",
     "FeedbackConv2D",
@@ -68,6 +71,7 @@ __all__ = [
     "HebbianLocallyConnected2D",
     "LocallyConnected1D",
     "LocallyConnected2D",
+    "PlainForm",
     "SynapticTraces",
     "ZCAWhitening",
 ]

@@ -15,6 +15,7 @@ from keras_local import _validation as check
 from keras_local import ops
 from keras_local.layers.direct.error_paths import is_stop_gradient, open_path
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.plain_form import ErrorKernel, PlainForm
 from keras_local.ops.backend import Tensor
 
 
@@ -134,10 +135,22 @@ class DirectLayer(keras.layers.Layer):
         """Return a symbolic tensor of the logits' shape and precision."""
         return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
 
+    def error_kernels(self) -> list[ErrorKernel]:
+        """Return none: errors go straight to hidden tensors, past all kernels."""
+        return []
+
+    def plain_form(self) -> PlainForm:
+        """Return no layer at all: the logits pass."""
+        return PlainForm(None, {}, [], before=_logits)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         law = initializers.serialize(self.feedback_initializer)
         return {**super().get_config(), "feedback_initializer": law}
+
+
+def _logits(inputs: list[Any]) -> Any:
+    return inputs[0]
 
 
 def cuts_for_direct_layer(operation: Any) -> bool:

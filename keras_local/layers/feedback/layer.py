@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,12 +14,19 @@ from keras import activations, constraints, initializers, ops, regularizers
 
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local.feedback import RandomConnectivity, Symmetric, Synapses
+from keras_local.feedback import FeedbackRule, RandomConnectivity, Symmetric, Synapses
 from keras_local.feedback.random_connectivity import random_mask
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
     warn_of_optimizer,
     warn_of_regularizer,
+)
+from keras_local.layers.plain_form import (
+    ErrorKernel,
+    PlainForm,
+    plain_activation,
+    plain_twin,
+    twin_config,
 )
 from keras_local.ops import LinearMap, gradient_loss, read
 from keras_local.ops.backend import Tensor
@@ -252,6 +261,34 @@ class FeedbackLayer(keras.layers.Layer):
         values = self._rule.assignment(ops.convert_to_tensor(self.kernel), value)
         for weight, new in zip(self._feedback_weights, values, strict=True):
             weight.assign(new)
+
+    def error_kernels(self) -> list[ErrorKernel]:
+        """Return the kernel and the one that carries errors back."""
+        return [ErrorKernel("", self.kernel, self.feedback_kernel)]
+
+    def plain_form(self) -> PlainForm:
+        """Return the layer `plain` with the arguments that it knows, the kernel and the bias."""
+        plain = plain_twin(type(self))
+        config, behind = plain_activation(self, twin_config(self.get_config(), plain))
+        return PlainForm(plain, config, self._plain_weights(), behind=behind)
+
+    def _plain_weights(self) -> list[Any]:
+        weights = [self.used_kernel] if self.bias is None else [self.used_kernel, self.bias]
+        return [ops.convert_to_numpy(weight) for weight in weights]
+
+    @contextmanager
+    def errors_by(self, change: Callable[[FeedbackRule], FeedbackRule]) -> Iterator[None]:
+        """Let errors return by another rule of the same weights, for measurements.
+
+        Args:
+            change: Function from the present rule to the one that acts within the context.
+        """
+        rule = self._rule
+        self._rule = change(rule)
+        try:
+            yield
+        finally:
+            self._rule = rule
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -14,7 +14,10 @@ from keras_local._serialization import serializable
 from keras_local.layers.feedback.convolution_scaling import at_each_position
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.window import Sizes, checked_window
+from keras_local.layers.plain_form import PlainForm, plain_activation, twin_config
 from keras_local.ops.backend import Tensor
+
+_SPACE = "xyz"
 
 
 class LocallyConnected(FeedbackLayer):
@@ -139,6 +142,25 @@ class LocallyConnected(FeedbackLayer):
         # A copy: JAX may not give away a buffer that someone else holds as well.
         return kops.copy(kops.broadcast_to(kernel, self.kernel.shape))
 
+    def plain_form(self) -> PlainForm:
+        """Return slices of the inputs and a `keras.layers.EinsumDense` of the same weights."""
+        config = twin_config(self.get_config(), keras.layers.EinsumDense)
+        # The initializer may be one of this package; the weights are copies.
+        config["kernel_initializer"] = "zeros"
+        space = _SPACE[: self.rank]
+        units = f"{space}o" if self.data_format == "channels_last" else f"o{space}"
+        config["equation"] = f"b{space}i,{space}io->b{units}"
+        config["bias_axes"] = units if self.use_bias else None
+        config["output_shape"] = self.bias_shape()
+        config, behind = plain_activation(self, config)
+        weights = self._plain_weights()
+        return PlainForm(keras.layers.EinsumDense, config, weights, self._patches, behind)
+
+    def _patches(self, inputs: Tensor) -> Tensor:
+        if self.data_format == "channels_first":
+            inputs = kops.transpose(inputs, (0, *range(2, self.rank + 2), 1))
+        return patches(self.linear_map, inputs)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {
@@ -149,6 +171,25 @@ class LocallyConnected(FeedbackLayer):
             "padding": self.padding,
             "data_format": self.data_format,
         }
+
+
+def patches(linear_map: ops.LocallyConnected, inputs: Tensor) -> Tensor:
+    """Return what each position sees, `(batch, *positions, taps * channels)`.
+
+    Args:
+        linear_map: The map of the layer.
+        inputs: Tensor, symbolic or not, `(batch, *space, channels)`.
+    """
+    rank = len(inputs.shape) - 2
+    windows = linear_map.windows(tuple(inputs.shape[1:-1]))
+    if any(map(any, windows.padding)):
+        inputs = kops.pad(inputs, [(0, 0), *windows.padding, (0, 0)])
+    # The last axis first: the taps come out in the order of the kernel.
+    for axis in reversed(range(rank)):
+        ahead = (slice(None),) * (axis + 1)
+        seen = [inputs[(*ahead, window)] for window in windows.along(axis)]
+        inputs = kops.concatenate(seen, axis=-1) if len(seen) > 1 else seen[0]
+    return inputs
 
 
 def _of_shape(argument: str, value: Any, shape: tuple[int, ...], dtype: str) -> Tensor:

@@ -12,6 +12,7 @@ from keras_local import feedback as feedback_rules
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.einsum_dense import FeedbackEinsumDense
 from keras_local.layers.feedback.layer import _without_drawing
+from keras_local.layers.plain_form import ErrorKernel, PlainForm, plain_twin, twin_config
 
 _PROJECTIONS = ("_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense")
 
@@ -100,6 +101,21 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             feedback_initializer=self.feedback_initializer,
             connectivity=self.connectivity,
         )
+
+    def error_kernels(self) -> list[ErrorKernel]:
+        """Return those of the projections, by their names."""
+        return [part.error_kernels()[0]._replace(name=part.name) for part in self._projections()]
+
+    def plain_form(self) -> PlainForm:
+        """Return `keras.layers.MultiHeadAttention` with the weights of the projections."""
+        plain = plain_twin(type(self))
+        weights = [value for part in self._projections() for value in part.plain_form().weights]
+        return PlainForm(plain, twin_config(self.get_config(), plain), weights)
+
+    def _projections(self) -> list[FeedbackEinsumDense]:
+        """Return the projections in the order in which the layer lists its weights."""
+        wanted = {id(getattr(self, name, None)) for name in _PROJECTIONS}
+        return [part for part in self._layers if id(part) in wanted]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -22,6 +22,13 @@ from keras_local.layers.feedback.depthwise_convolution import (
 )
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.window import Sizes
+from keras_local.layers.plain_form import (
+    ErrorKernel,
+    PlainForm,
+    plain_activation,
+    plain_twin,
+    twin_config,
+)
 from keras_local.ops.backend import Tensor
 
 
@@ -143,6 +150,19 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """As in the built-in layer."""
         return self.pointwise.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
+
+    def error_kernels(self) -> list[ErrorKernel]:
+        """Return those of both convolutions, by their names."""
+        parts = (self.depthwise, self.pointwise)
+        return [part.error_kernels()[0]._replace(name=part.name) for part in parts]
+
+    def plain_form(self) -> PlainForm:
+        """Return the layer `plain` with the weights of both convolutions."""
+        plain = plain_twin(type(self))
+        config, behind = plain_activation(self, twin_config(self.get_config(), plain))
+        parts = (self.depthwise, self.pointwise)
+        weights = [value for part in parts for value in part.plain_form().weights]
+        return PlainForm(plain, config, weights, behind=behind)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

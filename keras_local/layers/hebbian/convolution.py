@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.layer import HebbianLayer
+from keras_local.layers.plain_form import PlainForm
 from keras_local.ops import Convolution, LinearMap, Scaled
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -133,6 +136,28 @@ class HebbianConvolution(HebbianLayer):
         kernel = keras.KerasTensor((*self.kernel_size, channels, self.filters))
         padding = "valid" if self.padding == "valid" else "same"
         return tuple(ops.conv(inputs, kernel, strides=list(self.strides), padding=padding).shape)
+
+    def plain_form(self) -> PlainForm:
+        """Return the built-in convolution; with `patch_norm`, over the lengths of the patches."""
+        form = super().plain_form()
+        if not self.patch_norm:
+            return form
+        # The quotient comes before the activation.
+        return replace(form, config={**form.config, "activation": "linear"}, behind=self._normed)
+
+    def _normed(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        squares = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
+        # An array of NumPy: a tensor would become an input of an ONNX file.
+        window = np.ones((*self.kernel_size, 1, 1), self.compute_dtype)
+        padding = "same" if self.padding == "same" else "valid"
+        total = ops.conv(squares, window, strides=list(self.strides), padding=padding)
+        outputs = outputs / ops.sqrt(ops.maximum(total, self.floor**2))
+        return getattr(self.activation, "plain", self.activation)(outputs)
+
+    def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
+        config = super()._plain_config(plain)
+        # Reflected inputs are padded before.
+        return {**config, "padding": "same" if self.padding == "same" else "valid"}
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.layer import HebbianLayer
+from keras_local.layers.plain_form import PlainForm
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.rule import DENSE
@@ -111,6 +113,11 @@ class HebbianDense(HebbianLayer):
             return outputs
         return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))
 
+    def plain_form(self) -> PlainForm:
+        """Return a `keras.layers.Dense` without bias, with the kernel of the forward pass."""
+        # A dense layer takes inputs of any rank: nothing has to be arranged.
+        return replace(super().plain_form(), before=_inputs_alone)
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, ..., units)`."""
         return (*input_shape[:-1], self.units)
@@ -118,3 +125,8 @@ class HebbianDense(HebbianLayer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "units": self.units}
+
+
+def _inputs_alone(inputs: Tensor) -> Tensor:
+    """Return the inputs; a third factor in a call is left out."""
+    return inputs

@@ -11,6 +11,13 @@ from keras import activations, constraints, initializers, ops
 from keras_local import _validation as check
 from keras_local import plasticity as plasticity_rules
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.plain_form import (
+    ErrorKernel,
+    PlainForm,
+    plain_activation,
+    plain_twin,
+    twin_config,
+)
 from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -216,6 +223,25 @@ class HebbianLayer(keras.layers.Layer):
         own = (ops.convert_to_tensor(weight) for weight in self._own)
         kernel = ops.convert_to_tensor(self.kernel)
         return self.plasticity.forward_kernel(kernel, *own, linear_map=self.linear_map)
+
+    def error_kernels(self) -> list[ErrorKernel]:
+        """Return none: the kernel learns from activity, and is no way for errors by design."""
+        return []
+
+    def plain_form(self) -> PlainForm:
+        """Return the layer `plain` without bias, with the kernel of the forward pass."""
+        plain = plain_twin(type(self))
+        config, behind = plain_activation(self, self._plain_config(plain))
+        return PlainForm(plain, config, self._plain_weights(), self.arrange, behind)
+
+    def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
+        """Return the arguments without those of learning: the weights are copies."""
+        config = twin_config(self.get_config(), plain)
+        del config["kernel_constraint"]
+        return {**config, "kernel_initializer": "zeros", "use_bias": False}
+
+    def _plain_weights(self) -> list[Any]:
+        return [ops.convert_to_numpy(self.used_kernel)]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

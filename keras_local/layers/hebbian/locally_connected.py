@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,7 +14,9 @@ from keras_local import ops
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.convolution_scaling import at_each_position
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.feedback.locally_connected import patches
 from keras_local.layers.hebbian.layer import HebbianLayer
+from keras_local.layers.plain_form import PlainForm, plain_activation
 
 
 @serializable
@@ -129,6 +132,20 @@ class HebbianLocallyConnected2D(HebbianLayer):
         allowed = f"at least as large as kernel_size={self.kernel_size}"
         check.require(min(positions) > 0, "input_shape", allowed, sizes)
         return positions
+
+    def plain_form(self) -> PlainForm:
+        """Return slices of the inputs and a `keras.layers.EinsumDense` of the same weights."""
+        config, behind = plain_activation(self, self._plain_config(keras.layers.EinsumDense))
+        before = partial(patches, self.linear_map)
+        weights = self._plain_weights()
+        return PlainForm(keras.layers.EinsumDense, config, weights, before, behind)
+
+    def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
+        config = super()._plain_config(plain)
+        del config["use_bias"]
+        shape = (None, *self.input_spec.axes.values())
+        output_shape = self.compute_output_shape(shape)[1:]
+        return {**config, "equation": "bxyi,xyio->bxyo", "output_shape": output_shape}
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -11,6 +11,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.plain_form import PlainForm, twin_config
 from keras_local.ops.backend import Tensor
 
 
@@ -90,6 +91,18 @@ class SynapticTraces(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """That of the inputs."""
         return tuple(input_shape)
+
+    def plain_form(self) -> PlainForm:
+        """Return a `keras.layers.EinsumDense` over time, which is not trained."""
+        steps = self.input_spec.axes[1]
+        config = {
+            **twin_config(self.get_config(), keras.layers.EinsumDense),
+            "equation": "bsi,st->bti",
+            "output_shape": (steps, None),
+            "kernel_initializer": "zeros",
+            "trainable": False,
+        }
+        return PlainForm(keras.layers.EinsumDense, config, [self._response(steps).T])
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -11,6 +11,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.plain_form import PlainForm, twin_config
 from keras_local.ops.backend import Tensor
 
 
@@ -107,6 +108,12 @@ class ZCAWhitening(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """That of the inputs."""
         return tuple(input_shape)
+
+    def plain_form(self) -> PlainForm:
+        """Return a `keras.layers.Dense`: `x matrix - mean matrix`."""
+        mean, matrix = map(ops.convert_to_numpy, (self.mean, self.matrix))
+        config = {**twin_config(self.get_config(), self.plain), "units": len(mean)}
+        return PlainForm(self.plain, config, [matrix, -mean @ matrix])
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

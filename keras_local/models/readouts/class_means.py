@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.layers.plain_form import ErrorKernel, PlainForm, twin_config
 from keras_local.models.readouts.frozen_features import one_hot, steep_features
 from keras_local.models.readouts.linear import FeatureScale, Readout
 from keras_local.ops import replica_count, replica_sum, surrogate_loss
@@ -93,6 +94,16 @@ class ClassMeans(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """`(batch, classes)`."""
         return (*input_shape[:-1], self.classes)
+
+    def error_kernels(self) -> list[ErrorKernel]:
+        """Return none: the kernel learns under a teacher, without errors."""
+        return []
+
+    def plain_form(self) -> PlainForm:
+        """Return a `keras.layers.Dense` without bias, with columns of unit norm."""
+        config = {**twin_config(self.get_config(), keras.layers.Dense), "use_bias": False}
+        config["units"] = self.classes
+        return PlainForm(keras.layers.Dense, config, [ops.convert_to_numpy(self.directions())])
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
