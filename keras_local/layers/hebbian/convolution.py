@@ -38,6 +38,7 @@ class HebbianConvolution(HebbianLayer):
         kernel_constraint: Any = None,
         local_rate: float = 1.0,
         global_rate: float = 0.0,
+        border: int | None = None,
         **kwargs: Any,
     ) -> None:
         filters = check.positive_integer("filters", filters)
@@ -45,6 +46,9 @@ class HebbianConvolution(HebbianLayer):
         strides = check.sizes("strides", strides, self.rank)
         padding = check.one_of("padding", str(padding).lower(), ("valid", "same", "reflect"))
         floor = check.real("floor", floor, minimum=0.0, exclusive=True)
+        if border is not None:
+            border = check.positive_integer("border", border)
+            check.require(padding == "reflect", "border", 'None without padding="reflect"', border)
         super().__init__(
             filters,
             plasticity,
@@ -61,6 +65,7 @@ class HebbianConvolution(HebbianLayer):
         self.padding = padding
         self.patch_norm = bool(patch_norm)
         self.floor = floor
+        self.border = border
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
 
     @property
@@ -90,10 +95,12 @@ class HebbianConvolution(HebbianLayer):
         if self.padding == "reflect":
             # As many are reflected as stand behind the border.
             enough = all(
-                size is None or size > taps // 2
-                for size, taps in zip(sizes[1:-1], self.kernel_size, strict=True)
+                size is None or size > behind
+                for size, (_, behind) in zip(sizes[1:-1], self._mirrored, strict=True)
             )
-            allowed = f"larger than half of kernel_size={self.kernel_size} with reflection"
+            allowed = (
+                "larger than the border that is reflected (half of `kernel_size`, or `border`)"
+            )
             check.require(enough, "input_shape", allowed, sizes)
         # Refuses inputs that are smaller than the kernel.
         self.compute_output_shape(input_shape)
@@ -105,8 +112,14 @@ class HebbianConvolution(HebbianLayer):
         """Reflect the inputs at their borders if asked to."""
         if self.padding != "reflect":
             return inputs
-        amounts = [((taps - 1) // 2, taps // 2) for taps in self.kernel_size]
-        return ops.pad(inputs, [(0, 0), *amounts, (0, 0)], mode="reflect")
+        return ops.pad(inputs, [(0, 0), *self._mirrored, (0, 0)], mode="reflect")
+
+    @property
+    def _mirrored(self) -> list[tuple[int, int]]:
+        """How many inputs are mirrored before and behind, in each dimension."""
+        if self.border is not None:
+            return [(self.border, self.border)] * self.rank
+        return [((taps - 1) // 2, taps // 2) for taps in self.kernel_size]
 
     def map_of(self, arranged: Tensor) -> LinearMap:
         """The convolution; with `patch_norm`, its outputs over the lengths of the patches."""
@@ -130,11 +143,16 @@ class HebbianConvolution(HebbianLayer):
         return 1.0 if self.patch_norm else float(ops.mean(self.patch_lengths(arranged)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """As in the built-in convolution; reflection keeps the size, as "same" does."""
-        channels = input_shape[-1]
-        inputs = keras.KerasTensor(input_shape)
+        """As in the built-in convolution, of the mirrored inputs with `"reflect"`."""
+        channels, sizes = input_shape[-1], list(input_shape[1:-1])
+        if self.padding == "reflect":
+            sizes = [
+                None if size is None else before + size + behind
+                for size, (before, behind) in zip(sizes, self._mirrored, strict=True)
+            ]
+        inputs = keras.KerasTensor((input_shape[0], *sizes, channels))
         kernel = keras.KerasTensor((*self.kernel_size, channels, self.filters))
-        padding = "valid" if self.padding == "valid" else "same"
+        padding = "same" if self.padding == "same" else "valid"
         return tuple(ops.conv(inputs, kernel, strides=list(self.strides), padding=padding).shape)
 
     def plain_form(self) -> PlainForm:
@@ -169,6 +187,7 @@ class HebbianConvolution(HebbianLayer):
             "padding": self.padding,
             "patch_norm": self.patch_norm,
             "floor": self.floor,
+            "border": self.border,
         }
 
 
@@ -196,7 +215,7 @@ class HebbianConv1D(HebbianConvolution):
         kernel_size: One integer, or one for each dimension.
         strides: Likewise.
         padding: `"valid"`, `"same"` (zeros) or `"reflect"`, which mirrors the inputs at their
-            borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind.
+            borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind, or `border`.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
         patch_norm: Whether patches are divided by their length.
@@ -205,11 +224,13 @@ class HebbianConv1D(HebbianConvolution):
         kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
+        border: How many inputs `padding="reflect"` mirrors at every border; by default so many that
+            the size stays.
         **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
 
     Input shape: `(batch, steps, channels)`.
-    Output shape: `(batch, steps', filters)` with the built-in layer's sizes; `"reflect"` keeps
-    those of `"same"` where strides are 1.
+    Output shape: `(batch, steps', filters)` with the built-in layer's sizes; `"reflect"`
+    without a `border` keeps those of `"same"`.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.
@@ -251,7 +272,7 @@ class HebbianConv2D(HebbianConvolution):
         kernel_size: One integer, or one for each dimension.
         strides: Likewise.
         padding: `"valid"`, `"same"` (zeros) or `"reflect"`, which mirrors the inputs at their
-            borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind.
+            borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind, or `border`.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
         patch_norm: Whether patches are divided by their length.
@@ -260,11 +281,13 @@ class HebbianConv2D(HebbianConvolution):
         kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
+        border: How many inputs `padding="reflect"` mirrors at every border; by default so many that
+            the size stays.
         **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height', width', filters)` with the built-in layer's sizes; `"reflect"`
-    keeps those of `"same"` where strides are 1.
+    without a `border` keeps those of `"same"`.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.

@@ -12,7 +12,15 @@ from keras_local.layers.hebbian.convolution import HebbianConvolution
 from keras_local.layers.hebbian.locally_connected import HebbianLocallyConnected2D
 from keras_local.models.conversion import plain_locally_connected
 
-_LEARNING = ("plasticity", "kernel_constraint", "local_rate", "global_rate", "patch_norm", "floor")
+_LEARNING = (
+    "plasticity",
+    "kernel_constraint",
+    "local_rate",
+    "global_rate",
+    "patch_norm",
+    "floor",
+    "border",
+)
 
 
 def twin(layer: HebbianLayer) -> tuple[type, dict[str, Any]]:

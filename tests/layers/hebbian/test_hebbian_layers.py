@@ -316,6 +316,12 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (layers.HebbianConv1D, {"filters": 4, "kernel_size": 3, "strides": 0}, "strides"),
     (layers.HebbianConv2D, {"filters": 4, "kernel_size": 3, "padding": "causal"}, "padding"),
     (layers.HebbianConv2D, {"filters": 4, "kernel_size": 3, "floor": 0.0}, "floor"),
+    (layers.HebbianConv2D, {"filters": 4, "kernel_size": 3, "border": 1}, "border"),
+    (
+        layers.HebbianConv2D,
+        {"filters": 4, "kernel_size": 3, "padding": "reflect", "border": 0},
+        "border",
+    ),
     (layers.HebbianConv2D, {"filters": 1, "kernel_size": 3}, "rank"),
     (
         layers.HebbianLocallyConnected2D,
@@ -340,6 +346,7 @@ def test_bad_arguments(kind: Any, arguments: dict[str, Any], name: str) -> None:
         (lambda: layers.HebbianConv2D(4, 3), (None, 8, 8, None)),
         (lambda: layers.HebbianConv2D(4, 9), (None, 8, 8, 3)),
         (lambda: layers.HebbianConv2D(4, 9, padding="reflect"), (None, 4, 8, 3)),
+        (lambda: layers.HebbianConv2D(4, 3, padding="reflect", border=5), (None, 5, 8, 3)),
         (lambda: layers.HebbianLocallyConnected2D(4, 3), (None, None, 8, 3)),
         (lambda: layers.HebbianLocallyConnected2D(4, 9), (None, 8, 8, 3)),
     ],
@@ -347,3 +354,21 @@ def test_bad_arguments(kind: Any, arguments: dict[str, Any], name: str) -> None:
 def test_bad_inputs(layer: Any, shape: tuple[int | None, ...]) -> None:
     with pytest.raises(ValueError, match=r"must|[Nn]egative|smaller"):
         layer().build(shape)
+
+
+def test_a_border_of_its_own() -> None:
+    """A kernel of 5 on a border of 1: the convolution of what NumPy mirrors, also in plain form."""
+    x = probe((2, 6, 7, 2))
+    layer = layers.HebbianConv2D(3, 5, padding="reflect", border=1, plasticity=SOFT)
+    model = keras.Sequential([keras.Input((6, 7, 2)), layer])
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], "reflect")
+    rows = oracle.patches(padded, (5, 5), (1, 1)).reshape(-1, 50)
+    kernel = array(layer.kernel).reshape(50, 3)
+    expected = (rows.astype("float64") @ kernel).reshape(2, 4, 5, 3)
+    assert layer.compute_output_shape((None, 6, 7, 2)) == (None, 4, 5, 3)
+    assert_close(array(model(x)), expected, 1e-5)
+    assert_close(array(to_plain(model)(x)), expected, 1e-5)
+    restored = layers.HebbianConv2D.from_config(layer.get_config())
+    assert restored.border == 1
+    old = {key: value for key, value in layer.get_config().items() if key != "border"}
+    assert layers.HebbianConv2D.from_config(old).border is None

@@ -54,6 +54,8 @@ def test_mnist() -> None:
     model = reference.softhebb("mnist", width=0.1)
     layer = model.get_layer("hebbian1")
     assert (layer.units, layer.plasticity.beta, layer.local_rate) == (200, 12.0, 0.045)
+    assert not layer.plasticity.anti_hebbian
+    assert layer.plasticity.rate.power == 0.2
     kernel = array(layer.kernel)
     assert kernel.min() >= 0.0
     assert np.mean(np.linalg.norm(kernel, axis=0)) == pytest.approx(35.0, rel=0.02)
@@ -61,33 +63,75 @@ def test_mnist() -> None:
     np.testing.assert_allclose(features.sum(axis=-1), 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("preset", "rates"), [("cifar10", [0.08, 0.05]), ("mnist", [0.08])])
-def test_control_with_hard_winners(preset: str, rates: list[float]) -> None:
-    depth = len(rates)
-    model = reference.softhebb(preset, width=0.1, depth=depth, competition="hard")
-    hidden = [layer for layer in model.layers if hasattr(layer, "plasticity")]
-    assert [type(layer.plasticity) for layer in hidden] == [plasticity.HardWTA] * depth
-    assert [layer.local_rate for layer in hidden] == rates
-    soft = reference.softhebb(preset, width=0.1, depth=depth)
-    assert [layer.plasticity.rate.power for layer in hidden] == [
-        layer.plasticity.rate.power for layer in soft.layers if hasattr(layer, "plasticity")
-    ]
-    if preset == "cifar10":
-        assert [layer.activation.power for layer in hidden] == [1.0, 1.0]
+def test_control_with_hard_winners() -> None:
+    """Borders of 1, 1 and 0: 32 - 30, pooled 15 - 15, pooled 7 - 5, pooled 2 (spec 4.2)."""
+    model = reference.softhebb("cifar10", width=0.1, competition="hard")
+    hidden = [model.get_layer(f"hebbian{number}") for number in (1, 2, 3)]
+    assert [type(layer.plasticity) for layer in hidden] == [plasticity.HardWTA] * 3
+    assert [layer.local_rate for layer in hidden] == [0.05] * 3
+    assert [layer.plasticity.rate.power for layer in hidden] == [0.75] * 3
+    assert [layer.activation.power for layer in hidden] == [1.0] * 3
+    assert [layer.output.shape[1:3] for layer in hidden] == [(30, 30), (15, 15), (5, 5)]
+    assert isinstance(model.get_layer("pool3"), keras.layers.MaxPooling2D)
+    assert model.output_shape == (None, 2 * 2 * 154)
 
 
-def test_pools_treat_borders_as_the_source() -> None:
+@pytest.mark.parametrize("preset", ["stl10", "mnist"])
+def test_hard_winners_elsewhere_keep_the_settings(preset: Any) -> None:
+    hard, soft = (
+        reference.softhebb(preset, width=0.05, depth=1, competition=competition)
+        for competition in ("hard", "soft")
+    )
+    one, other = (model.get_layer("hebbian1") for model in (hard, soft))
+    assert isinstance(one.plasticity, plasticity.HardWTA)
+    assert one.local_rate == other.local_rate
+    assert one.plasticity.rate.power == other.plasticity.rate.power
+    assert hard.output_shape == soft.output_shape
+
+
+@pytest.mark.parametrize("anti_hebbian", [None, True])
+def test_one_step_of_mnist(anti_hebbian: bool | None) -> None:
+    """Against the published form, written out: all units learn towards the inputs (spec 4.1)."""
+    dtype = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        model = reference.softhebb("mnist", (4, 4, 1), width=0.01, anti_hebbian=anti_hebbian)
+        x = np.random.default_rng(0).random((6, 4, 4, 1))
+        kernel = model.get_layer("hebbian1").kernel
+        # So short that the softmax is not one of zeros and ones.
+        kernel.assign(keras.ops.convert_to_numpy(kernel) / 20.0)
+        w = np.array(keras.ops.convert_to_numpy(kernel))
+        model.compile(keras.optimizers.SGD(1.0), None)
+        model.fit(x, batch_size=6, verbose=0)
+        rows = x.reshape(6, 16)
+        change = np.zeros_like(w)
+        for row in rows:
+            u = row @ w
+            shares = np.exp(12.0 * (u - u.max()))
+            shares /= shares.sum()
+            for unit in range(w.shape[1]):
+                sign = -1.0 if anti_hebbian and unit != u.argmax() else 1.0
+                change[:, unit] += sign * shares[unit] * (row - u[unit] * w[:, unit])
+        rates = 0.045 * np.abs(np.linalg.norm(w, axis=0) - 1.0) ** 0.2
+        expected = w + rates * change / np.abs(change).max()
+        assert_close(keras.ops.convert_to_numpy(kernel), expected, 1e-10)
+    finally:
+        keras.config.set_floatx(dtype)
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_pools_treat_borders_as_the_source(even: bool) -> None:
     """Maxima leave zeros at the border out, averages count them: 4 x 4 windows, stride 2."""
-    x = -1.0 - np.random.default_rng(0).random((1, 6, 6, 2)).astype("float32")
+    size, starts = (6, (0, 2, 4)) if even else (7, (0, 2, 4))
+    x = -1.0 - np.random.default_rng(0).random((1, size, size, 2)).astype("float32")
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     lowest = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
     for kind, source, reduce in (("average", padded, np.mean), ("max", lowest, np.max)):
         outputs = x
-        for layer in _pool(kind, 1):
+        for layer in _pool(kind, 1, (size, size)):
             outputs = layer(outputs)
         expected = [
-            [reduce(source[0, i : i + 4, j : j + 4], axis=(0, 1)) for j in (0, 2, 4)]
-            for i in (0, 2, 4)
+            [reduce(source[0, i : i + 4, j : j + 4], axis=(0, 1)) for j in starts] for i in starts
         ]
         np.testing.assert_allclose(array(outputs)[0], expected, rtol=1e-6)
 
