@@ -1,0 +1,396 @@
+"""The data gate: the one place that decides which data a model of ours takes.
+
+A `Gate` knows what the model wants (shape of a sample, number of classes, precision) and refuses
+everything else with a `ValueError` that names the argument, before anything has changed. It serves
+arrays of every library, which it looks at as a whole, and streams (`tf.data.Dataset`,
+`keras.utils.PyDataset`, torch's `DataLoader`, generators and other iterators), of which it checks
+each batch when it is drawn: a one-shot source is not consumed by a look at it. A refusal in the
+middle of a stream puts the model back to what it was before the call.
+
+How a model uses it, in every method that takes data:
+
+    self._gate = Gate((784,), classes=10)              # in the constructor
+
+    def fit(self, x=None, y=None, ...):                # Keras' arguments, all of them
+        with self._gate.guard(self) as guard:
+            x, y, sample_weight = guard.training(
+                x, y, sample_weight, class_weight=class_weight, steps_per_epoch=steps_per_epoch
+            )
+            validation_data = guard.validation(validation_data, validation_steps)
+            return super().fit(x, y, sample_weight=sample_weight, ...)
+
+    def evaluate(self, x=None, y=None, ..., sample_weight=None, steps=None, **keywords):
+        if keywords.get("_use_cached_eval_dataset"):   # From `fit`, which has checked it.
+            return super().evaluate(...)
+        with self._gate.guard(self) as guard:
+            x, y, sample_weight = guard.evaluation(x, y, sample_weight, steps)
+            return super().evaluate(...)
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        with self._gate.guard(self) as guard:
+            return super().predict(guard.inputs(x, steps), ...)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, ...):
+        x, y, sample_weight = self._gate.batch(x, y, sample_weight, class_weight)
+        ...                                            # test_on_batch alike
+
+    def predict_on_batch(self, x):
+        return super().predict_on_batch(self._gate.inputs("x", x))
+
+`Gate.peeked(x, samples)` gives the first inputs of any source, and the source as it was before;
+`Gate.arrays(...)` reads a source that has an end into memory. `keras_local._labels` holds what a
+label is, for losses too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_local import _labels
+from keras_local import _validation as check
+from keras_local._streams import (
+    BatchCheck,
+    Refusal,
+    batches_of,
+    first_batches,
+    is_stream,
+    refusal_in,
+    require_end,
+    wrapped,
+)
+
+_ROWS = 4096
+_MOST_BATCHES = 1_000_000
+"""After so many batches, a source that is to be read into memory is taken to have no end."""
+
+Data = tuple[Any, Any, Any]
+"""Inputs, labels, sample weights; a stream stands in place of all three."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a model takes.
+
+    Attributes:
+        sample_shape: Shape of one sample; None for a size that may be any.
+        classes: Number of classes; None for a model that takes no labels.
+        dtype: Type in which the model computes; inputs have to be finite in it.
+        power: Highest power of the inputs that is summed over a sample. The sum has to be finite
+            in the type in which weights learn. 2 for what multiplies inputs with currents.
+        smoothed: Whether the model takes smoothed one-hot labels.
+    """
+
+    sample_shape: tuple[int | None, ...]
+    classes: int | None = None
+    dtype: str = "float32"
+    power: float = 2.0
+    smoothed: bool = False
+
+    @property
+    def limit(self) -> float:
+        """The largest absolute value of an input."""
+        precise = "float64" if self.dtype == "float64" else "float32"
+        entries = math.prod(size or 1 for size in self.sample_shape)
+        largest = float(np.finfo(precise).max) / max(entries, 1)
+        return float(min(_largest(self.dtype), largest ** (1.0 / max(self.power, 1.0))))
+
+    def inputs(self, argument: str, x: Any, where: str = "") -> Any:
+        """Return an array of samples, refused if it is none or holds what the model cannot take."""
+        x = _one_array(argument, x, where)
+        shape = tuple(x.shape)
+        allowed = f"of shape (samples, {', '.join(map(str, self.sample_shape))}){where}"
+        if not self.sample_shape:
+            allowed = f"of shape (samples,){where}"
+        check.require(fits(shape[1:], self.sample_shape) and shape != (), argument, allowed, shape)
+        check.require(shape[0] != 0, argument, f"at least one sample{where}", shape)
+        require_finite(argument, x, self.limit, where)
+        return x
+
+    def labels(self, argument: str, y: Any, samples: int, where: str = "") -> Any:
+        """Return labels, refused if they are none of the classes."""
+        if isinstance(y, (list, tuple)):
+            y = y[0] if len(y) == 1 and hasattr(y[0], "shape") else _labels.as_numpy(y)
+        check.require(not isinstance(y, dict), argument, f"an array of labels{where}", "a dict")
+        if self.classes is not None:
+            _labels.check_labels(argument, y, self.classes, samples, self.smoothed, where)
+        return y
+
+    def weights(self, argument: str, sample_weight: Any, samples: int, where: str = "") -> Any:
+        """Return weights of samples, refused if they are not one finite number a sample."""
+        if sample_weight is None:
+            return None
+        values = _labels.as_numpy(sample_weight)
+        allowed = f"{samples} finite numbers, one for each sample{where}"
+        valid = _labels.is_numeric(values) and values.shape in ((samples,), (samples, 1))
+        check.require(valid, argument, allowed, f"{values.dtype} of shape {values.shape}")
+        require_finite(argument, values, _largest("float32"), where)
+        return sample_weight if hasattr(sample_weight, "shape") else values
+
+    def batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        names: tuple[str, str, str] = ("x", "y", "sample_weight"),
+        where: str = "",
+    ) -> Data:
+        """Return arrays of inputs, labels and weights, refused if they do not fit."""
+        x = self.inputs(names[0], x, where)
+        if self.classes is not None:
+            y = self.labels(names[1], y, len(x), where)
+            self.class_weight(class_weight)
+        return x, y, self.weights(names[2], sample_weight, len(x), where)
+
+    def class_weight(self, class_weight: Any) -> None:
+        """Refuse weights of classes that are not a dict from classes to finite numbers."""
+        if class_weight is None:
+            return
+        allowed = f"a dict from classes (0 to {(self.classes or 0) - 1}) to finite numbers"
+        valid = isinstance(class_weight, dict) and all(
+            isinstance(key, (int, np.integer)) and 0 <= int(key) < (self.classes or 0)
+            for key in class_weight
+        )
+        check.require(valid, "class_weight", allowed, class_weight)
+        for weight in class_weight.values():
+            check.real("class_weight", weight)
+
+    @contextmanager
+    def guard(self, model: Any) -> Iterator[Guard]:
+        """Check what one call of a method of `model` takes, and undo the call if it refuses."""
+        guard = Guard(self, model)
+        try:
+            yield guard
+        except Exception as error:
+            refusal = guard.refusal(error)
+            if refusal is None:
+                raise
+            guard.restore()
+            raise ValueError(str(refusal)) from None
+        guard.require_batches()
+
+    def peeked(self, x: Any, samples: int, argument: str = "x") -> tuple[np.ndarray, Any]:
+        """Return the first inputs of a source, checked, and the source as it was before.
+
+        Args:
+            x: An array or a stream.
+            samples: How many inputs are wanted; a stream gives whole batches, or all it has.
+            argument: The source's name in messages.
+        """
+        if not is_stream(x):
+            x = self.inputs(argument, x)
+            return _labels.as_numpy(x[:samples]), x
+        where = f" in every batch of `{argument}`"
+        batches, x = first_batches(x, samples)
+        check.require(bool(batches), argument, "at least one batch", "an empty source")
+        parts = [_labels.as_numpy(self.inputs(argument, batch[0], where)) for batch in batches]
+        return np.concatenate(parts), x
+
+    def arrays(self, argument: str, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """Return inputs and labels as arrays; a stream is read to its end, once.
+
+        Without `classes`, labels in a stream are left unread.
+        """
+        if not is_stream(x):
+            return self.batch(x, y, names=(argument, "y", "sample_weight"))[:2]
+        require_end(argument, x)
+        labelled = self.classes is not None
+        checked = BatchCheck(self, argument, labelled)
+        kept: list[Any] = []
+        for batch in batches_of(x):
+            check.require(
+                len(kept) < _MOST_BATCHES, argument, "a source with an end", "an endless one"
+            )
+            x_batch, y_batch, _ = checked(batch, strict=False)
+            kept.append((_labels.as_numpy(x_batch), _labels.as_numpy(y_batch) if labelled else 0))
+        check.require(bool(kept), argument, "at least one batch", "an empty source")
+        inputs = np.concatenate([batch[0] for batch in kept])
+        return inputs, np.concatenate([batch[1] for batch in kept]) if labelled else None
+
+
+class Guard:
+    """The gate in one call of a method: what was admitted, and what the model was before."""
+
+    def __init__(self, gate: Gate, model: Any) -> None:
+        self.gate, self.model = gate, model
+        self.checks: list[BatchCheck] = []
+        self.before: list[tuple[Any, np.ndarray]] = []
+
+    def training(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        steps_per_epoch: Any = None,
+    ) -> Data:
+        """Admit what `fit` learns from."""
+        self.gate.class_weight(class_weight)
+        admitted = self._admit(("x", "y", "sample_weight"), x, y, sample_weight)
+        if is_stream(x):
+            _require_steps("x", x, "steps_per_epoch", steps_per_epoch)
+            self._remember()
+        return admitted
+
+    def evaluation(
+        self, x: Any, y: Any = None, sample_weight: Any = None, steps: Any = None
+    ) -> Data:
+        """Admit what `evaluate` measures on."""
+        if is_stream(x):
+            _require_steps("x", x, "steps", steps)
+        return self._admit(("x", "y", "sample_weight"), x, y, sample_weight)
+
+    def inputs(self, x: Any, steps: Any = None) -> Any:
+        """Admit what `predict` takes."""
+        if not is_stream(x):
+            return self.gate.inputs("x", x)
+        _require_steps("x", x, "steps", steps)
+        return self._checked("x", x, labelled=False)
+
+    def validation(self, validation_data: Any, validation_steps: Any = None) -> Any:
+        """Admit what `fit` takes as `validation_data`."""
+        name = "validation_data"
+        if validation_data is None:
+            return None
+        if is_stream(validation_data):
+            _require_steps(name, validation_data, "validation_steps", validation_steps)
+            return self._checked(name, validation_data, labelled=self.gate.classes is not None)
+        pair = isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)
+        allowed = "a dataset, or a tuple (x, y) or (x, y, sample_weight)"
+        check.require(pair, name, allowed, type(validation_data).__name__)
+        if is_stream(validation_data[0]):
+            check.require(False, name, allowed, "a stream inside a tuple")
+        names = (f"{name}[0]", f"{name}[1]", f"{name}[2]")
+        x, y, sample_weight = (*validation_data, None)[:3]
+        x, y, sample_weight = self.gate.batch(x, y, sample_weight, names=names)
+        return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+    def refusal(self, error: BaseException) -> Exception | None:
+        """Return the refusal that an error of any library comes from, or None."""
+        recorded = [each.refused for each in self.checks if each.refused is not None]
+        if recorded:
+            return recorded[0]
+        found = refusal_in(error)
+        if found is None and isinstance(error, (StopIteration, UnboundLocalError)):
+            # Keras' loops end so where there was no batch at all.
+            empty = [each.argument for each in self.checks if not each.drawn]
+            found = Refusal(_empty(empty[0])) if empty else None
+        return found
+
+    def require_batches(self) -> None:
+        """Refuse a stream, after the call, that had no batch."""
+        tracker = getattr(self.model, "_loss_tracker", None)
+        for each in self.checks[:1]:
+            idle = not each.drawn
+            if each.source is not None:  # A graph does not count what it draws.
+                idle = tracker is not None and not float(ops.convert_to_numpy(tracker.count))
+                idle = idle and not first_batches(each.source, 1)[0]
+            if idle:
+                raise ValueError(_empty(each.argument))
+
+    def restore(self) -> None:
+        """Give all variables the values from before the call."""
+        for variable, value in self.before:
+            variable.assign(value)
+
+    def _admit(self, names: tuple[str, str, str], x: Any, y: Any, sample_weight: Any) -> Data:
+        if not is_stream(x):
+            return self.gate.batch(x, y, sample_weight, names=names)
+        for name, value in zip(names[1:], (y, sample_weight), strict=True):
+            allowed = f"left out: a stream given as `{names[0]}` holds it"
+            check.require(value is None, name, allowed, type(value).__name__)
+        return self._checked(names[0], x, labelled=self.gate.classes is not None), None, None
+
+    def _checked(self, argument: str, source: Any, labelled: bool) -> Any:
+        each = BatchCheck(self.gate, argument, labelled)
+        self.checks.append(each)
+        return wrapped(source, each)
+
+    def _remember(self) -> None:
+        optimizer = getattr(self.model, "optimizer", None)
+        variables = list(self.model.variables)
+        if optimizer is not None:
+            if not optimizer.built:
+                with _scope(self.model):
+                    optimizer.build(self.model.trainable_variables)
+            variables += optimizer.variables
+        self.before = [(each, np.array(ops.convert_to_numpy(each))) for each in variables]
+
+
+def fits(shape: tuple[Any, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Return whether a shape, which may have unknown sizes, is one that is wanted."""
+    return len(shape) == len(wanted) and all(
+        None in (size, want) or size == want for size, want in zip(shape, wanted, strict=True)
+    )
+
+
+def require_finite(argument: str, x: Any, limit: float, where: str = "") -> None:
+    """Refuse entries that are no numbers, not finite, or beyond a limit; a few rows at a time."""
+    whole = isinstance(x, np.ndarray) or not hasattr(x, "__getitem__") or hasattr(x, "iloc")
+    rows = _labels.as_numpy(x) if whole else x
+    for start in range(0, max(len(rows), 1), _ROWS):
+        values = _labels.as_numpy(rows[start : start + _ROWS])
+        numeric = _labels.is_numeric(values)
+        check.require(numeric, argument, f"numbers{where}", f"{values.dtype} entries")
+        if values.dtype.kind not in "biuf":  # Half precision that NumPy itself does not know.
+            values = values.astype("float32")
+        if values.dtype.itemsize == 1 or not values.size:
+            continue
+        # Two reductions read less memory than a mask, and NaN comes through both.
+        low, high = float(values.min()), float(values.max())
+        if math.isfinite(low) and math.isfinite(high) and max(-low, high) <= limit:
+            continue
+        finite = bool(np.isfinite(values).all())
+        allowed = "finite" if not finite else f"finite, and at most {limit:.2g} in absolute value"
+        received = f"{low:.3g} to {high:.3g}" if finite else "NaN or infinite entries"
+        check.require(False, argument, allowed + where, received)
+
+
+def _one_array(argument: str, x: Any, where: str) -> Any:
+    """Return the one array of inputs, from a list of numbers or of one array too."""
+    allowed = f"one array of inputs{where}"
+    received = f"a {type(x).__name__}"
+    check.require(
+        x is not None and not isinstance(x, (dict, str, bytes)), argument, allowed, received
+    )
+    if isinstance(x, (list, tuple)):
+        if any(hasattr(each, "shape") and len(each.shape) for each in x):
+            check.require(len(x) == 1, argument, allowed, f"{received} of {len(x)} arrays")
+            x = x[0]
+        else:
+            x = _labels.as_numpy(x)
+            check.require(_labels.is_numeric(x), argument, f"numbers{where}", f"{received}")
+    check.require(hasattr(x, "shape"), argument, f"an array or a dataset{where}", received)
+    dense = not hasattr(x, "toarray") and not hasattr(x, "dense_shape")
+    check.require(dense, argument, f"dense{where}", f"a sparse {type(x).__name__}")
+    return x
+
+
+def _largest(dtype: str) -> float:
+    """Return the largest finite number of a floating type."""
+    largest = {"float16": 65504.0, "bfloat16": 3.38e38}.get(dtype)
+    return largest if largest is not None else float(np.finfo(dtype).max)
+
+
+def _require_steps(argument: str, x: Any, steps_name: str, steps: Any) -> None:
+    if steps is None:
+        try:
+            require_end(argument, x)
+        except ValueError as error:
+            raise ValueError(f"{error}. Or give `{steps_name}`.") from None
+
+
+def _empty(argument: str) -> str:
+    return check.refusal(argument, "a source of at least one batch", "an empty one")
+
+
+def _scope(model: Any) -> AbstractContextManager[Any]:
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()

@@ -1,0 +1,33 @@
+"""Checks of batches inside the graph of a `tf.data.Dataset`, whatever the active backend."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def asserted(
+    dataset: Any,
+    sample_shape: tuple[int | None, ...],
+    limit: float,
+    classes: int | None,
+    smoothed: bool,
+    argument: str,
+    parts: int,
+) -> Any:
+    """Return a dataset that stops with an error at a batch that does not fit.
+
+    The message of the error holds `Refused: ` and what was refused.
+
+    Args:
+        dataset: A `tf.data.Dataset` of batches.
+        sample_shape: Shape of one sample; None for a size that may be any.
+        limit: Largest absolute value of an input.
+        classes: Number of classes; None where labels do not matter.
+        smoothed: Whether smoothed one-hot labels are allowed.
+        argument: Name of the dataset in messages.
+        parts: Of how many parts (inputs, labels, weights) an element is.
+    """
+    # A dataset of TensorFlow may feed another backend; whoever has one has TensorFlow.
+    tensorflow = import_module("keras_local.ops._tensorflow")
+    return tensorflow.asserted(dataset, sample_shape, limit, classes, smoothed, argument, parts)
