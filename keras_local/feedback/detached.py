@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer
 from keras_local.ops.backend import Tensor
 
 
@@ -27,12 +27,22 @@ class Detached(FeedbackRule):
     networks", get their errors from the output alone.
     """
 
+    @property
+    def sends_errors(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def has_own_kernel(self) -> bool:
+        """False: there is no error to carry."""
+        return False
+
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """No weights beside the kernel."""
         return []
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`W`: there is no other, and `connect` keeps errors from it."""
+        """`W`: there is no other, and no error reaches it."""
         return kernel
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
@@ -40,7 +50,3 @@ class Detached(FeedbackRule):
         raise ValueError(
             "feedback='detached' has no feedback kernel to assign: no error goes through the layer."
         )
-
-    def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
-        """Apply the plain map to inputs that no error leaves."""
-        return synapses.linear_map.apply(keras.ops.stop_gradient(inputs), synapses.kernel)

@@ -81,6 +81,16 @@ class KolenPollack(FeedbackRule):
     def _separate(self) -> bool:
         return self._needs_own_weight if self.separate is None else self.separate
 
+    @property
+    def learns_from_activity(self) -> bool:
+        """False: weights also decay without an error, but they learn nothing from activity."""
+        return False
+
+    @property
+    def follows_kernel(self) -> bool:
+        """True."""
+        return True
+
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Hold `B` as a weight where a regulariser or a constraint acts on the kernel alone."""
         if kernel_has_own_terms and self.separate is None:

@@ -7,7 +7,6 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.feedback.rule import FeedbackRule
-from keras_local.feedback.symmetric import Symmetric
 from keras_local.feedback.wrapped_rule import WrappedRule
 from keras_local.ops.backend import Tensor
 
@@ -42,11 +41,7 @@ class MatchedNorm(WrappedRule):
     def __init__(self, rule: FeedbackRule) -> None:
         super().__init__(rule)
         allowed = "a rule with a feedback kernel of its own"
-        check.require(not isinstance(self.rule, Symmetric), "rule", allowed, rule)
-
-    def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Adapt the rule inside."""
-        return MatchedNorm(self.rule.adapt(kernel_has_own_terms))
+        check.require(self.rule.has_own_kernel, "rule", allowed, rule)
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
         """`B |W| / |B|`."""

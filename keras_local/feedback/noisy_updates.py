@@ -38,14 +38,16 @@ class NoisyUpdates(WrappedRule):
 
     def __init__(self, rule: FeedbackRule, stddev: float = 0.01) -> None:
         super().__init__(rule)
-        # Noise makes a difference of two weights that are otherwise updated alike.
-        self.rule = self.rule.adapt(kernel_has_own_terms=True)
         self.stddev = check.real("stddev", stddev, minimum=0.0)
 
     @property
     def draws(self) -> bool:
         """True: the noise."""
         return True
+
+    def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
+        """Let the rule inside hold `B` as a weight: noise makes it differ from the kernel."""
+        return super().adapt(kernel_has_own_terms=True)
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Those of the rule inside."""

@@ -57,12 +57,19 @@ class RandomConnectivity(WrappedRule):
 
     def __init__(self, rule: FeedbackRule, probability: float, seed: int | None = None) -> None:
         super().__init__(rule)
-        # Masked differently, two kernels no longer have one update.
-        self.rule = self.rule.adapt(kernel_has_own_terms=True)
         self.probability = check.real(
             "probability", probability, minimum=0.0, maximum=1.0, exclusive=True
         )
         self.seed = seed
+
+    @property
+    def has_own_kernel(self) -> bool:
+        """Whether an error is sent at all: that of a forward kernel is masked too."""
+        return self.rule.has_own_kernel or self.rule.sends_errors
+
+    def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
+        """Let the rule inside hold `B` as a weight: masked differently, it has its own updates."""
+        return super().adapt(kernel_has_own_terms=True)
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Those of the rule inside, and the mask."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import keras
 
@@ -71,11 +71,54 @@ class FeedbackRule(Strategy, ABC):
     has arguments. Feedback weights learn from the error in `feedback_gradients`, or from the
     layer's activity alone in `local_gradients`. Decorate the class with
     `keras.saving.register_keras_serializable`.
+
+    The properties `sends_errors`, `has_own_kernel`, `learns_from_activity`, `follows_kernel` and
+    `draws` say what the rule does. The rest of the package asks for them and never for the class,
+    so a rule that answers truly is treated as those of the package are.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class with a `connect` of its own."""
+        super().__init_subclass__(**kwargs)
+        if cls.connect is not FeedbackRule.connect:
+            raise TypeError(
+                f"{cls.__name__}.connect: `FeedbackRule.connect` is final. Say what the rule does "
+                "in `signals`, `error_kernel`, `feedback_gradients` and `local_gradients`, and in "
+                "the properties `sends_errors` and `has_own_kernel`."
+            )
+
+    @property
+    def sends_errors(self) -> bool:
+        """Whether errors go through the layer to what is below it; by default they do."""
+        return True
+
+    @property
+    def has_own_kernel(self) -> bool:
+        """Whether errors return through a kernel other than the forward one; by default they do.
+
+        If not, and the rule has no weights, the layer is the built-in one, at its cost.
+        """
+        return True
+
+    @property
+    def learns_from_activity(self) -> bool:
+        """Whether feedback weights learn without any error, in `local_gradients`.
+
+        By default, whether the rule has such a method. `models.align` trains these rules.
+        """
+        return type(self).local_gradients is not FeedbackRule.local_gradients
+
+    @property
+    def follows_kernel(self) -> bool:
+        """Whether the feedback kernel receives the same updates as the kernel; by default not.
+
+        If so, the layer warns of what acts on the kernel alone, such as a regularizer.
+        """
+        return False
 
     @property
     def draws(self) -> bool:
-        """Whether the rule draws random numbers in training."""
+        """Whether the rule draws random numbers in training; by default it does not."""
         return False
 
     @property
@@ -115,10 +158,19 @@ class FeedbackRule(Strategy, ABC):
         """Return the tensors that `error_kernel` reads; by default the rule's weights."""
         return synapses.feedback
 
+    @final
     def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
-        """Apply the map with this rule's error path, and learn from activity in training."""
+        """Apply the map with this rule's error path, and learn from activity in training.
+
+        Final: what a rule changes about it, it says in its other methods and properties.
+        """
+        if not self.sends_errors:
+            inputs = keras.ops.stop_gradient(inputs)
         feedback = self.signals(synapses, training)
-        outputs = ops.asymmetric(synapses.linear_map, self, inputs, synapses.kernel, feedback)
+        if feedback or self.has_own_kernel:
+            outputs = ops.asymmetric(synapses.linear_map, self, inputs, synapses.kernel, feedback)
+        else:
+            outputs = synapses.linear_map.apply(inputs, synapses.kernel)
         if training:
             detached = keras.ops.stop_gradient(inputs), keras.ops.stop_gradient(outputs)
             gradients = self.local_gradients(synapses, *detached)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer
 from keras_local.ops.backend import Tensor
 
 
@@ -26,6 +26,11 @@ class Symmetric(FeedbackRule):
     Source: Rumelhart, Hinton & Williams 1986.
     """
 
+    @property
+    def has_own_kernel(self) -> bool:
+        """False: the error returns through the forward kernel."""
+        return False
+
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """No weights beside the kernel."""
         return []
@@ -39,7 +44,3 @@ class Symmetric(FeedbackRule):
         raise ValueError(
             "feedback='symmetric' has no feedback kernel to assign: errors return through `kernel`."
         )
-
-    def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
-        """Apply the plain map: the backend differentiates it."""
-        return synapses.linear_map.apply(inputs, synapses.kernel)

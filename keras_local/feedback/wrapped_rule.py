@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import keras
 
@@ -13,7 +14,10 @@ from keras_local.ops.backend import Tensor
 
 
 class WrappedRule(FeedbackRule):
-    """Interface: everything is as in the rule inside, but for what a subclass says.
+    """Interface: everything is as in the rule inside, except for what a subclass says.
+
+    Methods, properties and forms (`adapt`) are those of the rule inside, which may be a wrapper
+    itself. A subclass overrides what it changes, and `get_config` if it has arguments of its own.
 
     Args:
         rule: The rule inside.
@@ -31,9 +35,41 @@ class WrappedRule(FeedbackRule):
         return self.rule.innermost
 
     @property
+    def sends_errors(self) -> bool:
+        """As the rule inside."""
+        return self.rule.sends_errors
+
+    @property
+    def has_own_kernel(self) -> bool:
+        """As the rule inside."""
+        return self.rule.has_own_kernel
+
+    @property
+    def learns_from_activity(self) -> bool:
+        """As the rule inside."""
+        return self.rule.learns_from_activity
+
+    @property
+    def follows_kernel(self) -> bool:
+        """As the rule inside."""
+        return self.rule.follows_kernel
+
+    @property
     def draws(self) -> bool:
         """As the rule inside."""
         return self.rule.draws
+
+    def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
+        """Wrap the form that the rule inside takes for such a layer."""
+        return self._around(self.rule.adapt(kernel_has_own_terms))
+
+    def _around(self, rule: FeedbackRule) -> Self:
+        """Return this wrapper around another rule."""
+        if rule is self.rule:
+            return self
+        wrapped = copy.copy(self)
+        wrapped.rule = rule
+        return wrapped
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Those of the rule inside."""

@@ -6,15 +6,13 @@ from typing import Any
 
 import keras
 
-from keras_local.feedback import Detached
-from keras_local.layers.feedback.layer import FeedbackLayer
-
 
 def open_path(start: Any, targets: list[Any]) -> tuple[Any, int] | None:
     """Look for a target that an error at `start` would reach by the chain rule.
 
-    The error is taken to go through everything but `keras.ops.stop_gradient` and layers with
-    `feedback="detached"`: a layer that stops errors by its own code is not seen.
+    The error is taken to go through everything but `keras.ops.stop_gradient` and layers whose
+    method `passes_errors_to` says otherwise, such as those with `feedback="detached"`. A layer that
+    stops errors by its own code without such a method is not seen.
 
     Args:
         start: Symbolic tensor of Keras at which the error is.
@@ -45,22 +43,20 @@ def _below(tensor: Any) -> list[tuple[Any, Any]]:
         return []
     operation, node, position = history
     inputs = operation._inbound_nodes[node].input_tensors
-    if hasattr(operation, "passes_errors_to"):
-        inputs = operation.passes_errors_to(inputs)
-    elif _stops(operation, position):
-        return []
-    return [(operation, below) for below in inputs]
+    return [(operation, below) for below in _reached(operation, position, inputs)]
 
 
-def _stops(operation: Any, position: int) -> bool:
-    """Return whether errors at output number `position` end inside of `operation`."""
-    if isinstance(operation, FeedbackLayer):
-        return isinstance(operation.feedback, Detached)
+def _reached(operation: Any, position: int, inputs: list[Any]) -> list[Any]:
+    """Return those of the inputs which errors at output number `position` reach."""
+    answer = getattr(operation, "passes_errors_to", None)
+    if answer is not None:
+        return list(answer(inputs))
     if isinstance(operation, keras.layers.Wrapper):
-        return _stops(operation.layer, 0)
+        return _reached(operation.layer, 0, inputs)
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-        return open_path(operation.outputs[position], operation.inputs) is None
-    return is_stop_gradient(operation)
+        passed = open_path(operation.outputs[position], operation.inputs) is not None
+        return inputs if passed else []
+    return [] if is_stop_gradient(operation) else inputs
 
 
 def is_stop_gradient(operation: Any) -> bool:

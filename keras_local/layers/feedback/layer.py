@@ -14,7 +14,7 @@ from keras import activations, constraints, initializers, ops, regularizers
 
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local.feedback import FeedbackRule, RandomConnectivity, Symmetric, Synapses
+from keras_local.feedback import FeedbackRule, RandomConnectivity, Synapses
 from keras_local.feedback.random_connectivity import random_mask
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
@@ -78,16 +78,18 @@ class FeedbackLayer(keras.layers.Layer):
             self.connectivity = check.real(
                 "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
             )
-        self._rule = self.feedback.adapt(
-            kernel_has_own_terms=not (
-                self.kernel_regularizer is None and self.kernel_constraint is None
-            )
-        )
-        if connectivity is not None and not isinstance(self.feedback, Symmetric):
-            seed = self._derived_seed("feedback connectivity of")
-            self._rule = RandomConnectivity(self._rule, connectivity, seed)
+        self._rule = self._layers_rule()
         self._told = False
         warn_of_regularizer(self)
+
+    def _layers_rule(self) -> FeedbackRule:
+        """Return the rule in the form that suits the layer."""
+        rule = self.feedback
+        if self.connectivity is not None and rule.has_own_kernel:
+            seed = self._derived_seed("feedback connectivity of")
+            rule = RandomConnectivity(rule, self.connectivity, seed)
+        own_terms = not (self.kernel_regularizer is None and self.kernel_constraint is None)
+        return rule.adapt(kernel_has_own_terms=own_terms)
 
     @property
     @abstractmethod
@@ -158,6 +160,9 @@ class FeedbackLayer(keras.layers.Layer):
         """Load the weights; a training that goes on draws the noise that the saved one would."""
         kept = {key: store[key] for key in store.keys()}
         noise = kept.pop(_NOISE, None)
+        if len(kept) > len(self.weights) and not self._rule.has_own_kernel:
+            # Older files hold a mask of feedback synapses here, of which there are none.
+            kept.pop(str(len(self.weights)))
         super().load_own_variables(kept)
         if noise is not None and self._rule.draws:
             self._seed.state.assign(noise)
@@ -187,6 +192,10 @@ class FeedbackLayer(keras.layers.Layer):
         synapses = self._synapses()
         outputs = self._rule.connect(synapses, inputs, training and self.trainable)
         return synapses.respond(outputs)
+
+    def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
+        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
+        return inputs if self.feedback.sends_errors else []
 
     @staticmethod
     def _masked(law: Any, mask: keras.Variable, shape: Any, dtype: Any = None) -> Tensor:
@@ -237,10 +246,11 @@ class FeedbackLayer(keras.layers.Layer):
     @property
     def feedback_kernel(self) -> Tensor | None:
         """The kernel that carries errors back, or None if it is `kernel` itself."""
+        if not self._rule.has_own_kernel:
+            return None
         synapses = self._synapses()
         signals = self._rule.signals(synapses, training=False)
-        error_kernel = self._rule.error_kernel(synapses.kernel, *signals)
-        return None if error_kernel is synapses.kernel else error_kernel
+        return self._rule.error_kernel(synapses.kernel, *signals)
 
     def assign_feedback_kernel(self, value: Any) -> None:
         """Set the kernel that carries errors back.

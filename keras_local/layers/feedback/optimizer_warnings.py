@@ -7,12 +7,10 @@ from typing import Any
 
 import keras
 
-from keras_local.feedback import KolenPollack
-
 
 def warn_of_regularizer(layer: Any) -> None:
     """Warn where a regularizer acts on the kernel but not on its feedback kernel."""
-    if layer.kernel_regularizer is not None and isinstance(layer.feedback.innermost, KolenPollack):
+    if layer.kernel_regularizer is not None and layer.feedback.follows_kernel:
         warnings.warn(
             f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so the feedback "
             "kernel no longer follows it and the two need not come to agree. Use the optimizer's "
@@ -40,7 +38,7 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
     coupled = layer.kernel_regularizer is not None and not isinstance(
         optimizer, keras.optimizers.SGD
     )
-    if coupled and isinstance(layer.feedback.innermost, KolenPollack):
+    if coupled and layer.feedback.follows_kernel:
         warnings.warn(
             f"Layer {layer.name!r}: {type(optimizer).__name__} rescales the gradient of the "
             "`kernel_regularizer` with all others, so kernel and feedback kernel decay unequally. "

@@ -145,7 +145,7 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
 
     def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
         """Return those of the inputs to which errors are sent down: none if the rule sends none."""
-        return [] if isinstance(self.feedback, feedback_rules.Detached) else inputs
+        return inputs if self.feedback.sends_errors else []
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """As in the built-in layer."""

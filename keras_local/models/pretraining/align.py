@@ -9,7 +9,6 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local.feedback import AlignmentRule
 from keras_local.layers import FeedbackLayer
 
 
@@ -64,7 +63,7 @@ def align(
 
 
 def _learns_from_activity(layer: Any) -> bool:
-    return isinstance(layer, FeedbackLayer) and isinstance(layer.feedback.innermost, AlignmentRule)
+    return isinstance(layer, FeedbackLayer) and layer.feedback.learns_from_activity
 
 
 @contextmanager
