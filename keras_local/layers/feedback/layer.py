@@ -7,19 +7,35 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local.feedback import FeedbackRule, RandomConnectivity, Synapses
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    RegularizerLike,
+)
+from keras_local.feedback import FeedbackLike, FeedbackRule, RandomConnectivity, Synapses
 from keras_local.feedback.random_connectivity import random_mask
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
     warn_of_optimizer,
     warn_of_regularizer,
+)
+from keras_local.layers.feedback.unsupported import (
+    StockArguments,
+    dtype_policy,
+    enable_lora,
+    layer_arguments,
+    quantize,
+    refuse_quantised,
 )
 from keras_local.layers.plain_form import (
     ErrorKernel,
@@ -48,36 +64,38 @@ class FeedbackLayer(keras.layers.Layer):
 
     def __init__(
         self,
-        activation: Any = None,
+        activation: Activation = None,
         use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        kernel_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
+        super().__init__(
+            name=name, **layer_arguments(dtype, trainable, activity_regularizer, kwargs)
+        )
+        self.activation = objects.activation("activation", activation)
+        self.use_bias = check.flag("use_bias", use_bias)
         self.feedback = feedback_rules.get(feedback)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.feedback_initializer = _without_drawing(feedback_initializer)
-        self.connectivity = connectivity
-        if connectivity is not None:
-            self.connectivity = check.real(
-                "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
-            )
+        self.kernel_initializer = objects.initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = objects.initializer("bias_initializer", bias_initializer)
+        self.kernel_regularizer = objects.regularizer("kernel_regularizer", kernel_regularizer)
+        self.bias_regularizer = objects.regularizer("bias_regularizer", bias_regularizer)
+        self.kernel_constraint = objects.constraint("kernel_constraint", kernel_constraint)
+        self.bias_constraint = objects.constraint("bias_constraint", bias_constraint)
+        self.feedback_initializer = feedback_initializer_of(feedback_initializer)
+        self.connectivity = connectivity_of(connectivity)
         self._rule = self._layers_rule()
         self._told = False
         warn_of_regularizer(self)
@@ -90,6 +108,10 @@ class FeedbackLayer(keras.layers.Layer):
             rule = RandomConnectivity(rule, self.connectivity, seed)
         own_terms = not (self.kernel_regularizer is None and self.kernel_constraint is None)
         return rule.adapt(kernel_has_own_terms=own_terms)
+
+    dtype_policy = dtype_policy
+    quantize = quantize
+    enable_lora = enable_lora
 
     @property
     @abstractmethod
@@ -110,6 +132,7 @@ class FeedbackLayer(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Create kernel, bias and the weights that the rule declares."""
+        refuse_quantised("dtype", self)
         shape = self.kernel_shape(input_shape)
         law = self.kernel_initializer
         self._kernel_mask = None
@@ -120,7 +143,7 @@ class FeedbackLayer(keras.layers.Layer):
                 name="kernel_mask", shape=shape, initializer=mask, trainable=False
             )
             law = partial(self._masked, law, self._kernel_mask)
-        self.kernel = self.add_weight(
+        self._kernel = self.add_weight(
             name="kernel",
             shape=shape,
             initializer=law,
@@ -239,6 +262,11 @@ class FeedbackLayer(keras.layers.Layer):
                 self.add_loss(gradient_loss(weight, gradient))
 
     @property
+    def kernel(self) -> keras.Variable:
+        """The forward weights."""
+        return self._kernel
+
+    @property
     def used_kernel(self) -> Tensor:
         """The kernel as the map uses it: without the synapses that `connectivity` leaves out."""
         return self._synapses().kernel
@@ -322,14 +350,22 @@ class FeedbackLayer(keras.layers.Layer):
         return config
 
 
-def _without_drawing(identifier: Any) -> Any:
-    """Resolve an initializer without drawing from the global stream of seeds.
+def feedback_initializer_of(identifier: Any) -> Any:
+    """Resolve the argument `feedback_initializer` without drawing from the global stream of seeds.
 
     Keras draws a seed for each initializer. With one more draw a layer, all kernels above it would
     start elsewhere than in a stock network, or with another rule, under the same global seed.
     """
     state = random.getstate()
     try:
-        return initializers.get(identifier)
+        check.require(identifier is not None, "feedback_initializer", "an initializer", identifier)
+        return objects.initializer("feedback_initializer", identifier)
     finally:
         random.setstate(state)
+
+
+def connectivity_of(connectivity: Any) -> float | None:
+    """Return the argument `connectivity` if it is None or a probability above 0."""
+    if connectivity is None:
+        return None
+    return check.real("connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True)

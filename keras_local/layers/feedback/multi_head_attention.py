@@ -11,7 +11,7 @@ from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.einsum_dense import FeedbackEinsumDense
-from keras_local.layers.feedback.layer import _without_drawing
+from keras_local.layers.feedback.layer import feedback_initializer_of
 from keras_local.layers.plain_form import ErrorKernel, PlainForm, plain_twin, twin_config
 
 _PROJECTIONS = ("_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense")
@@ -64,7 +64,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
     ) -> None:
         super().__init__(num_heads, key_dim, **attention_args)
         self.feedback = feedback_rules.get(feedback)
-        self.feedback_initializer = _without_drawing(feedback_initializer)
+        self.feedback_initializer = feedback_initializer_of(feedback_initializer)
         self.connectivity = connectivity
         if connectivity is not None:
             self.connectivity = check.real(

@@ -1,0 +1,107 @@
+"""What the built-in layers offer and a layer with a feedback rule refuses: quantisation and LoRA.
+
+Both replace the kernel by something that is no kernel: integers, or the sum of a frozen kernel and
+a product of two small ones. A rule says which kernel carries the error, and neither is one. For
+serving there is no rule any more, so both are had from the plain model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import keras
+
+from keras_local import _keras_objects as objects
+from keras_local import _validation as check
+from keras_local._types import LayerArguments
+
+ADVICE = (
+    'Convert to plain layers, then quantise: `kl.models.to_plain(model).quantize("int8")`; '
+    "LoRA likewise."
+)
+
+
+class StockArguments(LayerArguments, total=False):
+    """Arguments that some built-in layers have, and that a feedback layer takes as None only."""
+
+    lora_rank: None
+    lora_alpha: None
+    quantization_config: None
+    gptq_unpacked_column_size: None
+
+
+def layer_arguments(
+    dtype: Any, trainable: Any, activity_regularizer: Any, others: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return arguments for the constructor of `keras.layers.Layer`, once they are sound.
+
+    Args:
+        dtype: As the user gave it; the others likewise.
+        trainable: Whether the layer's weights learn.
+        activity_regularizer: Regularizer of the outputs.
+        others: What the user gave by name besides.
+
+    Raises:
+        ValueError: For an argument that a feedback layer does not take; the message names it.
+    """
+    others = dict(others)
+    for argument in StockArguments.__annotations__.keys() - LayerArguments.__annotations__.keys():
+        value = others.pop(argument, None)
+        check.require(value is None, argument, f"None for a feedback layer. {ADVICE}", value)
+    policy = objects.dtype_policy("dtype", dtype)
+    refuse_quantised("dtype", policy)
+    return {
+        **others,
+        "dtype": policy,
+        "trainable": check.flag("trainable", trainable),
+        "activity_regularizer": objects.regularizer("activity_regularizer", activity_regularizer),
+    }
+
+
+def refuse_quantised(argument: str, policy: Any) -> None:
+    """Raise a `ValueError` for a policy of integers or of eight bits.
+
+    Args:
+        argument: What the policy was given as.
+        policy: A `keras.DTypePolicy`, or a layer in its place, which knows its own among the
+            policies of a map.
+    """
+    quantised = getattr(policy, "quantization_mode", None) is not None
+    allowed = f"a precision without quantisation for a feedback layer. {ADVICE}"
+    check.require(not quantised, argument, allowed, getattr(policy, "name", policy))
+
+
+def _policy(self: keras.layers.Layer) -> Any:
+    """The dtype policy of the layer."""
+    return keras.layers.Layer.dtype_policy.fget(self)
+
+
+def _set_policy(self: keras.layers.Layer, value: Any) -> None:
+    policy = objects.dtype_policy("dtype_policy", value)
+    refuse_quantised("dtype_policy", policy)
+    keras.layers.Layer.dtype_policy.fset(self, policy)
+
+
+# Members of every layer with a feedback rule, which takes them by assignment in its class.
+
+dtype_policy = property(_policy, _set_policy)
+
+
+def quantize(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
+    """Refuse: feedback layers are quantised as plain layers.
+
+    Raises:
+        NotImplementedError: Always, which `keras.Model.quantize` turns into a warning, as for every
+            layer that cannot be quantised.
+    """
+    raise NotImplementedError(f"`quantize` of {self.name!r}: a feedback layer has none. {ADVICE}")
+
+
+def enable_lora(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
+    """Refuse: LoRA is for plain layers.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f"`enable_lora` of {self.name!r}: a feedback layer has no LoRA. {ADVICE}")
