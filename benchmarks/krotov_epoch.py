@@ -23,7 +23,7 @@ import numpy as np
 import keras_local as kl
 from benchmarks._rounds import ratio
 from benchmarks.krotov_step import INPUTS, keras_step
-from keras_local.layers.hebbian.active_units import UnitsFirst
+from keras_local.layers.hebbian.active_units import ActiveUnitsDense
 
 BATCH = 100
 
@@ -55,7 +55,7 @@ def main() -> None:
     count = len(images) // BATCH
     for p in (2, 3):
         rule = kl.plasticity.KrotovHopfield(p=p, rank=7)
-        step = keras_step(UnitsFirst(kernel, rule, BATCH), images[:BATCH])
+        step = keras_step(ActiveUnitsDense(kernel, rule, BATCH), images[:BATCH])
         step()
         times: dict[str, list[float]] = {"epoch": [], "steps": []}
         for _ in range(arguments.rounds):

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 import keras_local as kl
 from benchmarks._rounds import interleaved, ratio
-from keras_local.layers.hebbian.active_units import UnitsFirst
+from keras_local.layers.hebbian.active_units import ActiveUnitsDense
 
 INPUTS = 784
 
@@ -94,7 +94,7 @@ def main():
         images64 = batch.astype("float64")
         steps = {
             "forward product": product,
-            "pretrain": keras_step(UnitsFirst(kernel, rule, size), batch),
+            "pretrain": keras_step(ActiveUnitsDense(kernel, rule, size), batch),
             "fit": keras_step(layer, batch),
             "NumPy": partial(numpy_step, double, images64, p, rank, 0.4, 0.04),
             "NumPy, tuned": partial(tuned_numpy_step, single, batch, p, rank, 0.4, 0.04),

@@ -316,7 +316,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         known = {
             name: layer
             for name, layer in _named_layers(self.model).items()
-            if getattr(getattr(layer, "plasticity", None), "p", None) is not None
+            if getattr(getattr(layer, "plasticity", None), "norm_exponent", None) is not None
         }
         # A layer that learns in the place of another one holds the weights that change.
         replaced = {id(part) for layer in known.values() for part in parts(layer)}

@@ -114,9 +114,9 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     the lowest index among equals. A sample of zeros drives no unit and counts for none.
 
     Args:
-        layer: Layer with a `kernel` of shape `(inputs, units)` and a `plasticity` that has `p`; or
-            a convolution or locally connected layer of this package with such a rule, in which
-            every position is a sample.
+        layer: Layer with a `kernel` of shape `(inputs, units)` and a `plasticity` with a
+            `norm_exponent`; or a convolution or locally connected layer of this package with such a
+            rule, in which every position is a sample.
         inputs: Array or tensor of shape `(..., inputs)`, what the layer receives.
         batch_size: Samples treated at a time.
 
@@ -130,7 +130,7 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     Example:
         >>> import types
         >>> layer = types.SimpleNamespace(
-        ...     name="hebbian", kernel=np.eye(2), plasticity=types.SimpleNamespace(p=2)
+        ...     name="hebbian", kernel=np.eye(2), plasticity=types.SimpleNamespace(norm_exponent=2)
         ... )
         >>> win_counts(layer, [[1.0, 0.0], [3.0, 2.0], [0.0, 0.0]]).tolist()
         [2, 0]
@@ -175,7 +175,8 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
     `sum_i |W_i|^p = 1` from above.
 
     Args:
-        layer: Layer with a `kernel` of shape `(..., units)` and a `plasticity` that has `p`.
+        layer: Layer with a `kernel` of shape `(..., units)` and a `plasticity` with a
+            `norm_exponent`.
         inputs: What the layer receives, of shape `(..., inputs)`; None leaves the last two
             entries out.
         tolerance: How far from 1 the sum may be for a unit to count as converged.
@@ -189,13 +190,14 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
         - `dead`: fraction of units without any.
 
     Raises:
-        ValueError: If the layer has no kernel or no plasticity rule with `p`, if `tolerance` is
-            not positive, or if the inputs do not fit the kernel.
+        ValueError: If the layer has no kernel or no plasticity rule with a `norm_exponent`, if
+            `tolerance` is not positive, or if the inputs do not fit the kernel.
 
     Example:
         >>> import types
+        >>> rule = types.SimpleNamespace(norm_exponent=2)
         >>> layer = types.SimpleNamespace(
-        ...     name="hebbian", kernel=np.diag([1.0, 2.0]), plasticity=types.SimpleNamespace(p=2)
+        ...     name="hebbian", kernel=np.diag([1.0, 2.0]), plasticity=rule
         ... )
         >>> convergence_report(layer, inputs=[[1.0, 0.0]])
         {'mean_norm': 2.5, 'converged': 0.5, 'won': 0.5, 'dead': 0.5}
@@ -262,12 +264,12 @@ def _pair(kernel: Any, feedback_kernel: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _competing_kernel(layer: Any) -> tuple[np.ndarray, float]:
-    p = getattr(getattr(layer, "plasticity", None), "p", None)
+    p = getattr(getattr(layer, "plasticity", None), "norm_exponent", None)
     kernel = getattr(layer, "kernel", None)
     _validation.require(
         p is not None and kernel is not None,
         "layer",
-        "a built layer with a `kernel` and a `plasticity` that has an exponent `p`",
+        "a built layer with a `kernel` and a `plasticity` that has a `norm_exponent`",
         getattr(layer, "name", layer),
     )
     return _numpy(kernel).astype(np.float64), float(p)  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def norm_histogram(
     """
     weights = _kernel(layer_or_kernel)
     if p is None:
-        p = getattr(getattr(layer_or_kernel, "plasticity", None), "p", 2.0)
+        p = getattr(getattr(layer_or_kernel, "plasticity", None), "norm_exponent", None) or 2.0
     p = _validation.real("p", p, minimum=1.0)
     bins = _validation.positive_integer("bins", bins)
     norms = np.sum(np.abs(weights.reshape(-1, weights.shape[-1])) ** p, axis=0)

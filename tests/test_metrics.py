@@ -24,7 +24,7 @@ PAIRS = [alignment_angle, norm_ratio, weight_correlation]
 def hebbian(kernel, p=2.0):
     """Stand in for a Hebbian layer."""
     return types.SimpleNamespace(
-        name="hebbian", kernel=kernel, plasticity=types.SimpleNamespace(p=p)
+        name="hebbian", kernel=kernel, plasticity=types.SimpleNamespace(norm_exponent=p)
     )
 
 

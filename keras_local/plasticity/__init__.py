@@ -75,6 +75,7 @@ from keras_local.plasticity.separable_rule import SeparableRule as SeparableRule
 from keras_local.plasticity.similarity_matching import SimilarityMatching as SimilarityMatching
 from keras_local.plasticity.soft_hebb import SoftHebb as SoftHebb
 from keras_local.plasticity.third_factor import ThirdFactor as ThirdFactor
+from keras_local.plasticity.wrapped import WrappedPlasticity as WrappedPlasticity
 
 __all__ = [
     "BCM",
@@ -117,6 +118,7 @@ __all__ = [
     "ThirdFactor",
     "UnitMaxAbs",
     "Winner",
+    "WrappedPlasticity",
     "get",
     "serialize",
 ]
@@ -141,8 +143,12 @@ _ALIASES: dict[str, type[PlasticityRule]] = {
 }
 
 
-def get(identifier: Any) -> PlasticityRule:
+def get(identifier: Any, argument: str = "plasticity") -> PlasticityRule:
     """Return the rule that an alias, a config or a rule stands for.
+
+    Args:
+        identifier: The alias, config or rule.
+        argument: Name of the argument for messages.
 
     >>> from keras_local import plasticity
     >>> plasticity.get("krotov_hopfield").rank
@@ -151,7 +157,7 @@ def get(identifier: Any) -> PlasticityRule:
     Raises:
         ValueError: For an unknown alias; the message lists the known ones.
     """
-    return resolve(identifier, PlasticityRule, _ALIASES, "plasticity")
+    return resolve(identifier, PlasticityRule, _ALIASES, argument)
 
 
 def serialize(rule: PlasticityRule) -> dict[str, Any]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap, replica_sum
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Reduction
+from keras_local.plasticity.rule import DENSE, OwnWeight
+from keras_local.plasticity.wrapped import WrappedPlasticity
 
 
 @serializable
-class EligibilityRule(PlasticityRule):
-    """Any rule, with a memory between its change and a modulator that comes later.
+class EligibilityRule(WrappedPlasticity):
+    """Put a memory between the change of any rule and a modulator that comes later.
 
         e <- (1 - 1 / tau) e + (change of the base rule, reduced)
         dW = m e
@@ -31,14 +35,17 @@ class EligibilityRule(PlasticityRule):
     Local: each synapse's own trace; the modulator is broadcast to all.
 
     Args:
-        base: The rule whose change is remembered, or its alias; one without trainable weights of
-            its own.
+        base: The rule whose change is remembered, or its alias; one that learns without a
+            modulator, has no trainable weights of its own, and whose step is its change after
+            reduction, normaliser and rate.
         tau: Time constant in steps, at least 1; with 1 nothing is remembered.
-        **parts: As of any rule; by default `reduction`, `normaliser`, `rate` and `constraint` of
-            the base.
+        reduction: How changes are reduced over samples; that of the base by default.
+        normaliser: How the size of a change is bounded; likewise.
+        rate: How the step size depends on time and weights; likewise.
+        constraint: What weights must obey after each step, after the constraint of the base.
 
     Raises:
-        ValueError: If `base` is no rule, `tau` is less than 1, or a part is of the wrong kind.
+        ValueError: If `base` is no such rule, `tau` is less than 1, or a part is of the wrong kind.
 
     >>> from keras_local.plasticity import EligibilityRule, Hebb
     >>> rule = EligibilityRule(Hebb(), tau=10.0)
@@ -46,37 +53,22 @@ class EligibilityRule(PlasticityRule):
     ['eligibility']
     """
 
-    def __init__(self, base: Any = "hebb", tau: float = 10.0, **parts: Any) -> None:
-        from keras_local import plasticity
+    held = 1
 
-        self.base: PlasticityRule = plasticity.get(base)
-        self.reduction = self.base.reduction
-        self.normaliser = self.base.normaliser
-        self.rate = self.base.rate
-        self.constraint = self.base.constraint
-        super().__init__(**parts)
+    def __init__(
+        self,
+        base: Any = "hebb",
+        tau: float = 10.0,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(base, reduction, normaliser, rate, constraint)
+        able = self.base.has_common_update and not self.base.needs_modulator
+        allowed = "a rule that learns without a modulator, by its change alone"
+        check.require(able, "base", allowed, self.base)
         self.tau = check.real("tau", tau, minimum=1.0)
-
-    def check_units(self, units: int) -> None:
-        """As the base."""
-        self.base.check_units(units)
-
-    @property
-    def metric_is_identity(self) -> bool:
-        """As of the base."""
-        return self.base.metric_is_identity
-
-    def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base."""
-        return self.base.metric(kernel, *own[1:], linear_map=linear_map)
-
-    def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base."""
-        return self.base.forward_kernel(kernel, *own[1:], linear_map=linear_map)
-
-    def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """As of the base."""
-        return self.base.gains(post, *own[1:])
 
     def update(
         self,
@@ -101,19 +93,36 @@ class EligibilityRule(PlasticityRule):
     def _trace(
         self, pre: Tensor, post: Tensor, kernel: Tensor, *own: Tensor, linear_map: LinearMap
     ) -> Tensor:
-        trace, *others = own
-        change = self.base.change(pre, post, kernel, *others, linear_map=linear_map)
+        change = self.base.change(pre, post, kernel, *self.inner(own), linear_map=linear_map)
         latest = self.reduction(change, self.base.samples(post, linear_map))
-        return (1.0 - 1.0 / self.tau) * trace + latest
+        return (1.0 - 1.0 / self.tau) * own[0] + latest
+
+    def held_weights(
+        self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
+    ) -> list[OwnWeight]:
+        """The trace."""
+        return [OwnWeight("eligibility", tuple(kernel_shape), "zeros")]
+
+    def held_updates(
+        self,
+        pre: Tensor,
+        post: Tensor,
+        kernel: Tensor,
+        *own: Tensor,
+        linear_map: LinearMap = DENSE,
+        modulator: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the trace, this step included."""
+        return (self._trace(pre, post, kernel, *own, linear_map=linear_map),)
 
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
         """The trace, then what the base needs."""
-        others = self.base.own_weights(kernel_shape, linear_map)
-        fixed = not any(weight.trainable for weight in others)
+        weights = super().own_weights(kernel_shape, linear_map)
+        fixed = not any(weight.trainable for weight in weights)
         check.require(fixed, "base", "a rule without trainable weights of its own", self.base)
-        return [OwnWeight("eligibility", tuple(kernel_shape), "zeros"), *others]
+        return weights
 
     def own_updates(
         self,
@@ -124,12 +133,9 @@ class EligibilityRule(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return the trace, this step included, and what becomes of the base's weights."""
-        trace = self._trace(pre, post, kernel, *own, linear_map=linear_map)
-        others = self.base.own_updates(pre, post, kernel, *own[1:], linear_map=linear_map)
-        return trace, *others
+        """Return the trace, and what becomes of the base's weights without a modulator."""
+        return super().own_updates(pre, post, kernel, *own, linear_map=linear_map)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        base = keras.saving.serialize_keras_object(self.base)
-        return {"base": base, "tau": self.tau, **self.parts_config()}
+        return {**super().get_config(), "tau": self.tau}

@@ -40,10 +40,14 @@ class HardWTA(PlasticityRule):
     Source: the control of Journe et al. 2023, "Hebbian deep learning without feedback".
     """
 
-    p = 2.0
     reduction = Sum()
     normaliser = MaxAbs()
     rate = NormDistance(0.5)
+
+    @property
+    def norm_exponent(self) -> float:
+        """2: the units tend to length 1."""
+        return 2.0
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return 1 for the winner."""

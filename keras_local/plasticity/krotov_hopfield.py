@@ -82,6 +82,11 @@ class KrotovHopfield(PlasticityRule):
         check.require(self.rank <= units, "rank", f"at most units={units}", self.rank)
 
     @property
+    def norm_exponent(self) -> float:
+        """`p`."""
+        return self.p
+
+    @property
     def metric_is_identity(self) -> bool:
         """Whether p is 2."""
         return self.p == 2.0

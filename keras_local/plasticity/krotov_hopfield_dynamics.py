@@ -92,6 +92,11 @@ class KrotovHopfieldDynamics(PlasticityRule):
         self.duration = check.real("duration", duration, minimum=0.0, exclusive=True)
 
     @property
+    def norm_exponent(self) -> float:
+        """`p`."""
+        return self.p
+
+    @property
     def metric_is_identity(self) -> bool:
         """Whether p is 2."""
         return self.p == 2.0

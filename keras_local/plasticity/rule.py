@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 from keras import ops
@@ -74,7 +74,11 @@ class PlasticityRule(Strategy, ABC):
     To write a rule, implement `gains`, and `get_config` if it has arguments; override `metric` if
     the currents are not `V K`, `decays` or `mixing`, and `change` if the formula is another one. A
     rule that has a memory declares it in `own_weights`; its values are then the last arguments of
-    every method.
+    every method. A rule whose units do more than add up their inputs, for example settle, overrides
+    `outputs`. A rule around another one derives from `WrappedPlasticity`.
+
+    The attributes and properties say what the rule can do. Layers, pretraining, reports and plots
+    ask them, and know no rule by its class.
 
     Args:
         reduction: How changes are reduced over samples; the class says what it is by default.
@@ -88,17 +92,25 @@ class PlasticityRule(Strategy, ABC):
     rate: RatePolicy = ConstantRate()
     constraint: Constraint | None = None
 
-    active: ClassVar[int | None] = None
+    active: int | None = None
     """How many units learn from each sample, or None for all of them.
 
-    With a number, `active_units` is implemented and `change` is the formula above; pretraining then
-    computes and writes the weights of these units only.
+    With a number, `active_units` is implemented, and pretraining computes and writes the weights
+    of these units only. The number speaks of the class that sets it: see `trains_active_units`.
     """
 
-    remembers: ClassVar[bool] = False
+    decays_by_current: bool = True
+    """Whether the decays are the gains times the currents, and the currents `V metric(K)`.
+
+    The decay then follows from `V^T G`, which has the size of the kernel, where the currents of a
+    convolution are many times as large. It speaks of the class that sets it: a class below that
+    overrides `decays`, `currents` or `outputs` does not inherit it.
+    """
+
+    remembers: bool = False
     """Whether `constrain` needs the rule's own weights."""
 
-    needs_modulator: ClassVar[bool] = False
+    needs_modulator: bool = False
     """Whether the rule learns only in calls of the layer with a modulator."""
 
     def __init__(
@@ -117,6 +129,54 @@ class PlasticityRule(Strategy, ABC):
         if constraint is not None:
             self.constraint = check.instance("constraint", constraint, Constraint)
 
+    @property
+    def norm_exponent(self) -> float | None:
+        """The exponent p if units that have converged lie on the sphere `sum_i |W_ik|^p = 1`.
+
+        None for a rule without such a sphere, the default: then nothing reports convergence.
+        """
+        return None
+
+    @property
+    def every_unit_converges(self) -> bool:
+        """Whether all units reach the sphere, so that those which have not need more steps."""
+        return self.norm_exponent is not None
+
+    @property
+    def trains_active_units(self) -> bool:
+        """Whether a step may compute and write the weights of the `active` units only.
+
+        True where the class that sets `active`, or one above it, has the last word on the formula.
+        A class below that overrides `gains`, `decays`, `change` or another of its parts describes
+        another change: it is trained as written, unless it sets `active` again.
+        """
+        return self.active is not None and _speaks_for(self, "active", STEP)
+
+    @property
+    def has_common_change(self) -> bool:
+        """Whether `change` is the formula of gains, decays and mixing."""
+        return not overrides(self, PlasticityRule, ("change",))
+
+    @property
+    def has_common_update(self) -> bool:
+        """Whether `update` is the change after reduction, normaliser and rate."""
+        return not overrides(self, PlasticityRule, ("update",))
+
+    @property
+    def has_linear_outputs(self) -> bool:
+        """Whether the units only add up their weighted inputs."""
+        return not overrides(self, PlasticityRule, ("outputs",))
+
+    @property
+    def constrains(self) -> bool:
+        """Whether `constrain` does anything."""
+        own = self.remembers or overrides(self, PlasticityRule, ("constrain",))
+        return own or self.constraint is not None
+
+    def advice(self, input_length: float) -> str | None:
+        """Return why inputs of that mean length teach the rule badly, and what to do, or None."""
+        return None
+
     @abstractmethod
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return the learning gains `(..., units)` for the currents `post`."""
@@ -124,12 +184,6 @@ class PlasticityRule(Strategy, ABC):
     def decays(self, gains: Tensor, post: Tensor) -> Tensor | None:
         """Return how fast the weights of each unit decay, for each sample, or None."""
         return gains * post
-
-    @property
-    def _decay_is_plain(self) -> bool:
-        """Whether the decays are gains times currents, and the currents those of the metric."""
-        own = type(self)
-        return own.decays is PlasticityRule.decays and own.currents is PlasticityRule.currents
 
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
         """Return what each unit loses of the weights of the others, `(units, units)`, or None."""
@@ -152,15 +206,47 @@ class PlasticityRule(Strategy, ABC):
         """Return the weights of the forward pass; the kernel by default."""
         return kernel
 
+    def outputs(self, sums: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
+        """Return what the units make of their weighted sums of inputs; by default the sums.
+
+        This is what the layer puts out (before its `activation`), exports and pretrains the next
+        layer with, and what the rule sees as `post`. A rule overrides it whose units inhibit each
+        other until they are at rest, have thresholds, or answer with 0 or 1. For pretraining and
+        export it has to be made of `keras.ops`.
+        """
+        return sums
+
+    def plain_outputs(self, sums: Any, *own: Any, linear_map: LinearMap = DENSE) -> Any:
+        """Return `outputs` in a model of built-in layers, for conversion and export.
+
+        `sums` is a Keras tensor, and the own weights are NumPy arrays, which become constants of
+        the model. Override it where the operations of `outputs` cannot be saved (loops), or would
+        repeat large constants.
+        """
+        return self.outputs(sums, *own, linear_map=linear_map)
+
     def currents(
         self, pre: Tensor, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE
     ) -> Tensor:
-        """Return the currents `(..., units)` on which the units compete."""
-        return linear_map.apply(pre, self.metric(kernel, *own, linear_map=linear_map))
+        """Return what the units compete on and learn by, `(..., units)`: `outputs(V metric(K))`."""
+        sums = linear_map.apply(pre, self.metric(kernel, *own, linear_map=linear_map))
+        return self.outputs(sums, *own, linear_map=linear_map)
 
     def active_units(self, post: Tensor) -> ActiveUnits:
         """Return the units with non-zero gain, where `active` is a number."""
         raise NotImplementedError(f"{type(self).__name__} lets every unit learn.")
+
+    def unit_change(self, hebbian: Tensor, weights: Tensor, decay: Tensor | None) -> Tensor:
+        """Return the change of single units: `sum_b G_bk V_b - (sum_b D_bk) W_k`.
+
+        Both `change` and the form of pretraining that touches only the active units call it.
+
+        Args:
+            hebbian: `sum_b G_bk V_b`, of the shape of the weights.
+            weights: The weights of the units, in any orientation.
+            decay: `sum_b D_bk` in a shape that broadcasts against the weights, or None.
+        """
+        return hebbian if decay is None else hebbian - weights * decay
 
     def change(
         self,
@@ -181,16 +267,16 @@ class PlasticityRule(Strategy, ABC):
             gains = gains * modulator
         # On PyTorch, Keras makes single precision of a product of double precision and a number.
         gains = ops.cast(gains, kernel.dtype)
-        change = hebbian = linear_map.kernel_gradient(pre, gains, kernel)
-        if self._decay_is_plain:
-            # sum_b G_bk I_bk = sum_i metric(K)_ik (V^T G)_ik: of the size of the kernel, where the
-            # currents of a convolution are many times as large.
+        hebbian = linear_map.kernel_gradient(pre, gains, kernel)
+        if self.decays_by_current and _speaks_for(self, "decays_by_current", _DECAY):
+            # sum_b G_bk I_bk = sum_i metric(K)_ik (V^T G)_ik
             axes = set(range(len(kernel.shape))) - set(linear_map.unit_axes(len(kernel.shape)))
             metric = self.metric(kernel, *own, linear_map=linear_map)
             decay = ops.sum(metric * hebbian, axis=sorted(axes), keepdims=True)
-            change = hebbian - kernel * decay
-        elif (decays := self.decays(gains, post)) is not None:
-            change = hebbian - kernel * linear_map.unit_sum(decays)
+        else:
+            decays = self.decays(gains, post)
+            decay = None if decays is None else linear_map.unit_sum(decays)
+        change = self.unit_change(hebbian, kernel, decay)
         mixing = self.mixing(gains, post, linear_map)
         if mixing is not None:
             change = change - ops.matmul(kernel, ops.swapaxes(mixing, -1, -2))
@@ -259,6 +345,39 @@ class PlasticityRule(Strategy, ABC):
 
 
 _PARTS = ("reduction", "normaliser", "rate")
+
+_DECAY = ("decays", "currents", "outputs")
+FORMULA = ("gains", "decays", "mixing", "unit_change")
+"""The methods of which the common `change` is made."""
+STEP = (
+    *FORMULA[:-1],
+    "active_units",
+    "samples",
+    "metric",
+    "metric_is_identity",
+    "forward_kernel",
+    "outputs",
+    "currents",
+    "change",
+    "update",
+)
+"""The methods that decide about a step of the kernel and are not asked for one unit at a time."""
+
+
+def overrides(rule: PlasticityRule, known: type, methods: tuple[str, ...]) -> bool:
+    """Return whether a class below `known`, or the rule itself, has a method of its own."""
+    order = type(rule).__mro__
+    below = order[: order.index(known)]
+    return any(name in vars(each) for each in (rule, *below) for name in methods)
+
+
+def _speaks_for(rule: PlasticityRule, claim: str, methods: tuple[str, ...]) -> bool:
+    """Return whether a class attribute was set where the methods it speaks of are known.
+
+    It is inherited by classes that override these methods, of which it knows nothing.
+    """
+    claimant = next(each for each in type(rule).__mro__ if claim in vars(each))
+    return not overrides(rule, claimant, methods)
 
 
 def weight_norms(kernel: Tensor, linear_map: LinearMap = DENSE) -> Tensor:

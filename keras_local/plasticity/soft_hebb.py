@@ -15,6 +15,9 @@ from keras_local.plasticity.rate import NormDistance
 from keras_local.plasticity.reduction import Sum
 from keras_local.plasticity.rule import PlasticityRule
 
+# For inputs of length 1, SoftHebb finds clusters with a beta of 4 and none with 1.
+_STEEP = 2.0
+
 
 @serializable
 class SoftHebb(PlasticityRule):
@@ -55,7 +58,6 @@ class SoftHebb(PlasticityRule):
     feedback", in the form of the authors' code.
     """
 
-    p = 2.0
     reduction = Sum()
     normaliser = MaxAbs()
     rate = NormDistance(0.5)
@@ -64,6 +66,28 @@ class SoftHebb(PlasticityRule):
         super().__init__(**parts)
         self.beta = check.real("beta", beta, minimum=0.0, exclusive=True)
         self.anti_hebbian = bool(anti_hebbian)
+
+    @property
+    def norm_exponent(self) -> float:
+        """2: the units tend to length 1."""
+        return 2.0
+
+    @property
+    def every_unit_converges(self) -> bool:
+        """Only without anti-Hebbian losers: with them, a unit that never wins need not."""
+        return not self.anti_hebbian
+
+    def advice(self, input_length: float) -> str | None:
+        """Return how to make a softmax steeper that cannot tell the winner from the others."""
+        contrast = self.beta * input_length
+        if contrast >= _STEEP:
+            return None
+        return (
+            f"The competition is nearly flat: `beta` times the length of the inputs is "
+            f"{contrast:.3g}, and units of length 1 hardly differ. Scale the inputs up, by batch "
+            f"normalisation for example, or give `SoftHebb` a `beta` of at least "
+            f"{_STEEP / max(input_length, 1e-30):.3g}."
+        )
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return the softmax, with the sign of the losers reversed."""

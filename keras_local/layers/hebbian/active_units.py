@@ -1,4 +1,4 @@
-"""The form of `HebbianDense` in which pretraining runs: one row a unit."""
+"""The form of a dense layer in which pretraining touches the units that learn, and no others."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from keras_local.ops.backend import Tensor, backend
 from keras_local.plasticity import PlasticityRule
 
 
-class UnitsFirst(keras.layers.Layer):
+class ActiveUnitsDense(keras.layers.Layer):
     """Compute the same steps as a `HebbianDense`, touching only the units that learn.
 
     Where few units learn from each sample (`plasticity.active`), the rest of the kernel stays as
     it is. Stored with one row a unit, the touched weights are contiguous: they alone are read,
-    changed and written. The change of a unit is the rule's formula, restricted to it:
-
-    `dW_k = sum_b G_bk V_b - (sum_b G_bk I_bk) W_k`.
+    changed and written. The change of a unit is the rule's own: `PlasticityRule.unit_change`.
 
     The weights of the currents, `metric(W)`, are kept beside `W` where they differ: only the rows
     that the last step touched are computed anew. So nothing but the optimizer may write `W` here;
@@ -30,7 +28,7 @@ class UnitsFirst(keras.layers.Layer):
 
     Args:
         initial: The initial kernel, an array of shape `(inputs, units)`.
-        plasticity: The rule, one with a number of `active` units.
+        plasticity: The rule, one that `trains_active_units`.
         batch_size: Samples in every training batch.
         **kwargs: `name`, `dtype`.
     """
@@ -40,9 +38,9 @@ class UnitsFirst(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         check.require(
-            plasticity.active is not None,
+            plasticity.trains_active_units,
             "plasticity",
-            "a rule in which few units learn from each sample",
+            "a rule that trains active units only",
             plasticity,
         )
         self.initial = initial
@@ -112,9 +110,10 @@ class UnitsFirst(keras.layers.Layer):
         samples = ops.arange(ops.shape(touched)[0]) // rule.active
         shape = (ops.shape(pre)[0], ops.shape(units)[0])
         gain = ops.scatter(ops.stack([samples, places], axis=-1), gains, shape)
-        decay = ops.segment_sum(gains * ops.reshape(active.currents, (-1,)), places, shape[1])
+        decays = rule.decays(gains, ops.reshape(active.currents, (-1,)))
+        decay = None if decays is None else ops.segment_sum(decays, places, shape[1])[:, None]
         weights = backend.take_rows(self.rows.value, units)
-        change = backend.matmul(gain, pre, transpose_a=True) - weights * decay[:, None]
+        change = rule.unit_change(backend.matmul(gain, pre, transpose_a=True), weights, decay)
         change = rule.normaliser(rule.reduction(change, shape[0]), unit_axis=0)
         change = rule.rate.scale(change, weights, unit_axis=0)
         # The rows were read: their gradient, and so the optimizer's write, touches no others.

@@ -11,9 +11,10 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.hebbian.active_units import ActiveUnitsDense
 from keras_local.layers.hebbian.layer import HebbianLayer
 from keras_local.layers.plain_form import PlainForm
-from keras_local.ops import LinearMap
+from keras_local.ops import LinearMap, replica_count
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.rule import DENSE
 
@@ -99,6 +100,34 @@ class HebbianDense(HebbianLayer):
     def arrange(self, inputs: Tensor) -> Tensor:
         """One sample a row."""
         return ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
+
+    def pretraining_samples(self, features: Any) -> Any:
+        """One sample a row."""
+        return features.reshape(-1, features.shape[-1])
+
+    def pretraining_form(self, rank: int, batch_size: int) -> keras.layers.Layer:
+        """Return a form that touches only the units that learn, where the rule offers one.
+
+        Sparse gradients exist on TensorFlow; replicas touch different units, so they need the
+        whole kernel.
+        """
+        sparse = (
+            keras.backend.backend() == "tensorflow"
+            and replica_count() == 1
+            and self.plasticity.trains_active_units
+            and not self._own
+            and self.kernel.constraint is None
+            and self.local_rate == 1.0
+            and rank == 2
+        )
+        if not sparse:
+            return self
+        kernel = ops.convert_to_numpy(self.kernel)
+        form = ActiveUnitsDense(
+            kernel, self.plasticity, batch_size, name=self.name, dtype=self.dtype_policy
+        )
+        form.build((None, len(kernel)))
+        return form
 
     def call(
         self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None

@@ -126,8 +126,7 @@ class HebbianLayer(keras.layers.Layer):
 
     def _obeyed(self) -> Any:
         rule = self.plasticity
-        free = rule.constraint is None and not rule.remembers
-        if self.kernel_constraint is not None or free:
+        if self.kernel_constraint is not None or not rule.constrains:
             return self.kernel_constraint
         # On JAX the optimizer sees no weights but its own.
         backend = keras.backend.backend()
@@ -148,7 +147,8 @@ class HebbianLayer(keras.layers.Layer):
         kernel, own = read(self.kernel), tuple(read(weight) for weight in self._own)
         reached = self._reached(kernel)
         used = self.plasticity.forward_kernel(reached, *own, linear_map=self.linear_map)
-        outputs = linear_map.apply(arranged, ops.cast(used, self.compute_dtype))
+        sums = linear_map.apply(arranged, ops.cast(used, self.compute_dtype))
+        outputs = self.plasticity.outputs(sums, *own, linear_map=self.linear_map)
         silent = modulator is None and self.plasticity.needs_modulator
         if training and self.trainable and self.local_rate > 0.0 and not silent:
             factor = None if modulator is None else self._factor(modulator, outputs)
@@ -216,6 +216,31 @@ class HebbianLayer(keras.layers.Layer):
         arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
         squares = ops.sum(ops.square(arranged), axis=-1)
         return float(ops.mean(ops.sqrt(squares)))
+
+    def pretraining_samples(self, features: Any) -> Any:
+        """Return an array of inputs in the order in which pretraining may shuffle and cut it."""
+        return features
+
+    def pretraining_form(self, rank: int, batch_size: int) -> keras.layers.Layer:
+        """Return the layer that pretraining trains in place of this one, by default itself.
+
+        Another form has to take the same steps, and to have a property `kernel`.
+
+        Args:
+            rank: Number of axes of the inputs.
+            batch_size: Samples in every batch.
+        """
+        return self
+
+    def take_over(self, form: Any) -> None:
+        """Take the weights of the form that pretraining has trained."""
+        if form is not self and form.built:
+            self.kernel.assign(form.kernel)
+
+    @property
+    def own_weights(self) -> tuple[keras.Variable, ...]:
+        """The weights that the rule holds in this layer, in the order of their declaration."""
+        return tuple(self._own)
 
     @property
     def used_kernel(self) -> Tensor:

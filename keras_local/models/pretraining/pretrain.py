@@ -14,8 +14,6 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local.layers.hebbian.active_units import UnitsFirst
-from keras_local.layers.hebbian.dense import HebbianDense
 from keras_local.metrics import convergence_report, win_counts
 from keras_local.models.pretraining.layers_together import (
     Schedule,
@@ -26,14 +24,11 @@ from keras_local.models.pretraining.layers_together import (
     statistics_below,
 )
 from keras_local.ops import replica_count
-from keras_local.plasticity import SoftHebb
 
 Shape = tuple[int | None, ...]
 
 _REPORTED = 1000
 _AT_ONCE = 50
-# For inputs of length 1, SoftHebb finds clusters with a beta of 4 and none with 1.
-_STEEP = 2.0
 Histories = dict[str, keras.callbacks.History]
 
 
@@ -127,7 +122,8 @@ def pretrain(
             features = _features(encoder, layer, data)
             _warn_of_flat_softmax(layer, features)
             _warn_of_small_weights(layer)
-            trained = _trained_form(layer, features, batch_size)
+            rank = len(features.element_spec.shape) if _is_dataset(features) else features.ndim
+            trained = layer.pretraining_form(rank, batch_size)
             model = _Alone(trained)
             model.compile(
                 keras.optimizers.SGD(step_size),
@@ -142,7 +138,7 @@ def pretrain(
                     callbacks=[_Trainer(layer, step_size, epochs), *callbacks],
                 )
             finally:
-                _write_back(trained, layer)
+                layer.take_over(trained)
             history.report = _report(layer, features)
             _say(layer, history, verbose)
             histories[layer.name] = history
@@ -299,9 +295,7 @@ def _features(encoder: keras.Model, layer: Any, data: Any) -> Any:
             data = data.map(lambda inputs: below(inputs, training=False))
         else:
             data = below.predict(data, verbose=0)
-    if not _is_dataset(data) and isinstance(layer, HebbianDense):
-        data = data.reshape(-1, data.shape[-1])
-    return data
+    return data if _is_dataset(data) else layer.pretraining_samples(data)
 
 
 class _Alone(keras.Model):
@@ -328,7 +322,7 @@ class _Trainer(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.step_size * rate
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        _write_back(self.model.layer, self.layer)
+        self.layer.take_over(self.model.layer)
         if logs is not None:
             logs.pop("loss", None)  # Zero by construction.
             logs.update(_report(self.layer))
@@ -365,38 +359,8 @@ class _ShuffledBatches(keras.utils.PyDataset):
         self.order = self.generator.permutation(len(self.samples))
 
 
-def _trained_form(layer: Any, features: Any, batch_size: int) -> keras.layers.Layer:
-    """Return the layer itself, or the form of it that touches only the units that learn.
-
-    Sparse gradients exist on TensorFlow; replicas touch different units, so they need the whole.
-    """
-    rows = len(features.element_spec.shape) if _is_dataset(features) else features.ndim
-    rule = layer.plasticity
-    fast = (
-        keras.backend.backend() == "tensorflow"
-        and replica_count() == 1
-        and type(layer) is HebbianDense
-        and rule.active is not None
-        and not layer._own
-        and layer.kernel.constraint is None
-        and layer.local_rate == 1.0
-        and rows == 2
-    )
-    if not fast:
-        return layer
-    kernel = ops.convert_to_numpy(layer.kernel)
-    trained = UnitsFirst(kernel, rule, batch_size, name=layer.name, dtype=layer.dtype_policy)
-    trained.build((None, len(kernel)))
-    return trained
-
-
-def _write_back(trained: Any, layer: Any) -> None:
-    if trained is not layer and trained.built:
-        layer.kernel.assign(trained.kernel)
-
-
 def _report(layer: Any, features: Any = None) -> dict[str, float]:
-    if not hasattr(layer.plasticity, "p"):
+    if layer.plasticity.norm_exponent is None:
         return {}
     report = convergence_report(layer)
     if features is not None:
@@ -419,27 +383,18 @@ def _warn_of_small_weights(layer: Any) -> None:
 
 
 def _warn_of_flat_softmax(layer: Any, features: Any) -> None:
-    """Warn where the softmax of units of length 1 cannot tell the winner from the others."""
-    if not isinstance(layer.plasticity, SoftHebb):
-        return
+    """Warn of inputs that teach the rule badly, if it says so."""
     batch = next(iter(features.take(1).as_numpy_iterator())) if _is_dataset(features) else features
-    length = layer.input_length(batch[:100])
-    beta = layer.plasticity.beta
-    if beta * length < _STEEP:
-        warnings.warn(
-            f"The competition in layer {layer.name!r} is nearly flat: `beta` times the length of "
-            f"its inputs is {beta * length:.3g}, and units of length 1 hardly differ. Scale the "
-            f"inputs up, by batch normalisation for example, or give `SoftHebb` a `beta` of at "
-            f"least {_STEEP / max(length, 1e-30):.3g}.",
-            stacklevel=3,
-        )
+    advice = layer.plasticity.advice(layer.input_length(batch[:100]))
+    if advice is not None:
+        warnings.warn(f"Layer {layer.name!r}: {advice}", stacklevel=3)
 
 
 def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> None:
     report = history.report
     if not report:
         return
-    if report["converged"] < 0.5 and not isinstance(layer.plasticity, SoftHebb):
+    if report["converged"] < 0.5 and layer.plasticity.every_unit_converges:
         steps = "the rate policy's sum of step sizes"
         warnings.warn(
             f"Only {report['converged']:.0%} of the units of layer {layer.name!r} have converged. "

@@ -106,7 +106,8 @@ def _reseeded(
         chosen = generator.permutation(np.flatnonzero(winners >= 0))[: wins.size]
         allowed = f"at least as many samples other than zero as units ({wins.size})"
         check.require(len(chosen) == wins.size, "data", allowed, len(chosen))
-        kernel = _at_samples(layer.plasticity.p, data[chosen], None, norm, noise, generator)
+        p = layer.plasticity.norm_exponent
+        kernel = _at_samples(p, data[chosen], None, norm, noise, generator)
         layer.kernel.assign(kernel.T)
         return wins.size
     dead = np.flatnonzero(wins == 0)
@@ -115,7 +116,7 @@ def _reseeded(
     while count:
         samples = spare[:count]
         new = _at_samples(
-            layer.plasticity.p, data[samples], currents[samples], norm, noise, generator
+            layer.plasticity.norm_exponent, data[samples], currents[samples], norm, noise, generator
         )
         kernel = before.copy()
         kernel[:, dead[:count]] = new.T
@@ -128,7 +129,7 @@ def _reseeded(
 
 
 def _check_layer(layer: Any) -> None:
-    p = getattr(getattr(layer, "plasticity", None), "p", None)
+    p = getattr(getattr(layer, "plasticity", None), "norm_exponent", None)
     kernel = getattr(layer, "kernel", None)
     check.require(
         p is not None and kernel is not None and len(kernel.shape) == 2,
@@ -141,7 +142,7 @@ def _check_layer(layer: Any) -> None:
 def _winners(layer: Any, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which unit wins each sample, -1 for a sample of zeros, and its current."""
     weights = ops.convert_to_numpy(layer.kernel).astype("float64")
-    strengths = np.sign(weights) * np.abs(weights) ** (layer.plasticity.p - 1.0)
+    strengths = np.sign(weights) * np.abs(weights) ** (layer.plasticity.norm_exponent - 1.0)
     winners = np.full(len(data), -1)
     currents = np.zeros(len(data))
     for start in range(0, len(data), _BATCH):

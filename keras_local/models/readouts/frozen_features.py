@@ -54,13 +54,13 @@ def used_features(features: keras.Model, count: int) -> np.ndarray:
     plastic = [
         layer
         for layer in features._flatten_layers()
-        if hasattr(getattr(layer, "plasticity", None), "p")
+        if getattr(getattr(layer, "plasticity", None), "norm_exponent", None) is not None
     ]
     if not plastic or plastic[-1].units != count:
         return everything
     layer = plastic[-1]
     weights = np.abs(ops.convert_to_numpy(layer.kernel))
-    used: np.ndarray = np.sum(weights**layer.plasticity.p, axis=0) < _USED_BELOW
+    used: np.ndarray = np.sum(weights**layer.plasticity.norm_exponent, axis=0) < _USED_BELOW
     if used.any():
         return used
     warnings.warn(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_local import plasticity
-from keras_local.layers.hebbian.active_units import UnitsFirst
+from keras_local.layers.hebbian.active_units import ActiveUnitsDense
 from keras_local.plasticity import KrotovHopfield
 from tests.oracles_plasticity import Krotov
 from tests.plasticity.encoders import assert_close, fit_steps, hebbian, krotov, problem
@@ -18,10 +18,10 @@ from tests.support import array, probe, tensorflow_only
 pytestmark = tensorflow_only
 
 
-def units_first(
+def active_units(
     kernel: np.ndarray, rule: Any, batch_size: int, dtype: str = "float32"
 ) -> keras.Model:
-    layer = UnitsFirst(kernel.astype(dtype), rule, batch_size, dtype=dtype)
+    layer = ActiveUnitsDense(kernel.astype(dtype), rule, batch_size, dtype=dtype)
     return keras.Sequential([keras.Input((len(kernel),)), layer])
 
 
@@ -29,7 +29,7 @@ def trained(
     kernel: np.ndarray, rule: Any, x: np.ndarray, batch_size: int, step_size: float, dtype: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The kernels after one epoch of the fast form and of `HebbianDense`."""
-    fast = units_first(kernel, rule, batch_size, dtype)
+    fast = active_units(kernel, rule, batch_size, dtype)
     whole = hebbian(kernel, rule, dtype=dtype)
     for model in (fast, whole):
         fit_steps(model, x, step_size, batch_size)
@@ -81,7 +81,7 @@ def test_parts_of_the_rule(parts: dict[str, Any]) -> None:
 def test_other_units_are_not_written(p: float) -> None:
     x, kernel = problem(units=300, batch=4)
     gains = Krotov(p).gains(Krotov(p).currents(x, kernel))
-    model = units_first(kernel, KrotovHopfield(p), 4)
+    model = active_units(kernel, KrotovHopfield(p), 4)
     fit_steps(model, x, 0.5, 4)
     moved = np.any(array(model.layers[0].kernel) != kernel, axis=0)
     np.testing.assert_array_equal(moved, np.any(gains != 0.0, axis=0))
@@ -90,7 +90,7 @@ def test_other_units_are_not_written(p: float) -> None:
 def test_shadow_of_the_metric() -> None:
     """`metric(W)` is right in every row but those of the last step, and those are remembered."""
     x, kernel = problem(units=20, batch=40)
-    model = units_first(kernel, KrotovHopfield(3.0), 4)
+    model = active_units(kernel, KrotovHopfield(3.0), 4)
     fit_steps(model, x, 0.5, 4)
     layer = model.layers[0]
     rows, shadow = array(layer.rows), array(layer.metric)
@@ -107,7 +107,7 @@ def test_shadow_of_the_metric() -> None:
 def test_inference_uses_the_weights_as_they_are() -> None:
     """Not the shadow, which is a step behind."""
     x, kernel = problem(units=20, batch=40)
-    model = units_first(kernel, KrotovHopfield(3.0), 4)
+    model = active_units(kernel, KrotovHopfield(3.0), 4)
     fit_steps(model, x, 0.5, 4)
     rows = array(model.layers[0].rows)
     expected = Krotov(3.0).currents(x, rows.T)
@@ -116,7 +116,7 @@ def test_inference_uses_the_weights_as_they_are() -> None:
 
 def test_orientation() -> None:
     kernel = probe((5, 3))
-    model = units_first(kernel, KrotovHopfield(), 4)
+    model = active_units(kernel, KrotovHopfield(), 4)
     layer = model.layers[0]
     assert tuple(layer.rows.shape) == (3, 5)
     np.testing.assert_array_equal(array(layer.kernel), kernel)
@@ -129,4 +129,4 @@ def test_a_rule_of_all_units_is_refused() -> None:
             return post
 
     with pytest.raises(ValueError, match=r"`plasticity`.*Received"):
-        UnitsFirst(probe((5, 3)), Everyone(), 4)
+        ActiveUnitsDense(probe((5, 3)), Everyone(), 4)
