@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_local import _validation
+from keras_local import _labels
+from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.ops import assured
 
 
 @serializable
@@ -32,10 +33,9 @@ class LocalHinge(keras.losses.Loss):
     by an anti-Hebbian step of gain `mu`. Local: each unit needs its own logit and its own label.
 
     Computed in float32 (float64 where that is the global float type), also for half-precision
-    logits. In eager mode a label out of range is a `ValueError`. In a compiled graph nothing can
-    be raised from here: on CPU, TensorFlow's graph mode stops the step with an
-    `InvalidArgumentError`; elsewhere (XLA, accelerators) the loss of that batch is NaN and its
-    gradient zero.
+    logits. In eager mode a label that is no class (out of range, soft) is a `ValueError`, and
+    in a TensorFlow graph an `InvalidArgumentError`, before the weights change. A step compiled
+    with XLA cannot raise an error: there the loss of that batch is NaN and its gradient zero.
 
     Args:
         off_class_factor: Total weight of the `C - 1` wrong classes, at least 0. The source uses
@@ -71,7 +71,7 @@ class LocalHinge(keras.losses.Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "local_hinge",
     ) -> None:
-        self.off_class_factor = _validation.real("off_class_factor", off_class_factor, minimum=0.0)
+        self.off_class_factor = check.real("off_class_factor", off_class_factor, minimum=0.0)
         super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -139,8 +139,8 @@ class PowerLoss(keras.losses.Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "power_loss",
     ) -> None:
-        self.power = _validation.real("power", power, minimum=1.0)
-        self.beta = _validation.real("beta", beta, minimum=0.0, exclusive=True)
+        self.power = check.real("power", power, minimum=1.0)
+        self.beta = check.real("beta", beta, minimum=0.0, exclusive=True)
         super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -219,78 +219,39 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
 
     Returns:
         One-hot targets and logits, both `(batch, classes)` in float32 or wider, and a boolean
-        scalar that is false if some label is no class, for graphs, where nothing can be raised.
+        scalar that is false if some label is no class, for graphs in which nothing can be raised.
     """
     dtype = _working_dtype()
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
-    labels = ops.cast(ops.convert_to_tensor(y_true), dtype)
-    shape, label_shape = _shape("y_pred", logits), _shape("y_true", labels)
-    _validation.require(
+    labels = ops.convert_to_tensor(y_true)
+    shape = _labels.static_shape("y_pred", logits)
+    label_shape = _labels.static_shape("y_true", labels)
+    check.require(
         len(shape) == 2 and shape[1] is not None and shape[1] >= 2,
         "y_pred",
         "logits of shape (batch, classes) with at least 2 classes",
         f"shape {shape}",
     )
     classes = int(logits.shape[1])
-    integers = len(label_shape) == 1 or label_shape[1:] == (1,)
-    one_hot = len(label_shape) == 2 and label_shape[1] in (classes, None)
-    _validation.require(
-        (integers or one_hot) and _may_equal(label_shape[0], shape[0]),
-        "y_true",
-        f"integer labels of shape (batch,) or (batch, 1), or one-hot labels of the logits' shape "
-        f"{shape}",
-        f"shape {label_shape}",
+    fits = _may_equal(label_shape[0], shape[0]) if label_shape else False
+    allowed = f"labels of shape (batch,) or (batch, 1), or one-hot labels of the logits' {shape}"
+    check.require(fits, "y_true", allowed, f"shape {label_shape}")
+    targets, valid = _labels.class_targets("y_true", labels, classes, dtype)
+    values = _labels.concrete(labels)
+    if values is not None:
+        _labels.check_labels("y_true", values, classes)
+    valid = ops.all(valid)
+    message = (
+        f"`y_true` must be integers from 0 to {classes - 1}, or one-hot rows of {classes} classes. "
+        f"Received: y_true with a label that is not in [0, {classes}), or soft"
     )
-    _check_values(labels, classes, integers)
-    if integers:
-        labels = ops.reshape(labels, (-1,))
-        valid = ops.all((labels >= 0) & (labels < classes) & (labels == ops.floor(labels)))
-        # one_hot maps a label out of range to zeros without a word. A look-up is refused by
-        # devices that check indices (TensorFlow graphs on CPU), before the weights change.
-        # Negative indices would count from the end, so they are sent beyond it.
-        index = ops.cast(ops.where(labels >= 0, labels, float(classes)), "int32")
-        index = ops.take(ops.arange(classes, dtype="int32"), index, axis=0)
-        targets = ops.one_hot(index, classes, dtype=dtype)
-    else:
-        binary = ops.all((labels == 0) | (labels == 1))
-        valid = binary & ops.all(ops.sum(labels, axis=-1) == 1)
-        targets = labels
+    targets = assured(targets, valid, message)
     # Sizes unknown above meet here: nothing may broadcast, a batch of one neither.
     return ops.reshape(targets, ops.shape(logits)), logits, valid
 
 
-def _shape(argument: str, tensor: Any) -> tuple[int | None, ...]:
-    try:
-        return tuple(tensor.shape)
-    except ValueError:  # TensorFlow: even the rank is unknown, as in untyped generator data sets.
-        _validation.require(False, argument, "a tensor of known rank", "a tensor of unknown rank")
-        raise
-
-
 def _may_equal(a: int | None, b: int | None) -> bool:
     return a is None or b is None or a == b
-
-
-def _check_values(labels: Any, classes: int, integers: bool) -> None:
-    values = _concrete(labels)
-    if values is None:
-        return
-    if integers:
-        valid = (values >= 0) & (values < classes) & (values == np.floor(values))
-        allowed = f"integers in [0, {classes}) for logits of {classes} classes"
-    else:
-        valid = np.all((values == 0) | (values == 1), axis=-1) & (values.sum(axis=-1) == 1)
-        allowed = "one-hot rows (one entry 1, all others 0) or integer labels"
-    if not valid.all():
-        _validation.require(False, "y_true", allowed, values[~valid].tolist()[:3])
-
-
-def _concrete(tensor: Any) -> np.ndarray | None:
-    """Return the values of `tensor`, or None while a graph is traced and there are none."""
-    try:
-        return np.asarray(ops.convert_to_numpy(tensor))
-    except (NotImplementedError, TypeError, ValueError, RuntimeError):
-        return None  # The backends refuse symbolic tensors in different words.
 
 
 def _nan_unless(valid: Any, losses: Any) -> Any:

@@ -6,6 +6,7 @@ the package stands on these. The backend files (`_tensorflow`, `_jax`, `_torch`)
 that import a backend.
 """
 
+from keras_local.ops.assertions import assured as assured
 from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
@@ -41,6 +42,7 @@ __all__ = [
     "Scaled",
     "Signals",
     "TransposedConvolution",
+    "assured",
     "asymmetric",
     "direct",
     "gradient_loss",

@@ -409,6 +409,12 @@ def _pad(tensor: tf.Tensor, axis: int, before: int, behind: int) -> tf.Tensor:
     return tf.pad(tensor, amounts)
 
 
+def assured(tensor: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+    """Return the tensor behind an assertion, which XLA leaves out."""
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
+        return tf.identity(tensor)
+
+
 def asserted(
     dataset: tf.data.Dataset,
     sample_shape: tuple[int | None, ...],

@@ -181,6 +181,13 @@ def write_rows(variable: Any, rows: torch.Tensor, values: torch.Tensor) -> None:
     variable.assign(variable.value.index_copy(0, rows.to(torch.int64), values))
 
 
+def assured(tensor: torch.Tensor, condition: torch.Tensor, message: str) -> torch.Tensor:
+    """Return the tensor, or raise an error: values are always there."""
+    if not bool(condition):
+        raise ValueError(message)
+    return tensor
+
+
 def replica_sum(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor: Keras has no data-parallel step on Torch."""
     return tensor
