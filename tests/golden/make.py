@@ -1,0 +1,466 @@
+"""Write the files that later versions of the package still have to load.
+
+`python -m tests.golden.make` with the version on the path that is to write them. It imports the
+public API alone, so that this script runs beside an older package as well. One `.keras` file a
+case, a few `.weights.h5`, and `values.npz` with inputs, predictions and the weights after one step
+of training. Files that a release wrote are never written again: a new case gets a new name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import keras
+import numpy as np
+
+import keras_local as kl
+from keras_local import constraints, dynamics, feedback, layers, plasticity
+
+FOLDER = Path(__file__).parent
+SAMPLES = 6
+
+Maker = Callable[[], tuple[keras.Model, tuple[int, ...]]]
+CASES: dict[str, Maker] = {}
+
+WEIGHTS_TOO = (
+    "rule_kolen_pollack_separate",
+    "rule_weight_mirror",
+    "layer_separable2d_kolen_pollack",
+    "layer_attention",
+    "plasticity_similarity_matching",
+    "network_microcircuit",
+    "readout_linear",
+)
+"""The cases whose weights are written as `.weights.h5` as well."""
+
+SHOWS_ONLY = ("network_burstprop", "network_burstprop_learned", "readout_nearest")
+"""The cases of no step: the rule was corrected since, or there are none."""
+
+
+def sequence(shape: tuple[int, ...], *parts: keras.layers.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input(shape), *parts])
+
+
+def supervised(
+    name: str, shape: tuple[int, ...], parts: Callable[[], list[Any]], **how: Any
+) -> None:
+    """A case of layers below a flat softmax readout, or below what `how` says."""
+
+    def make() -> tuple[keras.Model, tuple[int, ...]]:
+        model = sequence(shape, *parts(), keras.layers.Flatten(), keras.layers.Dense(3))
+        loss = how.get("loss", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        optimizer = how.get("optimizer", lambda: keras.optimizers.SGD(0.1))()
+        model.compile(optimizer, loss, jit_compile=False)
+        return model, shape
+
+    CASES[name] = make
+
+
+def unsupervised(name: str, shape: tuple[int, ...], part: Callable[[], Any]) -> None:
+    """A case of one layer that learns by itself."""
+
+    def make() -> tuple[keras.Model, tuple[int, ...]]:
+        model = sequence(shape, part())
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=False)
+        return model, shape
+
+    CASES[name] = make
+
+
+# --- Every feedback rule, in a dense layer --------------------------------------------------------
+
+RULES: dict[str, Callable[[], Any]] = {
+    **{
+        alias: lambda alias=alias: feedback.get(alias)
+        for alias in (
+            "detached",
+            "symmetric",
+            "feedback_alignment",
+            "kolen_pollack",
+            "sign_symmetry",
+            "brsf",
+            "frsf",
+            "weight_mirror",
+            "symmetric_alignment",
+            "activation_alignment",
+            "information_alignment",
+        )
+    },
+    "kolen_pollack_separate": lambda: feedback.KolenPollack(rate=0.5, decay=0.1, separate=True),
+    "kolen_pollack_decay": lambda: feedback.KolenPollack(decay=0.1),
+    "local_alignment": lambda: feedback.LocalAlignment(
+        feedback.Decay(0.1) + feedback.Amplify(0.2), noise=feedback.Noise(0.5), every=2
+    ),
+    "matched_norm": lambda: feedback.MatchedNorm(feedback.FeedbackAlignment()),
+    "noisy_updates": lambda: feedback.NoisyUpdates(feedback.KolenPollack()),
+    "random_connectivity": lambda: feedback.RandomConnectivity(
+        feedback.FeedbackAlignment(), 0.5, seed=3
+    ),
+    "wrapped_twice": lambda: feedback.MatchedNorm(
+        feedback.RandomConnectivity(feedback.FeedbackAlignment(), 0.7, seed=4)
+    ),
+}
+
+for _name, _rule in RULES.items():
+    supervised(
+        f"rule_{_name}",
+        (4,),
+        lambda rule=_rule: [
+            layers.FeedbackDense(3, "tanh", feedback=rule()),
+            layers.FeedbackDense(4, kl.activations.Ramp(0.5), feedback=rule()),
+        ],
+    )
+
+# --- Every feedback layer -------------------------------------------------------------------------
+
+LAYERS: dict[str, tuple[tuple[int, ...], Callable[..., Any]]] = {
+    "dense": ((4,), lambda **o: layers.FeedbackDense(3, **o)),
+    "conv1d": ((5, 2), lambda **o: layers.FeedbackConv1D(2, 3, padding="causal", **o)),
+    "conv2d": ((5, 4, 2), lambda **o: layers.FeedbackConv2D(2, 3, 2, padding="same", **o)),
+    "conv2d_groups": ((4, 4, 2), lambda **o: layers.FeedbackConv2D(2, 2, groups=2, **o)),
+    "conv3d": ((3, 3, 3, 1), lambda **o: layers.FeedbackConv3D(2, 2, **o)),
+    "depthwise1d": ((5, 2), lambda **o: layers.FeedbackDepthwiseConv1D(2, **o)),
+    "depthwise2d": ((4, 4, 2), lambda **o: layers.FeedbackDepthwiseConv2D(2, **o)),
+    "separable1d": ((5, 2), lambda **o: layers.FeedbackSeparableConv1D(2, 2, **o)),
+    "separable2d": ((4, 4, 2), lambda **o: layers.FeedbackSeparableConv2D(3, 2, **o)),
+    "transposed1d": ((4, 2), lambda **o: layers.FeedbackConv1DTranspose(2, 3, **o)),
+    "transposed2d": ((3, 3, 2), lambda **o: layers.FeedbackConv2DTranspose(2, 2, 2, **o)),
+    "transposed3d": ((2, 2, 2, 1), lambda **o: layers.FeedbackConv3DTranspose(2, 2, **o)),
+    "einsum": (
+        (3, 4),
+        lambda **o: layers.FeedbackEinsumDense("abc,cd->abd", (3, 2), bias_axes="d", **o),
+    ),
+    "local1d": ((5, 2), lambda **o: layers.LocallyConnected1D(2, 3, **o)),
+    "local2d": ((4, 4, 2), lambda **o: layers.LocallyConnected2D(2, 3, **o)),
+}
+
+for _name, (_shape, _layer) in LAYERS.items():
+    for _rule_name in ("kolen_pollack", "activation_alignment"):
+        supervised(
+            f"layer_{_name}_{_rule_name}",
+            _shape,
+            lambda make=_layer, rule=_rule_name: [make(activation="tanh", feedback=rule)],
+            loss=kl.losses.LocalHinge(),
+        )
+
+supervised(
+    "layer_dense_connectivity",
+    (4,),
+    lambda: [
+        layers.FeedbackDense(
+            3,
+            feedback="feedback_alignment",
+            connectivity=0.5,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=1),
+            kernel_regularizer="l2",
+        )
+    ],
+    loss=kl.losses.SquaredHinge(),
+    optimizer=lambda: kl.optimizers.BatchManhattan(0.01),
+)
+
+
+def _attention() -> tuple[keras.Model, tuple[int, ...]]:
+    inputs = keras.Input((3, 4))
+    layer = layers.FeedbackMultiHeadAttention(2, 2, feedback="feedback_alignment")
+    outputs = keras.layers.Dense(3)(keras.layers.Flatten()(layer(inputs, inputs)))
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    return model, (3, 4)
+
+
+CASES["layer_attention"] = _attention
+
+
+def _direct(rule: str) -> Maker:
+    def make() -> tuple[keras.Model, tuple[int, ...]]:
+        stock = sequence((4,), keras.layers.Dense(3, "tanh"), keras.layers.Dense(3))
+        model = kl.models.direct(stock, rule)
+        model.compile(
+            keras.optimizers.SGD(0.1),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        return model, (4,)
+
+    return make
+
+
+CASES["layer_direct_feedback"] = _direct("direct_feedback")
+CASES["layer_direct_random_target"] = _direct("direct_random_target")
+
+# --- Every plasticity rule ------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(package="golden")
+def oja(pre: Any, post: Any, weight: Any) -> Any:
+    """The function of the case of a pointwise rule."""
+    return post * (pre - post * weight)
+
+
+PLASTICITY: dict[str, Callable[[], Any]] = {
+    **{
+        alias: lambda alias=alias: plasticity.get(alias)
+        for alias in (
+            "bcm",
+            "convallis",
+            "hard_wta",
+            "hebb",
+            "hpca",
+            "krotov_hopfield",
+            "krotov_hopfield_dynamics",
+            "nonlinear_hebbian",
+            "oja",
+            "oja_subspace",
+            "reward_modulated_hebb",
+            "sanger",
+            "similarity_matching",
+            "soft_hebb",
+            "third_factor",
+        )
+    },
+    "kwta": lambda: plasticity.KWTA(2),
+    "kwta_power_share": lambda: plasticity.KWTA(plasticity.PowerShare(3.0)),
+    "krotov_parts": lambda: plasticity.KrotovHopfield(
+        3.0, 3, 0.2, plasticity.Sum(), plasticity.UnitMaxAbs(), plasticity.NormDistance(0.5)
+    ),
+    "oja_parts": lambda: plasticity.Oja(
+        normaliser=plasticity.Shrink(0.01), constraint=constraints.UnitLength(2.0)
+    ),
+    "hebb_root_fan_in": lambda: plasticity.Hebb(
+        0.1, normaliser=plasticity.RootFanIn(), constraint=constraints.NonNegative(1.0)
+    ),
+    "sanger_orthogonal": lambda: plasticity.Sanger(constraint=constraints.Orthogonal()),
+    "eligibility": lambda: plasticity.EligibilityRule(plasticity.BCM(), tau=4.0),
+    "separable": lambda: plasticity.SeparableRule(
+        [(1.0, "relu", "linear"), (-0.3, "tanh", "sigmoid")], decay=0.2
+    ),
+    "pointwise": lambda: plasticity.PointwiseRule(oja),
+}
+
+MODULATED = ("eligibility", "reward_modulated_hebb", "third_factor")
+"""The rules that learn only in calls with a modulator."""
+
+
+def _modulated(rule: Callable[[], Any]) -> Maker:
+    def make() -> tuple[keras.Model, tuple[int, ...]]:
+        inputs = keras.Input((5,))
+        outputs = layers.HebbianDense(4, rule())(inputs, modulator=keras.ops.mean(inputs, axis=1))
+        model = keras.Model(inputs, outputs)
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=False)
+        return model, (5,)
+
+    return make
+
+
+for _name, _plastic in PLASTICITY.items():
+    if _name in MODULATED:
+        CASES[f"plasticity_{_name}"] = _modulated(_plastic)
+        continue
+    unsupervised(
+        f"plasticity_{_name}",
+        (5,),
+        lambda rule=_plastic: layers.HebbianDense(
+            4, rule(), activation=kl.activations.RePU(2.0), kernel_initializer="glorot_normal"
+        ),
+    )
+
+HEBBIAN: dict[str, tuple[tuple[int, ...], Callable[..., Any]]] = {
+    "conv1d": ((6, 2), lambda rule: layers.HebbianConv1D(3, 3, 2, "same", rule)),
+    "conv2d": (
+        (5, 5, 2),
+        lambda rule: layers.HebbianConv2D(
+            3, 3, 2, "reflect", rule, kl.activations.Triangle(0.7), patch_norm=True
+        ),
+    ),
+    "local2d": ((4, 4, 2), lambda rule: layers.HebbianLocallyConnected2D(3, 3, 1, "valid", rule)),
+}
+
+for _name, (_shape, _plastic_layer) in HEBBIAN.items():
+    for _rule_name in ("krotov_hopfield", "soft_hebb", "bcm"):
+        unsupervised(
+            f"hebbian_{_name}_{_rule_name}",
+            _shape,
+            lambda make=_plastic_layer, rule=_rule_name: make(rule),
+        )
+
+supervised(
+    "hebbian_shared_rates",
+    (5,),
+    lambda: [layers.HebbianDense(4, "oja", "tanh", local_rate=0.5, global_rate=0.5)],
+    loss=kl.losses.PowerLoss(),
+)
+supervised("hebbian_traces", (4, 2), lambda: [layers.SynapticTraces(5.0, 2.0)])
+
+
+def _whitened() -> list[Any]:
+    layer = layers.ZCAWhitening(0.1)
+    layer.adapt(np.random.default_rng(5).normal(size=(20, 4)).astype("float32"))
+    return [layer]
+
+
+supervised("hebbian_whitening", (4,), _whitened)
+
+# --- Readouts -------------------------------------------------------------------------------------
+
+
+def _encoder() -> keras.Model:
+    return sequence((4,), layers.HebbianDense(5, "krotov_hopfield"))
+
+
+def _readout(make: Callable[[keras.Model], Any]) -> Maker:
+    def fitted() -> tuple[keras.Model, tuple[int, ...]]:
+        model = make(_encoder())
+        inputs, labels = data((4,), 8)
+        model.jit_compile = False
+        model.fit(inputs, labels)
+        return model, (4,)
+
+    return fitted
+
+
+CASES["readout_linear"] = _readout(lambda encoder: kl.models.readout(encoder, 3, power=2.0))
+CASES["readout_bias"] = _readout(
+    lambda encoder: kl.models.readout(encoder, 3, use_bias=True, input_dropout=0.2)
+)
+CASES["readout_class_means"] = _readout(lambda encoder: kl.models.hebbian_readout(encoder, 3))
+CASES["readout_nearest"] = _readout(lambda encoder: kl.models.nearest_neighbours(encoder, 3, 2))
+
+# --- Every network --------------------------------------------------------------------------------
+
+SIZES = [4, 5, 3]
+NETWORKS: dict[str, tuple[tuple[int, ...], Callable[[], Any]]] = {
+    "burstprop": ((4,), lambda: dynamics.BurstpropNetwork(SIZES)),
+    "burstprop_learned": ((4,), lambda: dynamics.BurstpropNetwork(SIZES, feedback="learned")),
+    "contrastive_hebbian": ((4,), lambda: dynamics.ContrastiveHebbianNetwork(SIZES)),
+    "conv_equilibrium": (
+        (4, 4, 1),
+        lambda: dynamics.ConvEquilibriumNetwork(
+            (4, 4, 1), (2, 2), 3, cost="mse", free_steps=6, nudged_steps=2
+        ),
+    ),
+    "conv_equilibrium_cross_entropy": (
+        (4, 4, 1),
+        lambda: dynamics.ConvEquilibriumNetwork((4, 4, 1), (2,), 3, free_steps=6, nudged_steps=2),
+    ),
+    "difference_target": ((4,), lambda: dynamics.DifferenceTargetPropagation(SIZES, seed=1)),
+    "equilibrium": ((4,), lambda: dynamics.EquilibriumNetwork(SIZES)),
+    "equilibrium_persistent": (
+        (4,),
+        lambda: dynamics.EquilibriumNetwork(SIZES, persistent=SAMPLES, feedback="separate"),
+    ),
+    "equilibrium_holomorphic": (
+        (4,),
+        lambda: dynamics.EquilibriumNetwork(SIZES, form="prototypical", nudging="holomorphic"),
+    ),
+    "forward_forward": ((4,), lambda: dynamics.ForwardForwardNetwork(SIZES)),
+    "local_backprop": ((4,), lambda: dynamics.LocalBackpropNetwork(SIZES, time_step=0.05)),
+    "local_backprop_learned": (
+        (4,),
+        lambda: dynamics.LocalBackpropNetwork(SIZES, fix_A=None, tau=None, time_step=0.05),
+    ),
+    "microcircuit": ((4,), lambda: dynamics.MicrocircuitNetwork(SIZES)),
+    "microcircuit_ode": (
+        (4,),
+        lambda: dynamics.MicrocircuitNetwork(
+            SIZES, form="ode", top_down="learned", learn_apical=True, simulation_time=2.0
+        ),
+    ),
+    "predictive_coding": ((4,), lambda: dynamics.PredictiveCodingNetwork(SIZES, steps=5)),
+    "predictive_coding_zil": (
+        (4,),
+        lambda: dynamics.PredictiveCodingNetwork(SIZES, inference="zil", activation="tanh"),
+    ),
+    "recirculation": ((4,), lambda: dynamics.RecirculationAutoencoder(4, 3)),
+    "segregated_dendrites": ((4,), lambda: dynamics.SegregatedDendritesNetwork(SIZES)),
+    "temporal_difference": (
+        (4,),
+        lambda: dynamics.TemporalDifferenceNetwork(SIZES, batch_size=SAMPLES),
+    ),
+}
+
+
+def _network(shape: tuple[int, ...], make: Callable[[], Any]) -> Maker:
+    def compiled() -> tuple[keras.Model, tuple[int, ...]]:
+        network = make()
+        network.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        return network, shape
+
+    return compiled
+
+
+for _name, (_shape, _net) in NETWORKS.items():
+    CASES[f"network_{_name}"] = _network(_shape, _net)
+
+# --- What is written ------------------------------------------------------------------------------
+
+
+def data(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples from 0 to 1, and labels."""
+    generator = np.random.default_rng(seed)
+    return generator.random((SAMPLES, *shape)).astype("float32"), np.arange(SAMPLES) % 3
+
+
+def step(name: str, model: keras.Model, inputs: np.ndarray, labels: np.ndarray) -> None:
+    """Train for one step, as the case does."""
+    alone = name.startswith(
+        ("plasticity", "hebbian_conv", "hebbian_local", "network_recirculation")
+    )
+    targets = None if alone else labels
+    model.fit(inputs, targets, batch_size=SAMPLES, shuffle=False, verbose=0)
+
+
+def write(folder: Path, only: str = "") -> None:
+    values: dict[str, np.ndarray] = {}
+    for name, make in CASES.items():
+        if only not in name:
+            continue
+        keras.utils.set_random_seed(len(values) + 1)
+        model, shape = make()
+        inputs, labels = data(shape, len(values))
+        model.predict(inputs, verbose=0)
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = Path(scratch) / f"{name}.keras"
+            model.save(whole)
+            squeeze(whole, folder / whole.name)
+            if name in WEIGHTS_TOO:
+                model.save_weights(folder / f"{name}.weights.h5")
+        values[f"{name}/inputs"], values[f"{name}/labels"] = inputs, labels
+        values[f"{name}/outputs"] = model.predict(inputs, verbose=0)
+        for place, weight in enumerate(model.get_weights()):
+            values[f"{name}/before/{place}"] = weight
+        if name in SHOWS_ONLY:
+            continue
+        # What follows the activity in a step must not depend on the prediction before it.
+        step(name, model, inputs, labels)
+        for place, weight in enumerate(model.get_weights()):
+            values[f"{name}/after/{place}"] = weight
+    values["registered"] = np.array(
+        sorted(each for each in keras.saving.get_custom_objects() if each.startswith("keras_local"))
+    )
+    np.savez_compressed(folder / "values.npz", **values)
+
+
+def squeeze(source: Path, target: Path) -> None:
+    """Copy a `.keras` file, deflated and without the time of day."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry), zipfile.ZIP_DEFLATED, 9)
+
+
+if __name__ == "__main__":
+    destination = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "files"
+    destination.mkdir(parents=True, exist_ok=True)
+    write(destination, *sys.argv[2:])
