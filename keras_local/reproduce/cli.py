@@ -16,11 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command.
 
     Args:
-        arguments: What stands behind `keras-local` on the command line; None takes it from there.
+        arguments: The words after `keras-local` on the command line; those of `sys.argv` by
+            default.
 
     Returns:
-        The exit status: 0, 1 if the sub-command refuses, 130 after an interruption by the keyboard.
-        Arguments that cannot be read end the process with 2, as `argparse` does.
+        The exit status: 0 for success, 1 if the sub-command raises an error, 130 after Ctrl-C.
+        Arguments that cannot be parsed end the process with status 2, as `argparse` does.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
@@ -53,36 +54,35 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = commands.add_parser(
         "demo",
         help="train, compare, export and report on real images",
-        description="Train the same net with backpropagation, fixed and updated random feedback; "
-        "pretrain a Hebbian encoder without labels and fit a linear readout; export it and serve "
-        "it in a fresh process; write a report with tables and figures.",
+        description="Train one network with backpropagation, with fixed and with updated random "
+        "feedback; pretrain a Hebbian encoder without labels and fit a linear readout; export it "
+        "and serve it in a new process; write a report with tables and figures.",
     )
     parser.add_argument(
         "--data",
         choices=datasets.NAMES,
         default="digits",
-        help="the data set (default: %(default)s, which needs no download and takes about a minute "
-        "and a half; the others take ten)",
+        help="the data set (default: %(default)s, which needs no download and takes about one and "
+        "a half minutes; the others take about ten)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("keras-local-demo"),
         metavar="DIR",
-        help="where the report goes; its files replace those of the same names (default: "
-        "%(default)s)",
+        help="folder for the report; files of the same names are replaced (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         type=_seed,
         default=0,
         metavar="N",
-        help="seed of weights and order (default: %(default)s)",
+        help="seed of the random numbers (default: %(default)s)",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a few images and steps, to see that all works; the report says so",
+        help="use a few images and steps, only to see that everything works; the report says so",
     )
     parser.set_defaults(run=_demo)
 
@@ -93,7 +93,9 @@ def _seed(text: str) -> int:
     except ValueError:
         seed = -1
     if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(f"an integer from 0 to 2**32 - 1. Received: {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be an integer from 0 to 2**32 - 1. Received: {text!r}"
+        )
     return seed
 
 

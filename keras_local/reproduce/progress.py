@@ -1,4 +1,4 @@
-"""What a command shows while it works: one bar for each stage, and how long each took."""
+"""Progress bars of a command: one for each stage, with the time that it took."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """One bar. `callback` moves it from inside `fit`; `say` writes to the right of it.
+    """One progress bar. `callback` moves it during `fit`; `say` writes a note beside it.
 
     Args:
         progress: The `rich` progress display.
@@ -45,10 +45,9 @@ class Stage:
 
 
 class Stages:
-    """The bars of a command, from top to bottom; a context manager.
+    """The progress bars of a command, a context manager.
 
-    Where the console is no terminal, as in a log file, each stage is one line, written when it is
-    done.
+    If the console is no terminal but a file, each stage is one line, written at its end.
 
     Args:
         console: The `rich` console.
@@ -63,7 +62,7 @@ class Stages:
     """
 
     seconds: dict[str, float]
-    """How long each stage took."""
+    """How many seconds each stage took."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -71,7 +70,7 @@ class Stages:
         self._console = console
         self._progress = Progress(
             TextColumn("{task.description:<32}"),
-            # Colours that a terminal of few colours has, too.
+            # These colours exist on terminals of 16 colours too.
             BarColumn(
                 bar_width=18, complete_style="cyan", finished_style="green", pulse_style="cyan"
             ),
@@ -79,7 +78,7 @@ class Stages:
             TextColumn("{task.fields[note]}"),
             console=console,
             disable=not console.is_terminal,
-            # Nothing may print between the bars: what TensorFlow writes would tear them apart.
+            # What TensorFlow prints would otherwise appear in the middle of the bars.
             redirect_stderr=True,
             redirect_stdout=True,
         )
@@ -91,12 +90,12 @@ class Stages:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave them as they are."""
+        """Stop updating the bars, and leave them on the screen."""
         self._progress.stop()
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Stage]:
-        """Show a bar while the body runs, and note how long it took."""
+        """Show a bar while the body of the `with` statement runs, and measure its time."""
         task = self._progress.add_task(name, total=None, note="")
         stage = Stage(self._progress, task)
         start = time.perf_counter()

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_local.reproduce.report_style import STYLE
 from keras_local.reproduce.results import Results, Trained
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def write(folder: Path, results: Results, figures: Mapping[str, Figure]) -> None
     """Write `index.html`, `results.json` and one PNG file for each figure.
 
     Args:
-        folder: Where they go; files of the same names are replaced.
-        results: What was found.
+        folder: The folder to write to; files of the same names are replaced.
+        results: The results of the demo.
         figures: Figures by name.
     """
     pictures = {}
@@ -36,7 +37,7 @@ def write(folder: Path, results: Results, figures: Mapping[str, Figure]) -> None
 
 
 def show(console: Console, results: Results, folder: Path) -> None:
-    """Print the table of errors and where the report is."""
+    """Print the table of errors and the path of the report."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -81,10 +82,10 @@ def show(console: Console, results: Results, folder: Path) -> None:
 
 
 def render(results: Results, pictures: Mapping[str, bytes]) -> str:
-    """Return the page: one file with its style and its figures, that needs no network.
+    """Return the page: one HTML file with its style and its figures, which needs no network.
 
     Args:
-        results: What was found.
+        results: The results of the demo.
         pictures: The figures `learning_curves`, `alignment`, `receptive_fields` and
             `readout_curves` as PNG.
     """
@@ -106,7 +107,7 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>keras_local on {escape(results.images.data)}</title>
-<style>{_STYLE}</style>
+<style>{STYLE}</style>
 </head>
 <body>
 <main>
@@ -150,7 +151,7 @@ def _header(results: Results) -> str:
     ]
     return f"""<header>
 <h1>keras_local on {escape(images.data)}</h1>
-<p class="lead">Nets that learn by rules a synapse could compute, beside backpropagation:
+<p class="lead">Networks that learn by rules a synapse could compute, beside backpropagation:
 {images.training:,} training images, {images.test:,} test images, {images.classes} classes,
 seed {results.seed}.</p>
 {quick}
@@ -166,7 +167,7 @@ def _errors(results: Results) -> str:
     hebbian = next(row for row in results.features if row.key == "hebbian")
     error = hebbian.test.error
     spread = 1.96 * (error * (1.0 - error) / images.test) ** 0.5
-    first = f"The same convolutional net, {_of(images.error_paths, images.training_of)}"
+    first = f"The same convolutional network, {_of(images.error_paths, images.training_of)}"
     second = f"{results.pretrained.units} features, {_of(images.training, images.training_of)}"
     return f"""<section>
 <h2>Errors</h2>
@@ -179,10 +180,11 @@ def _errors(results: Results) -> str:
 <tr class="group"><th colspan="5" scope="rowgroup">{second}</th></tr>
 {"".join(_error_row(row, largest) for row in results.features)}
 </tbody></table></div>
-<p class="small">All errors are those after the last epoch: the test images chose neither an epoch
-nor a setting in this run. One of {_of(images.test, images.test_of, "test")} is
-{_percent(1 / images.test)}, and an error of {_percent(error)} measured on so many is known to about
-{100 * spread:.1f} points up or down (95 % interval). Smaller differences say little.</p>
+<p class="small">All errors are those after the last epoch: neither the number of epochs nor any
+setting was chosen by the test images in this run.
+One of {_of(images.test, images.test_of, "test")} is {_percent(1 / images.test)},
+and an error of {_percent(error)} measured on so many is known to about {100 * spread:.1f} points
+up or down (95 % interval). Smaller differences mean little.</p>
 </section>"""
 
 
@@ -217,7 +219,7 @@ def _error_paths(results: Results, pictures: Mapping[str, bytes]) -> str:
     learning = _figure(
         pictures["learning_curves"],
         "Test error over training for the three error paths",
-        "Test error of the same net with three error paths.",
+        "Test error of the same network with three error paths.",
         _curve_table("Epoch", results.error_paths),
     )
     alignment = _figure(
@@ -234,17 +236,17 @@ def _error_paths(results: Results, pictures: Mapping[str, bytes]) -> str:
         ),
     )
     return f"""<section>
-<h2>Three ways back for the error</h2>
+<h2>Three error paths</h2>
 <p>Backpropagation sends errors down through the transposed forward weights, which a synapse cannot
-know. Here the same net starts from the same weights and sees the same batches in the same order
-three times; only the weights that carry the error differ. Random weights that stay fixed can teach
-if the forward weights come to lie at an acute angle to them. Random weights that receive the
-forward weights' own update turn towards them by themselves.</p>
+know. Here the same network is trained three times, from the same weights and with the same batches
+in the same order; only the weights that carry the error differ. With fixed random weights the
+network can learn if the forward weights come to lie at an acute angle to them. Random weights that
+receive the forward weights' own updates turn towards the forward weights.</p>
 {learning}
 {alignment}
 {table}
-<p class="small">The lowest convolution is left out: nothing below it needs an error. All layers
-learn from the local hinge loss, by SGD.</p>
+<p class="small">The lowest convolution is left out, since no layer below it needs an error. All
+layers learn by SGD from the local hinge loss.</p>
 </section>"""
 
 
@@ -253,15 +255,15 @@ def _features(results: Results, pictures: Mapping[str, bytes]) -> str:
     fields = _figure(
         pictures["receptive_fields"],
         "Weights of the Hebbian units as images",
-        "What each Hebbian unit has learned to look for. Red raises its activity, blue lowers it."
+        "The weights of each Hebbian unit. Red pixels raise its activity, blue pixels lower it."
         if results.images.shape[-1] == 1
-        else "What each Hebbian unit has learned to look for. Grey is no weight.",
+        else "The weights of each Hebbian unit. Grey stands for a weight of zero.",
         "",
     )
     curves = _figure(
         pictures["readout_curves"],
         "Test error over training of the readouts and of end-to-end backpropagation",
-        "Test error while the labels come in.",
+        "Test error while the readouts are trained.",
         _curve_table("Passes", results.features),
     )
     facts = _facts(
@@ -276,10 +278,11 @@ def _features(results: Results, pictures: Mapping[str, bytes]) -> str:
     )
     return f"""<section>
 <h2>Features without labels</h2>
-<p>For each image the unit with the largest current moves its weights towards the image, the one of
-rank {results.settings["encoder"]["rank"]} moves away. Labels come in afterwards, for a linear layer
-on the frozen features. The other rows of the table tell what the features are worth: the same
-readout of random features and of the raw image, and backpropagation through as many units.</p>
+<p>For each image, the unit with the largest current moves its weights towards the image, and the
+unit of rank {results.settings["encoder"]["rank"]} moves its weights away. Labels are used only
+afterwards, for a linear layer on the frozen features. The other rows of the table are there for
+comparison: the same readout of random features and of the raw image, and backpropagation through
+as many units.</p>
 {fields}
 {facts}
 {curves}
@@ -307,8 +310,8 @@ def _serving(results: Results) -> str:
     return f"""<section>
 <h2>Served without the package</h2>
 <p>The readout was exported as a SavedModel of built-in operations, in
-<code>{escape(served.folder)}/</code> beside this page, and loaded by a fresh process in which
-importing keras_local fails. Both predicted all test images.</p>
+<code>{escape(served.folder)}/</code> beside this page, and loaded by a new process that cannot
+import keras_local. Both processes predicted all test images.</p>
 {facts}
 </section>"""
 
@@ -327,8 +330,8 @@ def _time(results: Results) -> str:
 <tr class="total"><th scope="row">all</th><td class="n">{_seconds(results.total_seconds)}</td>
 <td class="wide"></td></tr>
 </tbody></table></div>
-<p class="small">{_seconds(results.cpu_seconds)} of processor time, the start of Python and of the
-serving process included. Other work on the machine makes the clock run longer than that.</p>
+<p class="small">{_seconds(results.cpu_seconds)} of processor time, with the start of Python and of
+the serving process. If other programs run on the machine, the times above are longer.</p>
 </section>"""
 
 
@@ -348,8 +351,8 @@ def _repetition(results: Results) -> str:
 <h3>Settings</h3>
 <pre><code>{escape(settings)}</code></pre>
 {f"<h3>Warnings</h3><ul>{notes}</ul>" if notes else ""}
-<p class="small">The seed fixes the weights and the order of the images. Rounding differs between
-machines and versions, so that single images may change sides.</p>
+<p class="small">The seed determines the initial weights and the order of the images. Rounding
+differs between machines and versions, so that single images may be classified differently.</p>
 <details><summary>All numbers, as in results.json</summary>
 <pre><code>{escape(results.to_json())}</code></pre></details>
 </section>"""
@@ -397,7 +400,7 @@ def _facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _mean_angles(row: Trained) -> list[float]:
-    """Return the mean angle over layers before and after training; nothing without feedback."""
+    """Return the mean angle over layers, before and after training; empty without feedback."""
     if not row.angles:
         return []
     return [sum(v[i] for v in row.angles.values()) / len(row.angles) for i in (0, -1)]
@@ -434,122 +437,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
     return str(value)
-
-
-_STYLE = """
-:root {
-  --page: #fbfbfa; --card: #ffffff; --text: #1d2126; --soft: #5b6570; --line: #dfe3e6;
-  --accent: #0b62a4; --track: #e8ecef; --code: #f1f3f4; --warn: #fff3cd; --warn-text: #5c4400;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #14171a; --card: #1c2024; --text: #e4e7ea; --soft: #a0a9b2; --line: #323940;
-    --accent: #6cb4ee; --track: #2b3238; --code: #20252a; --warn: #4a3a0a; --warn-text: #ffe9a8;
-  }
-}
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; }
-body {
-  margin: 0; background: var(--page); color: var(--text);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
-}
-main { max-width: 56rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.35rem; line-height: 1.3; margin: 3rem 0 .75rem; }
-h3 { font-size: 1.05rem; margin: 1.75rem 0 .5rem; }
-p { margin: 0 0 1rem; max-width: 46rem; }
-.lead { font-size: 1.1rem; color: var(--soft); }
-.small, figcaption, small { font-size: .875rem; color: var(--soft); }
-.warning {
-  background: var(--warn); color: var(--warn-text); border-radius: .5rem; padding: .75rem 1rem;
-}
-.tiles {
-  list-style: none; padding: 0; margin: 1.75rem 0 0; display: grid; gap: .75rem;
-  grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr));
-}
-.tiles li {
-  background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem;
-}
-.tiles b {
-  display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums;
-}
-.tiles span { display: block; margin-top: .35rem; font-size: .875rem; color: var(--soft); }
-.table { overflow-x: auto; margin: 0 0 1rem; }
-table { border-collapse: collapse; width: 100%; font-size: .95rem; }
-th, td {
-  padding: .55rem 0 .55rem 1.25rem; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; font-weight: normal;
-}
-th:first-child { padding-left: 0; }
-thead th { font-size: .8125rem; color: var(--soft); vertical-align: bottom; }
-.n { text-align: right; font-variant-numeric: tabular-nums; }
-td.n { white-space: nowrap; }
-tbody th small, td small { display: block; }
-.group th { padding-top: 1.25rem; font-weight: 600; }
-.plain { width: auto; min-width: 60%; }
-.plain .wide { width: 14rem; vertical-align: middle; }
-.total th, .total td { font-weight: 600; border-bottom: 0; }
-.bar {
-  display: block; height: .35rem; border-radius: .2rem; background: var(--track); overflow: hidden;
-  min-width: 5.5rem; margin-top: .3rem;
-}
-.plain .bar { margin: 0; }
-.bar i { display: block; height: 100%; background: var(--accent); border-radius: .2rem; }
-figure { margin: 1.75rem 0; }
-figure img {
-  display: block; max-width: 100%; height: auto; background: #fff; padding: .75rem;
-  border: 1px solid var(--line); border-radius: .6rem; width: 40rem;
-}
-figcaption { margin-top: .5rem; max-width: 46rem; }
-details { margin-top: .5rem; font-size: .9rem; }
-summary { cursor: pointer; color: var(--accent); }
-details table { font-size: .85rem; margin-top: .5rem; }
-details th, details td { padding-top: .25rem; padding-bottom: .25rem; }
-dl {
-  display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .75rem 1.5rem;
-  margin: 1.25rem 0;
-}
-dt { font-size: .8125rem; color: var(--soft); }
-dd { margin: 0; font-variant-numeric: tabular-nums; }
-pre {
-  background: var(--code); border: 1px solid var(--line); border-radius: .5rem; padding: .9rem 1rem;
-  overflow-x: auto; font-size: .85rem; line-height: 1.5;
-}
-code { font-family: ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; }
-p code { background: var(--code); padding: .1em .3em; border-radius: .25em; font-size: .9em; }
-@media (max-width: 40rem) {
-  main { padding-top: 1.5rem; }
-  h1 { font-size: 1.6rem; }
-  .tiles { grid-template-columns: 1fr 1fr; }
-  .tiles li { padding: .75rem; }
-  .tiles b { font-size: 1.25rem; }
-  .cards, .cards tbody { display: block; }
-  .cards thead { position: absolute; left: -999rem; }
-  .cards tr { display: block; padding: .6rem 0; border-bottom: 1px solid var(--line); }
-  .cards th, .cards td { display: block; border: 0; padding: .15rem 0; }
-  .cards td { display: flex; justify-content: space-between; text-align: right; gap: 1rem; }
-  .cards td::before {
-    content: attr(data-label); color: var(--soft); font-size: .875rem; white-space: normal;
-    text-align: left;
-  }
-  .cards .group { border-bottom: 0; padding-bottom: 0; }
-  dl { grid-template-columns: 1fr 1fr; gap: .75rem 1rem; }
-  .plain { width: 100%; }
-  .plain .wide { width: 35%; }
-  .plain .bar { min-width: 3rem; }
-}
-@media print {
-  :root {
-    --page: #fff; --card: #fff; --text: #000; --soft: #444; --line: #bbb; --accent: #0b62a4;
-    --track: #ddd; --code: #f5f5f5; --warn: #fff; --warn-text: #000;
-  }
-  body { font-size: 10.5pt; }
-  main { max-width: none; padding: 0; }
-  h2, h3 { break-after: avoid; }
-  figure, tr, dl, .tiles { break-inside: avoid; }
-  figure img { width: auto; max-height: 11cm; border: 0; padding: 0; }
-  details { display: none; }
-  .bar i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  pre { white-space: pre-wrap; }
-}
-"""

@@ -1,4 +1,4 @@
-"""What an experiment found, in a form that goes into `results.json` and into the report."""
+"""The results of an experiment, as `results.json` and the report contain them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """How many of how many images a model takes for another class.
+    """The number of images that a model assigns to a wrong class.
 
     Attributes:
-        wrong: Images that the model takes for another class.
-        images: All images.
-        error: Their quotient.
+        wrong: Number of images assigned to a wrong class.
+        images: Number of all images.
+        error: `wrong / images`.
 
     >>> Score(3, 400).error
     0.0075
@@ -31,12 +31,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained model, a row of the table.
+    """A trained model: one row of the table of errors.
 
     Attributes:
         key: Short name, unique.
         label: What the model is.
-        detail: What distinguishes it.
+        detail: How it differs from the other models.
         test: Errors on the test images after the last epoch.
         training: Errors on the training images after the last epoch.
         weights: How many weights the labels trained.
@@ -82,18 +82,18 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Served:
-    """The exported model in a process of its own, beside the model that was exported.
+    """The exported model, run in another process and compared with the original.
 
     Attributes:
         folder: Name of the SavedModel in the report's folder.
-        images: How many images both predicted.
+        images: Number of images that both predicted.
         largest_difference: Largest absolute difference of a class score.
         largest_score: Largest absolute class score.
-        same_classes: Images that both give to the same class.
+        same_classes: Number of images that both assign to the same class.
         parameter_bytes: Bytes of the weights of the model of built-in layers.
         weight_bytes: Bytes of the SavedModel's files of weights.
         folder_bytes: Bytes of all its files.
-        keras_imported: Whether the process imported Keras; keras_local it could not.
+        keras_imported: Whether the process imported Keras. It could not import keras_local.
         seconds: How long export, start of the process and predictions took.
     """
 
@@ -111,17 +111,17 @@ class Served:
 
 @dataclass(frozen=True)
 class Images:
-    """What was learned from.
+    """The images of an experiment.
 
     Attributes:
         data: Name of the data set.
-        shape: Of an image.
+        shape: Shape of an image.
         classes: Number of classes.
-        training: Images used for training.
-        training_of: Training images that the data set has.
-        error_paths: Images used for training the convolutional nets.
-        test: Images used for tests.
-        test_of: Test images that the data set has.
+        training: Number of images used for training.
+        training_of: Number of training images in the data set.
+        error_paths: Number of images used for training the convolutional networks.
+        test: Number of images used for tests.
+        test_of: Number of test images in the data set.
     """
 
     data: str
@@ -136,23 +136,23 @@ class Images:
 
 @dataclass(frozen=True)
 class Results:
-    """All that the demo found.
+    """All results of the demo.
 
     Attributes:
         command: The command that repeats it.
         seed: Its seed.
-        quick: Whether it was cut short, so that no error means anything.
-        images: What was learned from.
-        error_paths: The same net with three ways back for the error.
+        quick: Whether the run was shortened, so that its errors mean nothing.
+        images: The images that were used.
+        error_paths: The same network, trained with three error paths.
         features: The readout of learned, random and raw features, and end-to-end backpropagation.
         pretrained: The Hebbian layer.
         served: The exported readout.
         seconds: How long each stage took.
         total_seconds: How long all of it took.
-        cpu_seconds: Time of all processors that it took, with the start of Python.
+        cpu_seconds: Processor time, summed over all processors, with the start of Python.
         settings: As in the TOML file.
         environment: Versions and machine.
-        notes: Warnings on the way.
+        notes: Warnings that were raised during the run.
     """
 
     command: str
@@ -171,7 +171,7 @@ class Results:
     notes: list[str]
 
     def to_json(self) -> str:
-        """Return everything as JSON; what is not finite becomes `null`."""
+        """Return everything as JSON; numbers that are not finite become `null`."""
         return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The settings of an experiment: a TOML file, read into frozen dataclasses that refuse nonsense."""
+"""The settings of an experiment: a TOML file, read into frozen dataclasses that check values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What the experiment learns from.
+    """The data set of an experiment.
 
     Attributes:
         name: A name that `datasets.load` knows.
@@ -36,7 +36,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class ErrorPaths:
-    """The convolutional net that learns with three error paths, by SGD and the local hinge loss.
+    """The convolutional network, trained with three error paths by SGD on the local hinge loss.
 
     Attributes:
         filters: Number of filters of the two convolutions, each followed by 2 x 2 max-pooling or
@@ -44,9 +44,9 @@ class ErrorPaths:
         kernel_size: Side of their kernels.
         hidden: Units of the dense layer below the class units.
         activation: Activation of all layers but the last.
-        learning_rate: Of SGD at the start; it falls to zero along a cosine.
+        learning_rate: Of SGD at the start; it decays to zero along a cosine.
         momentum: Of SGD.
-        batch_size: Images a step.
+        batch_size: Images in each step.
         epochs: Passes over the images.
         images: How many training images this part uses, the first ones; None for all.
     """
@@ -78,9 +78,10 @@ class Encoder:
         p: As in `plasticity.KrotovHopfield`.
         rank: Likewise.
         delta: Likewise.
-        initial: Law of the initial weights: `"uniform"` from 0 to 1, or `"normal"` of deviation 1.
+        initial: Initializer of the weights: `"uniform"` from 0 to 1, or `"normal"` with standard
+            deviation 1.
         step_size: Largest change of a weight in a step of the first epoch.
-        batch_size: Images a step.
+        batch_size: Images in each step.
         epochs: Passes over the images.
     """
 
@@ -105,14 +106,14 @@ class Encoder:
 
 @dataclasses.dataclass(frozen=True)
 class Readout:
-    """The linear readout, of learned, random and raw features alike, by Adam and the power loss.
+    """The linear readout of learned, random and raw features, trained by Adam and the power loss.
 
     Attributes:
         power: Power of the rectified currents.
         loss_power: Exponent of the loss.
         beta: Slope of the loss.
-        learning_rate: Of Adam at the start; it falls to zero along a cosine.
-        batch_size: Images a step.
+        learning_rate: Of Adam at the start; it decays to zero along a cosine.
+        batch_size: Images in each step.
         passes: Passes over the images.
     """
 
@@ -133,11 +134,11 @@ class Readout:
 
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """What is trained as usual, by Adam and softmax cross-entropy: the other baselines.
+    """The other baselines, trained by Adam and softmax cross-entropy.
 
     Attributes:
-        learning_rate: Of Adam at the start; it falls to zero along a cosine.
-        batch_size: Images a step.
+        learning_rate: Of Adam at the start; it decays to zero along a cosine.
+        batch_size: Images in each step.
         passes: Passes over the images.
     """
 
@@ -166,7 +167,7 @@ class DemoSettings:
 
     @classmethod
     def of(cls, data: str) -> Self:
-        """Return the settings that the package has for a data set.
+        """Return the package's settings for a data set.
 
         Raises:
             ValueError: If the data set is unknown.
@@ -178,11 +179,11 @@ class DemoSettings:
 
     @classmethod
     def from_toml(cls, text: str, source: str = "settings") -> Self:
-        """Return the settings that stand in a TOML text.
+        """Return the settings that a TOML text contains.
 
         Args:
             text: The text.
-            source: What messages call it.
+            source: Name of the text in error messages.
 
         Raises:
             ValueError: If the text is no TOML, if an entry is missing, unknown or of the wrong
@@ -195,7 +196,7 @@ class DemoSettings:
         return _read(cls, table, source)
 
     def quick(self) -> Self:
-        """Return the same experiment with a few images and steps: it shows that all works."""
+        """Return the same experiment with few images and steps, to see that everything works."""
         return dataclasses.replace(
             self,
             data=dataclasses.replace(self.data, training=300, test=100),

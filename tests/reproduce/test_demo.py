@@ -19,7 +19,15 @@ import pytest
 from rich.console import Console
 
 from keras_local import datasets, feedback, models
-from keras_local.reproduce import demo, progress
+from keras_local.reproduce import (
+    demo,
+    error_paths,
+    hebbian_features,
+    images,
+    progress,
+    rows,
+    serving,
+)
 from keras_local.reproduce.results import Results, Score
 from keras_local.reproduce.settings import DemoSettings
 from tests.reproduce.page import Page, numbers_missing, text_of
@@ -62,7 +70,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def data() -> Any:
-    return demo._load(SETTINGS)
+    return images.load(SETTINGS)
 
 
 def test_images_are_real_and_as_many_as_said(quick_run: Run, data: Any) -> None:
@@ -131,8 +139,8 @@ def test_angles_move(quick_run: Run) -> None:
 
 def test_the_net_starts_the_same_and_only_the_rule_differs(data: Any) -> None:
     nets = {
-        key: demo._convolutional_net(SETTINGS, data, rule, seed=5)
-        for key, (rule, _, _) in demo._RULES.items()
+        key: error_paths.convolutional_net(SETTINGS, data, rule, seed=5)
+        for key, (rule, _, _) in error_paths.RULES.items()
     }
     for one, other, third in zip(*(net.layers for net in nets.values()), strict=True):
         if not hasattr(one, "kernel"):
@@ -146,7 +154,7 @@ def test_the_net_starts_the_same_and_only_the_rule_differs(data: Any) -> None:
         given = np.array(other.feedback_kernel)
         assert np.allclose(given, np.array(third.feedback_kernel), atol=1e-6)
         assert not np.allclose(given, kernels[1], atol=1e-2)
-    again = demo._convolutional_net(SETTINGS, data, feedback.Symmetric(), seed=6)
+    again = error_paths.convolutional_net(SETTINGS, data, feedback.Symmetric(), seed=6)
     assert not np.allclose(again.layers[0].kernel, nets["backprop"].layers[0].kernel)
 
 
@@ -154,10 +162,10 @@ def test_all_rules_see_the_same_batches_in_the_same_order(
     data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Backpropagation a second time, after another rule, is the first one again."""
-    first, fixed = demo._RULES["backprop"], demo._RULES["fixed"]
-    monkeypatch.setattr(demo, "_RULES", {"backprop": first, "fixed": fixed, "again": first})
+    first, fixed = error_paths.RULES["backprop"], error_paths.RULES["fixed"]
+    monkeypatch.setattr(error_paths, "RULES", {"backprop": first, "fixed": fixed, "again": first})
     with progress.Stages(Console(quiet=True)) as stages:
-        one, other, again = demo._error_paths(SETTINGS, data, 5, stages, {})
+        one, other, again = error_paths.error_paths(SETTINGS, data, 5, stages, {})
     assert one.curve == again.curve
     assert one.training == again.training
     assert other.curve != again.curve
@@ -220,7 +228,7 @@ def test_a_model_that_differs_is_told_apart(
     tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The comparison would notice an export that predicts something else."""
-    model = models.readout(demo._encoder(data), 10, 1.0)
+    model = models.readout(hebbian_features.encoder_of(data), 10, 1.0)
     model.fit(data.x_train, data.y_train, verbose=0)
     export = models.export
 
@@ -230,24 +238,24 @@ def test_a_model_that_differs_is_told_apart(
         export(other, path)
 
     monkeypatch.setattr(models, "export", wrong_export)
-    assert demo._serve(model, data.x_test, tmp_path / "model").largest_difference > 0.1
+    assert serving.serve(model, data.x_test, tmp_path / "model").largest_difference > 0.1
 
 
 def test_a_model_that_cannot_be_served_says_why(
     tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = models.readout(demo._encoder(data), 10, 1.0)
+    model = models.readout(hebbian_features.encoder_of(data), 10, 1.0)
     model.fit(data.x_train, data.y_train, verbose=0)
-    monkeypatch.setattr(demo, "_SERVE", "raise SystemExit('no such thing')")
+    monkeypatch.setattr(serving, "_SERVE", "raise SystemExit('no such thing')")
     with pytest.raises(RuntimeError, match="could not be served: no such thing"):
-        demo._serve(model, data.x_test, tmp_path / "model")
+        serving.serve(model, data.x_test, tmp_path / "model")
 
 
 def test_score_counts_wrong_classes() -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
     model.set_weights([np.eye(2, dtype="float32")])
     images = np.array([[1, 0], [0, 1], [3, 1], [1, 2]], "float32")
-    assert demo._score(model, images, np.array([0, 1, 1, 0])) == Score(2, 4)
+    assert rows.score(model, images, np.array([0, 1, 1, 0])) == Score(2, 4)
 
 
 @pytest.mark.parametrize(("passes", "epochs", "at"), [(580, 20, 29), (30, 30, 1), (41, 21, 2)])
@@ -273,7 +281,7 @@ def test_passes_over_the_images(
     )
     stage = progress.Stage(None, None)
     monkeypatch.setattr(stage, "callback", lambda: None)
-    curve = demo._fit(settings, data, Model(), stage, softmax=True)  # type: ignore[arg-type]
+    curve = hebbian_features.fit(settings, data, Model(), stage, softmax=True)  # type: ignore[arg-type]
     assert (seen["epochs"], seen["images"], seen["labels"]) == (epochs, 300 * at, 300 * at)
     assert seen["rate"].decay_steps == math.ceil(300 * at / 100) * epochs
     assert curve["passes"] == [at * (i + 1) for i in range(epochs)]

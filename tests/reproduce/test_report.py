@@ -143,7 +143,7 @@ def test_warnings_are_passed_on() -> None:
 def test_parts_of_a_data_set_are_told() -> None:
     images = Images("mnist", (28, 28, 1), 10, 60_000, 60_000, 10_000, 500, 10_000)
     visible = text_of(Page(report.render(results(images=images), PICTURES)).visible)
-    assert "The same convolutional net, the first 10,000 of 60,000 training images" in visible
+    assert "The same convolutional network, the first 10,000 of 60,000 training images" in visible
     assert "64 features, 60,000 training images" in visible
     assert "the first 500 of 10,000 test images" in visible
 
@@ -152,7 +152,7 @@ def test_parts_of_a_data_set_are_told() -> None:
 def test_the_caption_names_the_colours_that_are_there(channels: int) -> None:
     images = Images("digits", (8, 8, channels), 10, 1400, 1400, 1000, 397, 397)
     text = report.render(results(images=images), PICTURES)
-    assert ("Red raises" in text) == (channels == 1)
+    assert ("Red pixels raise" in text) == (channels == 1)
 
 
 def test_without_any_error() -> None:
