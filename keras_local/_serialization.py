@@ -1,11 +1,16 @@
-"""Registration and look-up, shared by every family of strategies."""
+"""Registration, look-up, and objects that are what their arguments say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+import inspect
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Self, TypeVar
 
 import keras
+import numpy as np
+
+from keras_local import _validation as check
 
 T = TypeVar("T")
 
@@ -13,7 +18,25 @@ PACKAGE = "keras_local"
 
 
 class Strategy:
-    """What Keras stores by its constructor's arguments: rules and the objects that they hold."""
+    """What Keras stores by its constructor's arguments: rules and the objects that they hold.
+
+    Two of them are equal if they are of one class and their configs are equal. The `repr` shows
+    the arguments: `KolenPollack(rate=1.0, decay=0.0)`. Behind the first one, arguments that have
+    their default are left out where they are objects, flags or None; in objects inside of others,
+    all that have their default are: `EligibilityRule(base=Hebb(), tau=10.0)`.
+    """
+
+    def __repr__(self) -> str:
+        """Return the class and its arguments."""
+        return _written(self, outermost=True)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other is of the same class with the same arguments."""
+        return self is other or (type(self) is type(other) and _values(self) == _values(other))
+
+    def __hash__(self) -> int:
+        """Return a hash of class and arguments."""
+        return hash(_values(self))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; none by default."""
@@ -29,6 +52,13 @@ class Strategy:
                 for name, value in config.items()
             }
         )
+
+
+def by_value(cls: type[T]) -> type[T]:
+    """Give a class that is no `Strategy` the `repr`, the equality and the hash of one."""
+    for name in ("__repr__", "__eq__", "__hash__"):
+        setattr(cls, name, getattr(Strategy, name))
+    return cls
 
 
 def serializable(cls: type[T]) -> type[T]:
@@ -51,12 +81,87 @@ def resolve(
         return identifier
     if isinstance(identifier, str) and identifier in aliases:
         return aliases[identifier]()
+    reason = None
     if isinstance(identifier, dict):
-        restored = keras.saving.deserialize_keras_object(identifier)
+        try:
+            restored = keras.saving.deserialize_keras_object(identifier)
+        except Exception as error:  # Keras' own messages do not know the argument's name.
+            restored, reason = None, error
         if isinstance(restored, family):
             return restored
     known = ", ".join(repr(alias) for alias in sorted(aliases))
-    raise ValueError(
-        f"`{argument}` must be a {family.__name__} or one of the aliases {known}. "
-        f"Received: {argument}={identifier!r}"
-    )
+    allowed = f"a {family.__name__} or one of the aliases {known}"
+    if isinstance(identifier, type) and issubclass(identifier, family):
+        allowed += f", and not a class (write `{identifier.__name__}(...)`)"
+    message = check.refusal(argument, allowed, identifier)
+    if isinstance(identifier, str):
+        near = difflib.get_close_matches(identifier.lower(), aliases, n=1)
+        message += f". Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(message) from reason
+
+
+def _values(value: Any) -> Hashable:
+    """Return what an object is, so that it can be compared and hashed."""
+    try:
+        return type(value).__name__, _frozen(value.get_config())
+    except Exception:  # A config that cannot be told: the object equals itself alone.
+        return id(value)
+
+
+def _frozen(value: Any) -> Hashable:
+    """Return a config as something that can be compared and hashed."""
+    if isinstance(value, Mapping):
+        return tuple((key, _frozen(value[key])) for key in sorted(value))
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), value.tobytes()
+    return value if isinstance(value, Hashable) else repr(value)
+
+
+def _written(value: Any, outermost: bool = False) -> str:
+    """Write an object with its arguments."""
+    try:
+        config = value.get_config()
+        usual = _defaults(type(value), config)
+        arguments = [
+            f"{name}={_written_argument(given)}"
+            for place, (name, given) in enumerate(config.items())
+            if name not in usual
+            or _frozen(usual[name]) != _frozen(given)
+            or (outermost and (place == 0 or _tells(given)))
+        ]
+    except Exception:  # A `repr` never fails.
+        return object.__repr__(value)
+    return f"{type(value).__name__}({', '.join(arguments)})"
+
+
+def _defaults(cls: type, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of an object of the class with no more arguments than it needs."""
+    parameters = list(inspect.signature(cls).parameters.values())
+    needed = {each.name for each in parameters if each.default is inspect.Parameter.empty}
+    least = {name: given for name, given in config.items() if name in needed}
+    usual: Mapping[str, Any] = cls.from_config(least).get_config()  # type: ignore[attr-defined]
+    return {name: given for name, given in usual.items() if name not in needed}
+
+
+def _written_argument(given: Any) -> str:
+    """Write an argument as it stands in a config."""
+    if isinstance(given, Mapping) and "class_name" in given:
+        restored = keras.saving.deserialize_keras_object(dict(given))
+        described: object = type(restored).__repr__
+        if described is Strategy.__repr__:
+            return _written(restored)
+        arguments = given.get("config") or {}
+        if isinstance(arguments, str):  # A function, by its registered name.
+            return arguments
+        listed = ", ".join(f"{name}={_written_argument(each)}" for name, each in arguments.items())
+        return f"{given['class_name']}({listed})"
+    if isinstance(given, (list, tuple)):
+        return f"[{', '.join(_written_argument(item) for item in given)}]"
+    return repr(given)
+
+
+def _tells(given: Any) -> bool:
+    """Return whether an argument with its default is worth reading: numbers and names are."""
+    return isinstance(given, (int, float, str)) and not isinstance(given, bool)

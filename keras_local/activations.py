@@ -11,11 +11,11 @@ from typing import Any
 from keras import ops
 
 from keras_local import _validation
-from keras_local._serialization import serializable
+from keras_local._serialization import Strategy, serializable
 
 
 @serializable
-class Ramp:
+class Ramp(Strategy):
     """Saturating ramp, a piecewise linear unit bounded by -1 and 1.
 
         f(h) = min(max(scale * h, -1), 1),    f'(h) = scale if |scale * h| < 1 else 0
@@ -71,14 +71,9 @@ class Ramp:
         """Return the constructor's arguments."""
         return {"scale": self.scale}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Ramp:
-        """Return the activation of a config."""
-        return cls(**config)
-
 
 @serializable
-class RePU:
+class RePU(Strategy):
     """Rectified power unit.
 
         f(h) = max(h, 0)^power,    f'(h) = power * max(h, 0)^(power - 1)
@@ -133,14 +128,9 @@ class RePU:
         """Return the constructor's arguments."""
         return {"power": self.power}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> RePU:
-        """Return the activation of a config."""
-        return cls(**config)
-
 
 @serializable
-class Triangle:
+class Triangle(Strategy):
     """Rectified power of what exceeds the mean of all channels.
 
         f(u)_k = max(u_k - mean_l u_l, 0)^power
@@ -199,8 +189,3 @@ class Triangle:
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"power": self.power}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Triangle:
-        """Return the activation of a config."""
-        return cls(**config)

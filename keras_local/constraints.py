@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local._serialization import serializable
+from keras_local._serialization import by_value, serializable
 from keras_local.ops.backend import Tensor
 
 Axes = int | tuple[int, ...]
@@ -25,6 +25,7 @@ def weight_axes(rank: int, unit_axis: Axes) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if axis not in {unit % rank for unit in units})
 
 
+@by_value
 class Constraint(keras.constraints.Constraint):
     """Interface: bring weights back to where they may be."""
 
