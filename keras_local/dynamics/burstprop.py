@@ -28,8 +28,11 @@ class BurstpropNetwork(Network):
         v_l = z_l (1 - e_l) - pre_l U_l,    p_l = sigmoid(v_l),    beta_l = p_l e_l
 
     once without a teacher, where `p_L` is `burst_probability` for all outputs, and once with one,
+    whose bursts `betat_l = pt_l e_l` reach the dendrites while the recurrent inhibition stays what
+    it was before the teacher:
 
-        pt_L = burst_probability ((t - e_L) (1 - e_L) + 1).
+        pt_L = burst_probability ((t - e_L) (1 - e_L) + 1)
+        pt_l = sigmoid((betat_{l+1} Y_{l+1}^T) (1 - e_l) - pre_l U_l).
 
     The weights change by what the teacher does to bursts:
 
@@ -163,27 +166,44 @@ class BurstpropNetwork(Network):
 
         Returns:
             Lists of tensors `(batch, units)`: `"probability"` of all layers; of the hidden ones
-            `"apical"`, the potential of the dendrite, and `"pre"`, what inhibits it.
+            `"apical"`, the potential of the dendrite, and `"pre"`, what inhibits it, which the
+            teacher does not change.
         """
+        free = self._descend(events, self.burst_probability * ops.ones_like(events[-1]))
+        return free if targets is None else self._taught(events, targets, free["pre"])
+
+    def _taught(
+        self, events: States, targets: Tensor, pre: list[Tensor]
+    ) -> dict[str, list[Tensor]]:
+        """Return what the bursts do with a teacher, the inhibition `pre` from before it."""
         top = events[-1]
-        probability = self.burst_probability * ops.ones_like(top)
-        if targets is not None:
-            probability = self.burst_probability * ((targets - top) * (1.0 - top) + 1.0)
+        probability = self.burst_probability * ((targets - top) * (1.0 - top) + 1.0)
+        return self._descend(events, probability, pre)
+
+    def _descend(
+        self, events: States, probability: Tensor, inhibiting: list[Tensor] | None = None
+    ) -> dict[str, list[Tensor]]:
+        """Send bursts down from outputs of this probability; `inhibiting` takes the place of `pre`.
+
+        The authors keep the recurrent inhibition from before the teacher.
+        """
         probabilities = [probability]
         apical: list[Tensor] = []
         pre: list[Tensor] = []
         for k in reversed(range(len(events) - 1)):
             bursting = probabilities[0] * events[k + 1]
             feedback = self.synapses[k + 1].read().backward(bursting)
-            pre.insert(0, ops.sigmoid(feedback) * events[k])
-            inhibition = self.recurrent[k].read().forward(pre[0])
+            before = ops.sigmoid(feedback) * events[k] if inhibiting is None else inhibiting[k]
+            pre.insert(0, before)
+            inhibition = self.recurrent[k].read().forward(before)
             apical.insert(0, feedback * (1.0 - events[k]) - inhibition)
             probabilities.insert(0, ops.sigmoid(apical[0]))
         return {"probability": probabilities, "apical": apical, "pre": pre}
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Teach, and return what becomes of events that are bursts now and were not, or were."""
-        before, after = self.bursts(states), self.bursts(states, targets)
+        before = self.bursts(states)
+        after = self._taught(states, targets, before["pre"])
         found: list[tuple[Any, Tensor]] = []
         for k, (synapses, factor) in enumerate(zip(self.synapses, self.rate_factors, strict=True)):
             below = states[k - 1] if k else inputs
