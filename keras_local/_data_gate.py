@@ -262,13 +262,16 @@ class Guard:
         if is_stream(validation_data):
             _require_steps(name, validation_data, "validation_steps", validation_steps)
             return self._checked(name, validation_data, labelled=self.gate.classes is not None)
-        pair = isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)
+        counts = (2, 3) if self.gate.classes is not None else (1, 2, 3)
+        fits = isinstance(validation_data, (tuple, list)) and len(validation_data) in counts
         allowed = "a dataset, or a tuple (x, y) or (x, y, sample_weight)"
-        check.require(pair, name, allowed, type(validation_data).__name__)
+        if self.gate.classes is None:
+            allowed = "a dataset, or a tuple (x,), (x, y) or (x, y, sample_weight)"
+        check.require(fits, name, allowed, type(validation_data).__name__)
         if is_stream(validation_data[0]):
             check.require(False, name, allowed, "a stream inside a tuple")
         names = (f"{name}[0]", f"{name}[1]", f"{name}[2]")
-        x, y, sample_weight = (*validation_data, None)[:3]
+        x, y, sample_weight = (*validation_data, None, None)[:3]
         x, y, sample_weight = self.gate.batch(x, y, sample_weight, names=names)
         return (x, y) if sample_weight is None else (x, y, sample_weight)
 

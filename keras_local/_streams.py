@@ -219,7 +219,8 @@ def first_batches(x: Any, samples: int) -> tuple[list[tuple[Any, ...]], Any]:
         if count >= samples:
             break
     if iterator is x:  # One-shot: what was drawn goes first again.
-        x = itertools.chain(batches, iterator)
+        # A generator: Keras takes no other iterators.
+        x = (batch for batch in itertools.chain(batches, iterator))
     return [as_tuple("x", batch) for batch in batches], x
 
 

@@ -37,6 +37,9 @@ class BatchManhattan(keras.optimizers.SGD):
     Source: Liao, Leibo & Poggio 2016, "How important is weight symmetry in backpropagation?".
     """
 
+    ignores_gradient_scale = True
+    """What networks ask for, whose layers may learn at rates that differ."""
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take the step of SGD along the gradient's sign."""
         super().update_step(ops.sign(gradient), variable, learning_rate)

@@ -1,4 +1,4 @@
-"""Networks that learn by settling: the network owns time, and `compile` and `fit` work as ever."""
+"""Networks that learn in phases; `compile` and `fit` work as for every Keras model."""
 
 from keras_local.dynamics.burstprop import BurstpropNetwork as BurstpropNetwork
 from keras_local.dynamics.contrastive_hebbian import (

@@ -1,4 +1,4 @@
-"""Counters that a saved training goes on with, the same on all replicas."""
+"""Counters that are saved with a network and agree on all replicas."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def places(count: keras.Variable, samples: Any, period: int) -> Tensor:
 
 
 def advance(count: keras.Variable, samples: Any, period: int) -> None:
-    """Go on by the samples of all replicas."""
+    """Advance a counter by the samples of all replicas."""
     count.assign(ops.mod(read(count) + samples * replica_count(), period))

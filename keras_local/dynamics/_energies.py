@@ -9,7 +9,7 @@ from keras import ops
 
 
 def energies_of(network: Any, inputs: Any, states: list[Any], at_once: int = 32) -> Any:
-    """Return the energies `(times, batch)` of trajectories, or None for a network without.
+    """Return the energies `(times, batch)` of trajectories, or None without an energy.
 
     Args:
         network: A `Network`.

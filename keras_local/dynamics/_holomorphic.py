@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from keras import ops
 
-from keras_local.dynamics.synapses import Weights
+from keras_local.dynamics.synapses import Weights, correlate, total
+from keras_local.ops import settle
 from keras_local.ops.backend import Tensor
 
 Pair = tuple[Tensor, Tensor]
+States = tuple[Tensor, ...]
 
 
 def split(states: Tensor) -> Pair:
@@ -71,9 +73,9 @@ def softmax(field: Tensor) -> Tensor:
     a, b = split(field)
     size = ops.exp(a - ops.max(a, axis=-1, keepdims=True))
     real, imaginary = size * ops.cos(b), size * ops.sin(b)
-    total = (ops.sum(real, -1, keepdims=True), -ops.sum(imaginary, -1, keepdims=True))
-    norm = ops.square(total[0]) + ops.square(total[1])
-    upper = product((real, imaginary), total)
+    sums = (ops.sum(real, -1, keepdims=True), -ops.sum(imaginary, -1, keepdims=True))
+    norm = ops.square(sums[0]) + ops.square(sums[1])
+    upper = product((real, imaginary), sums)
     return join(upper[0] / norm, upper[1] / norm)
 
 
@@ -81,12 +83,154 @@ RATES: Mapping[str, Callable[[Tensor], Tensor]] = {"steep_sigmoid": steep_sigmoi
 """The activations that are holomorphic, on complex fields."""
 
 
-def circle(points: int) -> tuple[list[complex], list[int]]:
-    """Return the points `exp(2 pi i t / points)` of the upper half circle, and their numbers.
+@dataclass(frozen=True)
+class Circle:
+    """The nudges `nudge exp(2 pi i t / points)` on the upper half of their circle.
 
     Those below are conjugates, and so are the states that belong to them: they need not settle.
+    The batch is repeated once for each nudge.
+
+    Attributes:
+        points: Number of nudges on the whole circle.
+        nudge: Their strength.
+        size: Number of samples in the batch.
+        dtype: Of the states.
     """
-    half = range(points // 2 + 1)
-    angles = [2.0 * math.pi * t / points for t in half]
-    counts = [1 if t in (0, points / 2) else 2 for t in half]
-    return [complex(math.cos(angle), math.sin(angle)) for angle in angles], counts
+
+    points: int
+    nudge: float
+    size: Tensor
+    dtype: str
+
+    @property
+    def angles(self) -> list[float]:
+        """The angles of the nudges."""
+        return [2.0 * math.pi * t / self.points for t in range(self.points // 2 + 1)]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many nudges of the whole circle each stands for: itself, and its conjugate."""
+        return [1 if t in (0, self.points / 2) else 2 for t in range(self.points // 2 + 1)]
+
+    def column(self, values: list[float]) -> Tensor:
+        """Return one number for each nudge as a column for the repeated batch."""
+        return ops.repeat(ops.cast(values, self.dtype), self.size)[:, None]
+
+    def copies(self, tensor: Tensor) -> Tensor:
+        """Return a batch once for each nudge."""
+        return ops.tile(tensor, (len(self.angles), *(1 for _ in tensor.shape[1:])))
+
+    @property
+    def strength(self) -> Pair:
+        """The nudges, real and imaginary parts."""
+        cosines = [self.nudge * math.cos(angle) for angle in self.angles]
+        sines = [self.nudge * math.sin(angle) for angle in self.angles]
+        return self.column(cosines), self.column(sines)
+
+    @property
+    def inverse(self) -> Pair:
+        """One over each nudge, times its share in the mean over the circle."""
+        scale = 1.0 / (self.points * self.nudge)
+        pairs = list(zip(self.angles, self.counts, strict=True))
+        return (
+            self.column([scale * count * math.cos(angle) for angle, count in pairs]),
+            self.column([-scale * count * math.sin(angle) for angle, count in pairs]),
+        )
+
+    @property
+    def mean(self) -> Tensor:
+        """The share of each nudge in the mean over the circle."""
+        return self.column([count / self.points for count in self.counts])
+
+
+def nudged_states(
+    circle: Circle,
+    weights: list[Weights],
+    rate: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    states: States,
+    steps: int,
+) -> States:
+    """Return the complex states after `steps` steps from the free ones, for each nudge.
+
+    Args:
+        circle: The nudges.
+        weights: Of all connections; one more than there are states where a softmax stands above.
+        rate: The activation, on complex fields.
+        inputs: Inputs of the batch.
+        targets: One-hot labels.
+        states: Those of the free phase.
+        steps: How many steps to make.
+    """
+    drive, aims = circle.copies(weights[0].forward(inputs)), circle.copies(targets)
+    softmax_above, strength = len(weights) > len(states), circle.strength
+
+    def pull(layer: Tensor) -> Tensor:
+        if not softmax_above:
+            return join(*product(strength, _error(layer, aims)))
+        error = join(*product(strength, _readout_error(weights[-1], layer, aims)))
+        return weights[-1].backward(error)
+
+    def step(layers: States) -> States:
+        settled = []
+        for index, layer in enumerate(layers):
+            if index:
+                field = forward(weights[index], layers[index - 1])
+            else:
+                field = join(drive, ops.zeros_like(drive))
+            if index + 1 < len(layers):
+                field = field + weights[index + 1].backward(layers[index + 1])
+            else:
+                field = field + pull(layer)
+            settled.append(rate(field))
+        return tuple(settled)
+
+    real = tuple(map(circle.copies, states))
+    start = tuple(join(layer, ops.zeros_like(layer)) for layer in real)
+    return settle(step, start, steps)  # type: ignore[no-any-return]
+
+
+def contrasts(
+    circle: Circle, inputs: Tensor, phases: States, share: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the mean over the circle of `1 / nudge` times the correlations, for each layer."""
+    inverse, shares = circle.inverse, circle.copies(share)
+    found: list[tuple[Tensor, Tensor]] = []
+    below: tuple[Tensor, Tensor | None] = (circle.copies(inputs), None)
+    for layer in phases:
+        above = product(inverse, split(layer))
+        kernel = correlate(below[0], above[0], shares)
+        if below[1] is not None:
+            kernel = kernel - correlate(below[1], above[1], shares)
+        found.append((kernel, total(above[0], shares)))
+        below = split(layer)
+    return found
+
+
+def readout_change(
+    circle: Circle, readout: Weights, top: Tensor, targets: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what a softmax above the states learns from the cross-entropy at nudged states.
+
+    Args:
+        circle: The nudges.
+        readout: The weights below the softmax.
+        top: The highest layer of states, as `nudged_states` returns it.
+        targets: One-hot labels.
+        share: What each sample counts.
+    """
+    error = _readout_error(readout, top, circle.copies(targets))
+    real, imaginary = split(top)
+    shares = circle.copies(share) * circle.mean[:, 0]
+    kernel = correlate(real, error[0], shares) - correlate(imaginary, error[1], shares)
+    return kernel, total(error[0], shares)
+
+
+def _readout_error(readout: Weights, top: Tensor, aims: Tensor) -> Pair:
+    return _error(softmax(forward(readout, top)), aims)
+
+
+def _error(outputs: Tensor, aims: Tensor) -> Pair:
+    real, imaginary = split(outputs)
+    return aims - real, -imaginary

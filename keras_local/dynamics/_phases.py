@@ -53,6 +53,25 @@ def nudged_phases(
     return phases, ops.concatenate([count * share, -count * share])
 
 
+def nudged_samples(
+    phases: Tensor, targets: Tensor, share: Tensor, both_signs: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return those of a layer of `nudged_phases` that are nudged, their targets and shares.
+
+    The shares of a sample add up to its `share`: they are those of a mean over the nudged phases.
+
+    Args:
+        phases: One layer of the states that `nudged_phases` returned.
+        targets: One-hot labels of the batch.
+        share: What each sample counts.
+        both_signs: Whether the phases are those of both signs; else one of them is the free one.
+    """
+    if both_signs:
+        half = 0.5 * share
+        return phases, _twice(targets), ops.concatenate([half, half])
+    return ops.split(phases, 2, axis=0)[0], targets, share
+
+
 def joined(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
     """Return trajectories of which the second begins where the first ends."""
     pairs = zip(first, second, strict=True)

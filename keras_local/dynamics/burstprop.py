@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics.network import Changes, Network
-from keras_local.dynamics.synapses import Synapses, correlate, fresh, given, total
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -52,11 +54,13 @@ class BurstpropNetwork(Network):
             weight decay makes them agree.
         recurrent_rate: Learning rate of `U`, in parts of that of the others; 0 for none.
         rate_factors: Factor of the learning rate of each weight layer, the lowest first.
-        kernel_initializer: Law of the initial `W`. By default Glorot's normal one times 3.6.
-        feedback_initializer: Law of the initial `Y`. By default normal, of deviation 1, or of 0.1
+        kernel_initializer: Initializer of `W`. By default Glorot's normal one times 3.6.
+        feedback_initializer: Initializer of `Y`. By default normal, of deviation 1, or of 0.1
             if it learns.
-        recurrent_initializer: Law of the initial `U`. By default uniform up to 0.01.
-        **kwargs: `name`, `dtype`.
+        recurrent_initializer: Initializer of `U`. By default uniform up to 0.01.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`, event rates. Published
     with `SGD(0.1, momentum=0.8, weight_decay=1e-6)`, `rate_factors` of 1 below and 0.1 for the
@@ -80,30 +84,34 @@ class BurstpropNetwork(Network):
         self,
         sizes: Sequence[int],
         burst_probability: float = 0.2,
-        feedback: str = "fixed",
+        feedback: Literal["fixed", "learned"] = "fixed",
         recurrent_rate: float = 1e-3,
         rate_factors: Sequence[float] | None = None,
-        kernel_initializer: Any = None,
-        feedback_initializer: Any = None,
-        recurrent_initializer: Any = None,
-        **kwargs: Any,
+        kernel_initializer: InitializerLike | None = None,
+        feedback_initializer: InitializerLike | None = None,
+        recurrent_initializer: InitializerLike | None = None,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        burst_probability = check.real(
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.burst_probability = check.real(
             "burst_probability", burst_probability, minimum=0.0, maximum=0.5, exclusive=True
         )
-        check.one_of("feedback", feedback, ("fixed", "learned"))
-        recurrent_rate = check.real("recurrent_rate", recurrent_rate, minimum=0.0)
-        super().__init__(sizes, **kwargs)
-        self.burst_probability = burst_probability
-        self.feedback = feedback
-        self.recurrent_rate = recurrent_rate
+        self.feedback = check.one_of("feedback", feedback, ("fixed", "learned"))
+        self.recurrent_rate = check.real("recurrent_rate", recurrent_rate, minimum=0.0)
         self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
         glorot = initializers.VarianceScaling(3.6**2, "fan_avg", "untruncated_normal")
         normal = initializers.RandomNormal(stddev=0.1 if feedback == "learned" else 1.0)
         small = initializers.RandomUniform(-0.01, 0.01)
-        self.kernel_initializer = given(kernel_initializer, glorot)
-        self.feedback_initializer = given(feedback_initializer, normal)
-        self.recurrent_initializer = given(recurrent_initializer, small)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer, glorot)
+        self.feedback_initializer = initializer(
+            "feedback_initializer", feedback_initializer, normal
+        )
+        self.recurrent_initializer = initializer(
+            "recurrent_initializer", recurrent_initializer, small
+        )
         self.synapses = [
             Synapses(
                 units,
@@ -122,7 +130,7 @@ class BurstpropNetwork(Network):
                 units,
                 use_bias=False,
                 kernel_initializer=fresh(self.recurrent_initializer),
-                trainable=recurrent_rate > 0.0,
+                trainable=self.recurrent_rate > 0.0,
                 dtype=self.working_dtype,
                 name=f"recurrent_{index + 1}",
             )
@@ -158,7 +166,7 @@ class BurstpropNetwork(Network):
         return states[-1]
 
     def bursts(self, events: States, targets: Tensor | None = None) -> dict[str, list[Tensor]]:
-        """Return what the bursts do, the lowest layer first.
+        """Return burst probabilities, apical potentials and inhibition, the lowest layer first.
 
         Args:
             events: Event rates of all layers, as `free_phase` returns them.
@@ -175,7 +183,7 @@ class BurstpropNetwork(Network):
     def _taught(
         self, events: States, targets: Tensor, pre: list[Tensor]
     ) -> dict[str, list[Tensor]]:
-        """Return what the bursts do with a teacher, the inhibition `pre` from before it."""
+        """Return the same with a teacher; the inhibition is that by `pre`, from before it."""
         top = events[-1]
         probability = self.burst_probability * ((targets - top) * (1.0 - top) + 1.0)
         return self._descend(events, probability, pre)
@@ -201,7 +209,7 @@ class BurstpropNetwork(Network):
         return {"probability": probabilities, "apical": apical, "pre": pre}
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Teach, and return what becomes of events that are bursts now and were not, or were."""
+        """Return the changes: by how much the teacher changes the probability of bursts."""
         before = self.bursts(states)
         after = self._taught(states, targets, before["pre"])
         found: list[tuple[Any, Tensor]] = []

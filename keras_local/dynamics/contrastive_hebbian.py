@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
@@ -18,6 +21,7 @@ from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
 _FLOOR = 1e-5
+_DECADES = 30
 
 
 @serializable
@@ -51,8 +55,10 @@ class ContrastiveHebbianNetwork(Network):
         free_steps: Steps of the free phase.
         clamped_steps: Steps of the clamped phase.
         step_size: Greater than 0, at most 1.
-        kernel_initializer: Law of the initial weights.
-        **kwargs: `name`, `dtype`.
+        kernel_initializer: Initializer of the weights.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`.
 
@@ -79,37 +85,34 @@ class ContrastiveHebbianNetwork(Network):
         self,
         sizes: Sequence[int],
         gamma: float = 0.1,
-        activation: str = "tanh",
-        output: str = "linear",
+        activation: Literal["tanh", "sigmoid", "linear"] = "tanh",
+        output: Literal["linear", "sigmoid"] = "linear",
         free_steps: int = 30,
         clamped_steps: int = 30,
         step_size: float = 0.5,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        gamma = check.real("gamma", gamma, minimum=0.0)
-        check.one_of("activation", activation, ("tanh", "sigmoid", "linear"))
-        check.one_of("output", output, ("linear", "sigmoid"))
-        free_steps = check.positive_integer("free_steps", free_steps)
-        clamped_steps = check.positive_integer("clamped_steps", clamped_steps)
-        step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
-        super().__init__(sizes, **kwargs)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.gamma = check.real("gamma", gamma, minimum=0.0)
         layers = len(self.sizes) - 1
-        weakest = gamma ** (layers - 1)
-        check.require(
-            gamma == 0.0 or weakest >= _FLOOR or self.working_dtype == "float64",
-            "gamma",
+        kept = self._keeps_changes(layers - 1)
+        allowed = (
             f"such that gamma^{layers - 1}, the scale of the changes of the lowest layer, is at "
-            f"least {_FLOOR:g}: smaller ones are lost in the rounding of float32",
-            gamma,
+            f"least {_FLOOR:g} (smaller ones are lost in the rounding of float32) and finite"
         )
-        self.gamma = gamma
-        self.activation = activation
-        self.output_name = output
-        self.free_steps = free_steps
-        self.clamped_steps = clamped_steps
-        self.step_size = step_size
-        self.kernel_initializer = initializers.get(kernel_initializer)
+        check.require(kept, "gamma", allowed, gamma)
+        self.activation = check.one_of("activation", activation, ("tanh", "sigmoid", "linear"))
+        self.output_name = check.one_of("output", output, ("linear", "sigmoid"))
+        self.free_steps = check.positive_integer("free_steps", free_steps)
+        self.clamped_steps = check.positive_integer("clamped_steps", clamped_steps)
+        self.step_size = check.real(
+            "step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True
+        )
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
         self.neurons = [NEURONS[activation]] * (layers - 1) + [NEURONS[output]]
         self.synapses = [
             Synapses(
@@ -121,6 +124,15 @@ class ContrastiveHebbianNetwork(Network):
             for index, units in enumerate(self.sizes[1:])
         ]
         self.build((None, self.sizes[0]))
+
+    def _keeps_changes(self, power: int) -> bool:
+        """Return whether changes of the scale `gamma^power` can be told from rounding."""
+        if self.gamma == 0.0:
+            return True
+        size = power * math.log10(self.gamma)
+        if self.working_dtype == "float64":
+            return abs(size) < _DECADES
+        return math.log10(_FLOOR) - 1e-9 <= size < _DECADES
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weights."""

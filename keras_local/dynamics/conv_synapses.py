@@ -11,6 +11,8 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike, Padding, RegularizerLike
+from keras_local.dynamics._arguments import initializer, layer_arguments, regularizer
 from keras_local.ops import Convolution, read
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -21,7 +23,7 @@ _SIDE = 2
 
 @dataclass(frozen=True)
 class ConvWeights:
-    """The weights of `ConvSynapses` as they are now: tensors, through which nothing learns."""
+    """The weights of `ConvSynapses` at one moment: tensors without gradients."""
 
     linear_map: Convolution
     kernel: Tensor
@@ -56,31 +58,38 @@ class ConvSynapses(keras.layers.Layer):
         filters: Number of channels above.
         kernel_size: Height and width of the kernel.
         padding: `"same"` or `"valid"`.
-        kernel_initializer: Law of the initial kernel. By default uniform up to
+        kernel_initializer: Initializer of the kernel. By default uniform up to
             `1 / sqrt(inputs of a unit)`; so is the bias.
-        **kwargs: `name`, `dtype`, `trainable`.
+        name: Name of the layer.
+        dtype: Precision of the weights, `"float32"` or `"float64"`.
+        trainable: Whether the weights learn.
+        activity_regularizer: Regularizer of what the layer returns when called.
     """
 
     def __init__(
         self,
         filters: int,
         kernel_size: int = 3,
-        padding: str = "same",
-        kernel_initializer: Any = None,
-        **kwargs: Any,
+        padding: Padding = "same",
+        kernel_initializer: InitializerLike | None = None,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        activity_regularizer: RegularizerLike = None,
     ) -> None:
         filters = check.positive_integer("filters", filters)
         kernel_size = check.positive_integer("kernel_size", kernel_size)
         check.one_of("padding", padding, ("same", "valid"))
-        super().__init__(**kwargs)
+        uniform = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        activity_regularizer = regularizer("activity_regularizer", activity_regularizer)
+        super().__init__(
+            **layer_arguments(name, dtype, trainable), activity_regularizer=activity_regularizer
+        )
         self.filters = filters
         self.kernel_size = kernel_size
         self.padding = padding
-        self.kernel_initializer = initializers.get(
-            initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-            if kernel_initializer is None
-            else kernel_initializer
-        )
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer, uniform)
         self.linear_map = Convolution(strides=(1, 1), padding=padding, dilation_rate=(1, 1))
         self.kernel: keras.Variable | None = None
         self.bias: keras.Variable | None = None

@@ -1,15 +1,17 @@
-"""Difference target propagation: every layer learns towards a target that inverses carry down."""
+"""Difference target propagation: each layer learns towards a target sent by inverses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._phases import cross_entropy
 from keras_local.dynamics.network import Changes, Network
@@ -19,6 +21,7 @@ from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
 PHASES = ("both", "forward", "inverse")
+LearningPhase = Literal["both", "forward", "inverse"]
 
 
 @serializable
@@ -56,10 +59,12 @@ class DifferenceTargetPropagation(Network):
         activation: `f`, `"tanh"` or `"linear"`.
         phase: Which weights learn: `"both"`, on the same batch, only those `"forward"`, or only
             those of the `"inverse"`. May be set at any time, so that epochs of the two alternate.
-        kernel_initializer: Law of the initial `W`.
-        feedback_initializer: Law of the initial `V`.
+        kernel_initializer: Initializer of `W`.
+        feedback_initializer: Initializer of `V`.
         seed: Of the noise, an integer; None for another one each time.
-        **kwargs: `name`, `dtype`.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`, probabilities. The
     published setting: seven hidden layers of 240, batches of 100, epochs of the two kinds in turn.
@@ -88,30 +93,26 @@ class DifferenceTargetPropagation(Network):
         target_rate: float = 0.3277,
         noise: float = 0.3598,
         inverse_rate: float = 0.336,
-        activation: str = "tanh",
-        phase: str = "both",
-        kernel_initializer: Any = "orthogonal",
-        feedback_initializer: Any = "orthogonal",
+        activation: Literal["tanh", "linear"] = "tanh",
+        phase: LearningPhase = "both",
+        kernel_initializer: InitializerLike = "orthogonal",
+        feedback_initializer: InitializerLike = "orthogonal",
         seed: int | None = None,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        target_rate = check.real("target_rate", target_rate, minimum=0.0, exclusive=True)
-        noise = check.real("noise", noise, minimum=0.0)
-        inverse_rate = check.real("inverse_rate", inverse_rate, minimum=0.0)
-        check.one_of("activation", activation, ("tanh", "linear"))
-        check.one_of("phase", phase, PHASES)
-        if seed is not None:
-            seed = check.positive_integer("seed", seed, minimum=0)
-        super().__init__(sizes, **kwargs)
-        self.target_rate = target_rate
-        self.noise = noise
-        self.inverse_rate = inverse_rate
-        self.activation = activation
-        self._phase = phase
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.feedback_initializer = initializers.get(feedback_initializer)
-        self.seed = seed
-        self._draws = keras.random.SeedGenerator(seed)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.target_rate = check.real("target_rate", target_rate, minimum=0.0, exclusive=True)
+        self.noise = check.real("noise", noise, minimum=0.0)
+        self.inverse_rate = check.real("inverse_rate", inverse_rate, minimum=0.0)
+        self.activation = check.one_of("activation", activation, ("tanh", "linear"))
+        self._phase: LearningPhase = check.one_of("phase", phase, PHASES)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
+        self.feedback_initializer = initializer("feedback_initializer", feedback_initializer)
+        self.seed = check.seed("seed", seed)
+        self._draws = keras.random.SeedGenerator(self.seed)
         # Keras saves weights, but not where a generator stands, unless that is a weight.
         self.draws = self._draws.state
         layers = len(self.sizes) - 1
@@ -122,7 +123,7 @@ class DifferenceTargetPropagation(Network):
                 tied=index in (0, layers - 1),
                 kernel_initializer=fresh(self.kernel_initializer),
                 feedback_initializer=fresh(self.feedback_initializer),
-                feedback_trainable=inverse_rate > 0.0,
+                feedback_trainable=self.inverse_rate > 0.0,
                 dtype=self.working_dtype,
                 name=f"synapses_{index + 1}",
             )
@@ -151,12 +152,12 @@ class DifferenceTargetPropagation(Network):
         self.built = True
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> LearningPhase:
         """Which weights learn: `"both"`, `"forward"` or `"inverse"`."""
         return self._phase
 
     @phase.setter
-    def phase(self, phase: str) -> None:
+    def phase(self, phase: LearningPhase) -> None:
         self._phase = check.one_of("phase", phase, PHASES)
         # What was traced is of the phase before.
         self.train_function = None
@@ -232,7 +233,7 @@ class DifferenceTargetPropagation(Network):
         return 1.0 - ops.square(rate) if self.activation == "tanh" else ops.ones_like(rate)
 
     def _inverse(self, index: int, above: Tensor) -> Tensor:
-        """Return what the layer below `synapses[index]` does, by the rates above them."""
+        """Return the rates below `synapses[index]` that the inverse predicts from those above."""
         bias = ops.stop_gradient(read(self.inverse_biases[index - 1]))
         return self._rate(self.synapses[index].read().backward(above) + bias)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
 from keras_local.dynamics import _holomorphic as holomorphic
+from keras_local.dynamics._arguments import Cost, initializer
 from keras_local.dynamics._counters import counter
-from keras_local.dynamics._memory import Memory
 from keras_local.dynamics._neurons import NEURONS
-from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases
-from keras_local.dynamics._signs import Signs
+from keras_local.dynamics._persistent_states import Memory
+from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases, nudged_samples
+from keras_local.dynamics._random_signs import Signs
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
 from keras_local.ops import settle, trajectory
@@ -24,6 +26,9 @@ from keras_local.ops.backend import Tensor
 States = tuple[Tensor, ...]
 NUDGINGS = ("one_sided", "random_sign", "centred", "holomorphic")
 ACTIVATIONS = ("steep_sigmoid", "unit_clip", "half_clip", "tanh")
+NeuronName = Literal["steep_sigmoid", "unit_clip", "half_clip", "tanh"]
+Phase = Literal["free", "nudged"]
+"""Where a softmax above the states learns."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "784-500-10": {
@@ -97,13 +102,21 @@ class EquilibriumNetwork(Network):
             below through weights of its own, which receive the same changes; weight decay makes
             the two agree.
         points: How many nudges the holomorphic form takes, at least 2, which is `"centred"`.
-        kernel_initializer: Law of the initial weights.
+        kernel_initializer: Initializer of the weights.
         persistent: Number of training samples, to begin the free phase of each, while training,
             where it ended an epoch before, so that fewer steps do; None to begin at zero. `fit`
             has to see the samples in the same order each time, `shuffle=False`. The states are
             weights and are saved. Several replicas keep those of the first in a file.
         seed: Of the random signs.
-        **kwargs: `name`, `dtype`.
+        readout_phase: With `cost="cross_entropy"`, where the weights below the softmax learn from
+            the gradient of the cross-entropy: `"free"`, in the free phase, which is the gradient of
+            the loss that is logged; or `"nudged"`, the published form, the mean of that gradient
+            over the nudged phases (the phase of the random or positive sign, both signs if
+            centred, all nudges if holomorphic). They agree for a small nudge.
+        name: Name of the network.
+        dtype: Precision of weights and dynamics, `"float32"` or `"float64"`; with a policy of mixed
+            precision both stay in float32, and the scores have the policy's type.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`; inputs from 0 to 1 suit the Hopfield form. Output shape:
     `(batch, sizes[-1])`.
@@ -131,66 +144,58 @@ class EquilibriumNetwork(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        form: str = "hopfield",
-        activation: str | None = None,
-        cost: str = "mse",
-        nudging: str = "random_sign",
+        form: Literal["hopfield", "prototypical"] = "hopfield",
+        activation: NeuronName | None = None,
+        cost: Cost = "mse",
+        nudging: Literal["one_sided", "random_sign", "centred", "holomorphic"] = "random_sign",
         nudge: float = 0.5,
         free_steps: int = 20,
         nudged_steps: int = 4,
         step_size: float = 0.5,
         rate_factors: Sequence[float] | None = None,
-        feedback: str = "tied",
+        feedback: Literal["tied", "separate"] = "tied",
         points: int = 4,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: InitializerLike = "glorot_uniform",
         persistent: int | None = None,
         seed: int = 0,
-        **kwargs: Any,
+        readout_phase: Phase = "free",
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        check.one_of("form", form, ("hopfield", "prototypical"))
-        if form == "hopfield":
-            allowed = 'None with form="hopfield", whose rates are clipped from 0 to 1'
-            check.require(activation is None, "activation", allowed, activation)
-        else:
-            activation = "steep_sigmoid" if activation is None else activation
-            check.one_of("activation", activation, ACTIVATIONS)
-        check.one_of("cost", cost, ("mse", "cross_entropy"))
-        check.one_of("nudging", nudging, NUDGINGS)
-        check.one_of("feedback", feedback, ("tied", "separate"))
-        points = check.positive_integer("points", points, minimum=2)
-        allowed = f"one of {tuple(holomorphic.RATES)}, which are holomorphic"
-        smooth = nudging != "holomorphic" or activation in holomorphic.RATES
-        check.require(smooth, "activation", allowed, activation)
-        nudge = check.real("nudge", nudge, minimum=0.0, maximum=1.0, exclusive=True)
-        free_steps = check.positive_integer("free_steps", free_steps)
-        nudged_steps = check.positive_integer("nudged_steps", nudged_steps)
-        step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
-        if persistent is not None:
-            persistent = check.positive_integer("persistent", persistent)
-        signs = Signs(seed)
-        super().__init__(sizes, **kwargs)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
         layers = len(self.sizes) - 1
+        self.form = check.one_of("form", form, ("hopfield", "prototypical"))
+        self.cost_name = check.one_of("cost", cost, ("mse", "cross_entropy"))
         allowed = 'at least one hidden layer with cost="cross_entropy"'
         check.require(cost == "mse" or layers > 1, "sizes", allowed, sizes)
-        self.form = form
-        self.activation = activation
-        self.cost_name = cost
-        self.nudging = nudging
-        self.nudge = nudge
-        self.free_steps = free_steps
-        self.nudged_steps = nudged_steps
-        self.step_size = step_size
-        self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
-        self.feedback = feedback
-        self.points = points
+        self.nudging = check.one_of("nudging", nudging, NUDGINGS)
+        self.activation = _checked_activation(form, activation, nudging)
+        self.nudge = check.real("nudge", nudge, minimum=0.0, maximum=1.0, exclusive=True)
+        self.free_steps = check.positive_integer("free_steps", free_steps)
+        self.nudged_steps = check.positive_integer("nudged_steps", nudged_steps)
+        self.step_size = check.real(
+            "step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True
+        )
+        self.rate_factors = check.factors("rate_factors", rate_factors, layers)
+        self.feedback = check.one_of("feedback", feedback, ("tied", "separate"))
+        self.points = check.positive_integer("points", points, minimum=2)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
         self.persistent = persistent
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.signs = signs
-        self.neuron = NEURONS["unit_clip" if activation is None else activation]
-        self.synapses = [
+        if persistent is not None:
+            self.persistent = check.positive_integer("persistent", persistent)
+        self.signs = Signs(seed)
+        self.readout_phase = check.one_of("readout_phase", readout_phase, ("free", "nudged"))
+        self.neuron = NEURONS["unit_clip" if self.activation is None else self.activation]
+        self.synapses = self._layers_of_synapses()
+        self.build((None, self.sizes[0]))
+
+    def _layers_of_synapses(self) -> list[Synapses]:
+        return [
             Synapses(
                 units,
-                tied=feedback == "tied" or index == 0,
+                tied=self.feedback == "tied" or index == 0,
                 kernel_initializer=fresh(self.kernel_initializer),
                 feedback_initializer=fresh(self.kernel_initializer),
                 dtype=self.working_dtype,
@@ -198,7 +203,6 @@ class EquilibriumNetwork(Network):
             )
             for index, units in enumerate(self.sizes[1:])
         ]
-        self.build((None, self.sizes[0]))
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> EquilibriumNetwork:
@@ -265,12 +269,9 @@ class EquilibriumNetwork(Network):
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Nudge the states, and return the contrast of the correlations."""
-        if self.memory is not None:
-            self.memory.remember(states)
         nudged = self._on_the_circle if self.nudging == "holomorphic" else self._contrast
         contrasts = nudged(inputs, targets, states, share)
-        if self.cost_name == "cross_entropy":
-            # Above the states: the gradient of the cross-entropy itself.
+        if self.cost_name == "cross_entropy" and not self._learns_at_nudged_states:
             error = targets - self.scores(inputs, states)
             contrasts.append((correlate(states[-1], error, share), total(error, share)))
         found: list[tuple[Any, Tensor]] = []
@@ -281,6 +282,17 @@ class EquilibriumNetwork(Network):
             if synapses.feedback_kernel is not None:
                 found.append((synapses.feedback_kernel, factor * kernel))
         return found
+
+    def remember(self, states: States, healthy: Tensor) -> None:
+        """Keep the states of these samples for the next epoch."""
+        if self.memory is not None:
+            self.memory.remember(states, healthy)
+
+    @property
+    def undone_variables(self) -> list[Any]:
+        """All but the states of samples, which are as many as there are data."""
+        kept = [] if self.memory is None else [id(layer) for layer in self.memory.layers]
+        return [each for each in super().undone_variables if id(each) not in kept]
 
     def check_order(self, x: Any, shuffle: Any) -> None:
         """Refuse, with `persistent`, another order each time, or another number of samples."""
@@ -318,6 +330,11 @@ class EquilibriumNetwork(Network):
         step = self._step(self._read(), inputs, targets, strength)
         nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
         return joined(free, nudged)
+
+    @property
+    def _learns_at_nudged_states(self) -> bool:
+        """Whether there is a softmax above the states that learns where they are nudged."""
+        return bool(self.cost_name == "cross_entropy" and self.readout_phase == "nudged")
 
     def _read(self) -> list[Weights]:
         return [synapses.read() for synapses in self.synapses]
@@ -389,71 +406,28 @@ class EquilibriumNetwork(Network):
                 upper, lower = ops.split(layer * shares[:, None], 2, axis=0)
                 kernel = correlate(inputs, upper + lower, ops.ones_like(share))
             contrasts.append((kernel, total(layer, shares)))
+        if self._learns_at_nudged_states:
+            top, aims, each = nudged_samples(phases[-1], targets, share, sign is None)
+            error = aims - ops.softmax(self.synapses[-1].read().forward(top))
+            contrasts.append((correlate(top, error, each), total(error, each)))
         return contrasts
 
     def _on_the_circle(
         self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
         """Return the mean over complex nudges of `1 / nudge` times the correlations."""
-        turns, multiples = holomorphic.circle(self.points)
-        count, size = len(turns), ops.shape(share)[0]
-
-        def each(values: list[float]) -> Tensor:
-            column = ops.repeat(ops.cast(values, self.working_dtype), size)
-            return column[:, None]
-
-        def copies(tensor: Tensor) -> Tensor:
-            return ops.tile(tensor, (count, 1))
-
+        circle = holomorphic.Circle(
+            self.points, self.nudge, ops.shape(share)[0], self.working_dtype
+        )
         weights = self._read()
         rate = holomorphic.RATES[str(self.activation)]
-        drive, aims = copies(weights[0].forward(inputs)), copies(targets)
-        strength = (
-            self.nudge * each([turn.real for turn in turns]),
-            self.nudge * each([turn.imag for turn in turns]),
+        phases = holomorphic.nudged_states(
+            circle, weights, rate, inputs, targets, states, self.nudged_steps
         )
-
-        def pull(layer: Tensor) -> Tensor:
-            output = layer
-            if self.cost_name == "cross_entropy":
-                output = holomorphic.softmax(holomorphic.forward(weights[-1], layer))
-            real, imaginary = holomorphic.split(output)
-            error = holomorphic.join(*holomorphic.product(strength, (aims - real, -imaginary)))
-            return weights[-1].backward(error) if self.cost_name == "cross_entropy" else error
-
-        def step(layers: States) -> States:
-            settled = []
-            for index, layer in enumerate(layers):
-                if index:
-                    field = holomorphic.forward(weights[index], layers[index - 1])
-                else:
-                    field = holomorphic.join(drive, ops.zeros_like(drive))
-                if index + 1 < len(layers):
-                    field = field + weights[index + 1].backward(layers[index + 1])
-                else:
-                    field = field + pull(layer)
-                settled.append(rate(field))
-            return tuple(settled)
-
-        real = tuple(map(copies, states))
-        start = tuple(holomorphic.join(layer, ops.zeros_like(layer)) for layer in real)
-        phases = settle(step, start, self.nudged_steps)
-        # 1 / nudge is the conjugate turn over the strength.
-        scale = 1.0 / (self.points * self.nudge)
-        pairs = list(zip(turns, multiples, strict=True))
-        inverse = (
-            each([scale * multiple * turn.real for turn, multiple in pairs]),
-            each([-scale * multiple * turn.imag for turn, multiple in pairs]),
-        )
-        shares = ops.tile(share, (count,))
-        contrasts, below = [], (copies(inputs), None)
-        for layer in phases:
-            above = holomorphic.product(inverse, holomorphic.split(layer))
-            kernel = correlate(below[0], above[0], shares)
-            if below[1] is not None:
-                kernel = kernel - correlate(below[1], above[1], shares)
-            contrasts.append((kernel, total(above[0], shares)))
-            below = holomorphic.split(layer)
+        contrasts = holomorphic.contrasts(circle, inputs, phases, share)
+        if self._learns_at_nudged_states:
+            readout = holomorphic.readout_change(circle, weights[-1], phases[-1], targets, share)
+            contrasts.append(readout)
         return contrasts
 
     def get_config(self) -> dict[str, Any]:
@@ -474,4 +448,19 @@ class EquilibriumNetwork(Network):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "persistent": self.persistent,
             "seed": self.signs.seed,
+            "readout_phase": self.readout_phase,
         }
+
+
+def _checked_activation(form: str, activation: Any, nudging: str) -> Any:
+    """Return the activation function's name; None in the Hopfield form."""
+    if form == "hopfield":
+        allowed = 'None with form="hopfield", whose rates are clipped from 0 to 1'
+        check.require(activation is None, "activation", allowed, activation)
+    else:
+        activation = "steep_sigmoid" if activation is None else activation
+        check.one_of("activation", activation, ACTIVATIONS)
+    allowed = f"one of {tuple(holomorphic.RATES)}, which are holomorphic"
+    smooth = nudging != "holomorphic" or activation in holomorphic.RATES
+    check.require(smooth, "activation", allowed, activation)
+    return activation

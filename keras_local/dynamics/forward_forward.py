@@ -1,15 +1,17 @@
-"""Forward-Forward: each layer learns to tell samples with their label from those with another."""
+"""Forward-Forward: each layer learns to tell right labels from wrong ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics._counters import advance, counter, places
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
@@ -52,9 +54,11 @@ class ForwardForwardNetwork(Network):
             `dW` is so, too, and initial weights of Glorot's size are far below a threshold of 2.
         threshold: Of the goodness, greater than 0.
         scored: Which layers count in the scores: `"all"`, or all but the first, `"upper"`.
-        kernel_initializer: Law of the initial weights.
+        kernel_initializer: Initializer of the weights.
         seed: Of the wrong labels.
-        **kwargs: `name`, `dtype`.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`, without labels; what is in the first `classes` inputs is not
     seen. Output shape: `(batch, sizes[-1])`, goodness with each label.
@@ -77,28 +81,27 @@ class ForwardForwardNetwork(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        goodness: str = "sum",
+        goodness: Literal["sum", "mean"] = "sum",
         threshold: float = 2.0,
-        scored: str = "all",
-        kernel_initializer: Any = "glorot_uniform",
+        scored: Literal["all", "upper"] = "all",
+        kernel_initializer: InitializerLike = "glorot_uniform",
         seed: int = 0,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        check.one_of("goodness", goodness, ("mean", "sum"))
-        threshold = check.real("threshold", threshold, minimum=0.0, exclusive=True)
-        check.one_of("scored", scored, ("all", "upper"))
-        seed = check.positive_integer("seed", seed, minimum=0)
-        super().__init__(sizes, **kwargs)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.goodness_name = check.one_of("goodness", goodness, ("mean", "sum"))
+        self.threshold = check.real("threshold", threshold, minimum=0.0, exclusive=True)
+        self.scored = check.one_of("scored", scored, ("all", "upper"))
+        self.seed = check.positive_integer("seed", seed, minimum=0)
         least = 2 if scored == "all" else 3
         allowed = f"more than {least} sizes, so that there is a layer to score"
         check.require(len(self.sizes) > least, "sizes", allowed, sizes)
         allowed = "more inputs than classes: the label takes the place of as many"
         check.require(self.sizes[0] > self.classes, "sizes", allowed, sizes)
-        self.goodness_name = goodness
-        self.threshold = threshold
-        self.scored = scored
-        self.seed = seed
-        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
         self.synapses = [
             Synapses(
                 units,

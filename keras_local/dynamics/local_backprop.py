@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType
+from keras_local.dynamics._arguments import check_steps
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, total
 from keras_local.ops import read, settle, trajectory
@@ -65,7 +67,9 @@ class LocalBackpropNetwork(Network):
             an error returns only where the relu is active. Needs `fix_W`.
         init_scale: Variance of the initial weights, times `steepness` times the number of units at
             both ends.
-        **kwargs: `name`, `dtype`.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`, best of mean 0 and variance 1. Output shape: `(batch,
     classes)`. The defaults are those of the slides; their learning rate, 5e-8 on the sum over
@@ -91,75 +95,78 @@ class LocalBackpropNetwork(Network):
         self,
         sizes: Sequence[int],
         error_sizes: Sequence[int] | None = None,
-        activation: str = "relu",
+        activation: Literal["relu", "resu", "linear"] = "relu",
         steepness: float = 10.0,
         tau: float | None = 1.0,
         simulation_time: float = 2.0,
         time_step: float = 0.007,
-        fix_A: str | None = "all",
+        fix_A: Literal["all", "last"] | None = "all",
         fix_W: bool = False,
         learn_bias: bool = True,
         block_feedback: bool = True,
         precision: Sequence[float] | None = None,
         gated: bool = False,
         init_scale: float = 0.1,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        check.one_of("activation", activation, ACTIVATIONS)
-        check.one_of("fix_A", fix_A, ("all", "last", None))
-        check.require(fix_W or not gated, "gated", "False unless fix_W=True", gated)
-        steepness = check.real("steepness", steepness, minimum=0.0, exclusive=True)
-        if tau is not None and tau != math.inf:
-            tau = check.real("tau", tau, minimum=0.0, exclusive=True)
-        simulation_time = check.real("simulation_time", simulation_time, minimum=0.0)
-        time_step = check.real("time_step", time_step, minimum=0.0, exclusive=True)
-        init_scale = check.real("init_scale", init_scale, minimum=0.0)
-        super().__init__(sizes, **kwargs)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.activation = check.one_of("activation", activation, ACTIVATIONS)
+        self.steepness = check.real("steepness", steepness, minimum=0.0, exclusive=True)
+        self.tau = None
+        if tau is not None and not _is_infinite(tau):
+            self.tau = check.real("tau", tau, minimum=0.0, exclusive=True)
+        self.simulation_time = check.real("simulation_time", simulation_time, minimum=0.0)
+        self.time_step = check.real("time_step", time_step, minimum=0.0, exclusive=True)
+        check_steps(self.simulation_time, self.time_step)
+        self.fix_A = check.one_of("fix_A", fix_A, ("all", "last", None))
+        self.fix_W = check.flag("fix_W", fix_W)
+        self.learn_bias = check.flag("learn_bias", learn_bias)
+        self.block_feedback = check.flag("block_feedback", block_feedback)
+        self.gated = check.flag("gated", gated)
+        check.require(self.fix_W or not self.gated, "gated", "False unless fix_W=True", gated)
+        self.init_scale = check.real("init_scale", init_scale, minimum=0.0)
+        self.error_sizes = self._checked_error_sizes(error_sizes)
+        self.classes = check.positive_integer("error_sizes", self.error_sizes[-1], minimum=2)
+        below = (self.sizes[0], *self.error_sizes[:-1])
+        allowed = f"the numbers of error units below, {below}, with fix_W=True"
+        check.require(not self.fix_W or self.sizes[1:] == below, "sizes", allowed, sizes)
+        self.precision = check.factors("precision", precision, len(self.sizes))
+        self._make_synapses(below)
+        self.build((None, self.sizes[0]))
+
+    def _checked_error_sizes(self, error_sizes: Any) -> tuple[int, ...]:
+        """Return the numbers of error units above each layer; those of the layers for None."""
         units = self.sizes[1:]
-        given = units if error_sizes is None else tuple(error_sizes)
-        allowed = f"{len(units)} sizes, one for each layer"
-        check.require(len(given) == len(units), "error_sizes", allowed, error_sizes)
+        given = units if error_sizes is None else error_sizes
+        valid = isinstance(given, (list, tuple)) and len(given) == len(units)
+        check.require(valid, "error_sizes", f"{len(units)} sizes, one for each layer", error_sizes)
         above = tuple(check.positive_integer("error_sizes", size) for size in given)
-        identities = {"all": above, "last": above[-1:], None: ()}[fix_A]
+        identities = {"all": above, "last": above[-1:], None: ()}[self.fix_A]
         fitting = identities == units[len(units) - len(identities) :]
         allowed = f"those of the layers where `A` is the identity, {units}"
         check.require(fitting, "error_sizes", allowed, error_sizes)
-        below = (self.sizes[0], *above[:-1])
-        allowed = f"the numbers of error units below, {below}, with fix_W=True"
-        check.require(not fix_W or units == below, "sizes", allowed, sizes)
-        weighed = (1.0,) * (len(units) + 1) if precision is None else tuple(precision)
-        allowed = f"{len(units) + 1} numbers, one for each population of error units"
-        check.require(len(weighed) == len(units) + 1, "precision", allowed, precision)
-        self.error_sizes = above
-        self.classes = check.positive_integer("error_sizes", above[-1], minimum=2)
-        self.activation = activation
-        self.steepness = steepness
-        self.tau = None if tau == math.inf else tau
-        self.simulation_time = simulation_time
-        self.time_step = time_step
-        self.fix_A = fix_A
-        self.fix_W = bool(fix_W)
-        self.learn_bias = bool(learn_bias)
-        self.block_feedback = bool(block_feedback)
-        self.precision = tuple(check.real("precision", each, minimum=0.0) for each in weighed)
-        self.gated = bool(gated)
-        self.init_scale = init_scale
-        identical = [
-            fix_A == "all" or (fix_A == "last" and index == len(units) - 1)
-            for index in range(len(units))
-        ]
-        # None stands for the identity.
+        return above
+
+    def _make_synapses(self, below: tuple[int, ...]) -> None:
+        """Make `W` and `A` of each layer; None stands for the identity."""
+        units, top = self.sizes[1:], len(self.sizes) - 2
         self.inward = [
-            None if fix_W else self._synapses(errors, count, f"W_{index + 1}")
+            None if self.fix_W else self._synapses(errors, count, f"W_{index + 1}")
             for index, (errors, count) in enumerate(zip(below, units, strict=True))
         ]
+        identical = [
+            self.fix_A == "all" or (self.fix_A == "last" and index == top)
+            for index in range(top + 1)
+        ]
         self.upward = [
-            None if identity else self._synapses(count, errors, f"A_{index + 1}", fix_A is None)
+            None if identity else self._synapses(count, errors, f"A_{index + 1}", not self.fix_A)
             for index, (count, errors, identity) in enumerate(
-                zip(units, above, identical, strict=True)
+                zip(units, self.error_sizes, identical, strict=True)
             )
         ]
-        self.build((None, self.sizes[0]))
 
     def _synapses(self, inputs: int, units: int, name: str, trainable: bool = True) -> Synapses:
         deviation = math.sqrt(self.init_scale / (self.steepness * (inputs + units)))
@@ -267,7 +274,7 @@ class LocalBackpropNetwork(Network):
         return list(trajectory(step, start, self.steps - 1))
 
     def instability(self) -> str | None:
-        """Say so where Euler's steps leave an equilibrium: the step times the curvature is 2."""
+        """Return a warning where Euler's steps cannot settle: step times curvature is 2 or more."""
         if self.gated:
             return None
         number = self.time_step * (self.steepness * self._curvature())
@@ -395,6 +402,10 @@ def _backward(weights: Weights | None, above: Tensor) -> Tensor:
 
 def _masked(errors: Tensor, gate: Tensor | None) -> Tensor:
     return errors if gate is None else errors * gate
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and value == math.inf
 
 
 def _matrix(synapses: Synapses | None, units: int) -> np.ndarray:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import check_steps, initializer
 from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
-from keras_local.dynamics.synapses import Synapses, correlate, fresh, given, total
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops import read, settle, trajectory
 from keras_local.ops.backend import Tensor
 
@@ -20,6 +22,7 @@ States = tuple[Tensor, ...]
 FORMS = ("consistent", "literal", "ode")
 TOP_DOWN = ("fixed", "transposed", "learned")
 _LOW, _HIGH = 0.1, 0.8
+_SMALLEST = 1e-30
 
 
 @serializable
@@ -64,8 +67,8 @@ class MicrocircuitNetwork(Network):
             layer above, or `"learned"`.
         learn_apical: Whether the weights `P` from interneurons to apical dendrites learn. If not
             and `T` is transposed, `P` is its negative.
-        kernel_initializer: Law of the initial `W`.
-        top_down_initializer: Law of the initial `T`.
+        kernel_initializer: Initializer of `W`.
+        top_down_initializer: Initializer of `T`.
         rate_factors: Factor of the learning rate of each `W`, the lowest first, beside the division
             by mixing factors; 1 by default, as for `I`, `P` and `T`.
         self_predicting: Whether `I` and `P` begin where apical dendrites are silent. If not, they
@@ -75,7 +78,9 @@ class MicrocircuitNetwork(Network):
         basal: Conductance of the basal dendrite, and of the interneuron's.
         time_step: Of Euler's method.
         simulation_time: How long each phase lasts.
-        **kwargs: `name`, `dtype`.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     In the form `"ode"` conductances follow from the mixing factors: `apical = lam (leak + basal) /
     (1 - lam)`, and likewise for labels and interneurons.
@@ -108,45 +113,51 @@ class MicrocircuitNetwork(Network):
         lam: float = 0.1,
         lam_out: float | None = None,
         lam_inter: float | None = None,
-        form: str = "consistent",
-        top_down: str = "fixed",
+        form: Literal["consistent", "literal", "ode"] = "consistent",
+        top_down: Literal["fixed", "transposed", "learned"] = "fixed",
         learn_apical: bool = False,
-        kernel_initializer: Any = None,
-        top_down_initializer: Any = None,
+        kernel_initializer: InitializerLike | None = None,
+        top_down_initializer: InitializerLike | None = None,
         rate_factors: Sequence[float] | None = None,
         self_predicting: bool = True,
         leak: float = 0.1,
         basal: float = 1.0,
         time_step: float = 0.1,
         simulation_time: float = 30.0,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        lam = _factor("lam", lam)
-        lam_out = lam if lam_out is None else _factor("lam_out", lam_out)
-        lam_inter = lam if lam_inter is None else _factor("lam_inter", lam_inter)
-        check.one_of("form", form, FORMS)
-        check.one_of("top_down", top_down, TOP_DOWN)
-        leak = check.real("leak", leak, minimum=0.0)
-        basal = check.real("basal", basal, minimum=0.0, exclusive=True)
-        time_step = check.real("time_step", time_step, minimum=0.0, exclusive=True)
-        simulation_time = check.real("simulation_time", simulation_time, minimum=time_step)
-        super().__init__(sizes, **kwargs)
-        self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
-        self.lam = lam
-        self.lam_out = lam_out
-        self.lam_inter = lam_inter
-        self.form = form
-        self.top_down = top_down
-        self.learn_apical = bool(learn_apical)
-        self.kernel_initializer = given(kernel_initializer, initializers.RandomUniform(-0.1, 0.1))
-        self.top_down_initializer = given(
-            top_down_initializer, initializers.RandomUniform(-0.3, 0.3)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.lam = _factor("lam", lam)
+        self.lam_out = self.lam if lam_out is None else _factor("lam_out", lam_out)
+        self.lam_inter = self.lam if lam_inter is None else _factor("lam_inter", lam_inter)
+        self.form = check.one_of("form", form, FORMS)
+        self.top_down = check.one_of("top_down", top_down, TOP_DOWN)
+        self.learn_apical = check.flag("learn_apical", learn_apical)
+        weak, strong = (initializers.RandomUniform(-limit, limit) for limit in (0.1, 0.3))
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer, weak)
+        self.top_down_initializer = initializer(
+            "top_down_initializer", top_down_initializer, strong
         )
-        self.self_predicting = bool(self_predicting)
-        self.leak = leak
-        self.basal = basal
-        self.time_step = time_step
-        self.simulation_time = simulation_time
+        self.rate_factors = check.factors("rate_factors", rate_factors, len(self.sizes) - 1)
+        self.self_predicting = check.flag("self_predicting", self_predicting)
+        self.leak = check.real("leak", leak, minimum=0.0)
+        self.basal = check.real("basal", basal, minimum=0.0, exclusive=True)
+        self.time_step = check.real("time_step", time_step, minimum=0.0, exclusive=True)
+        self.simulation_time = check.real("simulation_time", simulation_time)
+        allowed = f"at least one `time_step`, {self.time_step:g}"
+        enough = self.simulation_time >= self.time_step
+        check.require(enough, "simulation_time", allowed, simulation_time)
+        check_steps(self.simulation_time, self.time_step)
+        smallest = self.lam_out * self.lam ** (len(self.sizes) - 2)
+        allowed = "so large that changes of the lowest layer, which are divided by it, are finite"
+        check.require(min(smallest, self.lam_inter) > _SMALLEST, "lam", allowed, lam)
+        self._make_synapses()
+        self.build((None, self.sizes[0]))
+
+    def _make_synapses(self) -> None:
         units = self.sizes[1:]
         self.pyramidal: list[Any] = [
             self._synapses(count, f"pyramidal_{index + 1}", self.kernel_initializer)
@@ -157,28 +168,27 @@ class MicrocircuitNetwork(Network):
             self._synapses(count, f"interneurons_{index + 1}", self.kernel_initializer)
             for index, count in enumerate(units[1:])
         ]
-        down: dict[str, Any] = {"law": self.top_down_initializer, "use_bias": False}
-        tied = top_down == "transposed"
-        learned = top_down == "learned"
+        down: dict[str, Any] = {"initializer": self.top_down_initializer, "use_bias": False}
+        tied = self.top_down == "transposed"
+        learned = self.top_down == "learned"
         self.above: list[Any] = [
             None if tied else self._synapses(count, f"top_down_{k + 1}", trainable=learned, **down)
             for k, count in enumerate(units[1:])
         ]
         self.lateral: list[Any] = [
             None
-            if tied and not learn_apical
+            if tied and not self.learn_apical
             else self._synapses(count, f"apical_{k + 1}", trainable=self.learn_apical, **down)
             for k, count in enumerate(units[1:])
         ]
-        self.build((None, self.sizes[0]))
 
     def _synapses(
-        self, units: int, name: str, law: Any, use_bias: bool = True, trainable: bool = True
+        self, units: int, name: str, initializer: Any, use_bias: bool = True, trainable: bool = True
     ) -> Synapses:
         return Synapses(
             units,
             use_bias=use_bias,
-            kernel_initializer=fresh(law),
+            kernel_initializer=fresh(initializer),
             trainable=trainable,
             dtype=self.working_dtype,
             name=name,
@@ -211,7 +221,7 @@ class MicrocircuitNetwork(Network):
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """What the changes of the `W` are multiplied with, the lowest first, and of the `I`."""
+        """The factors of the changes of the `W`, the lowest first, and of those of the `I`."""
         top = len(self.pyramidal) - 1
         powers = [self.lam_out * self.lam ** (top - k) for k in range(top + 1)]
         pairs = zip(self.rate_factors, powers, strict=True)
@@ -241,7 +251,7 @@ class MicrocircuitNetwork(Network):
         return super().cost(_LOW + (_HIGH - _LOW) * targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Show the labels, and return what dendrites and somata differ by."""
+        """Show the labels, and return the changes: what dendrites fail to predict of somata."""
         seen = self._compartments(inputs, states, targets)
         rates = [inputs, *(ops.sigmoid(soma) for soma in seen["soma"])]
         scale = self._conduction()
@@ -284,7 +294,7 @@ class MicrocircuitNetwork(Network):
         """Return the somata of all layers, then of the interneurons, over time.
 
         Raises:
-            NotImplementedError: But for `form="ode"`: the other two know no time.
+            NotImplementedError: Unless `form="ode"`: the other forms have no time steps.
         """
         if self.form != "ode":
             raise NotImplementedError(f'the form "{self.form}" takes no time; "ode" does')
@@ -298,7 +308,7 @@ class MicrocircuitNetwork(Network):
         return joined(free, taught)
 
     def instability(self) -> str | None:
-        """Say so where an Euler step is too large for the conductances."""
+        """Return a warning where an Euler step is too large for the conductances."""
         if self.form != "ode":
             return None
         number = self.time_step * (self.leak + self.basal) / (1.0 - max(self._mixing()))
@@ -315,11 +325,11 @@ class MicrocircuitNetwork(Network):
         return self.lam, self.lam_out, self.lam_inter
 
     def _attenuation(self, layer: int) -> float:
-        """Return how much of the basal dendrite arrives in the soma, but for the leak."""
+        """Return the share of the basal potential that reaches the soma, the leak aside."""
         return 1.0 if layer == len(self.pyramidal) - 1 else 1.0 - self.lam
 
     def _conduction(self) -> float:
-        """Return what the leak leaves: only differential equations have one."""
+        """Return the share that the leak leaves; only the differential equations have a leak."""
         return self.basal / (self.leak + self.basal) if self.form == "ode" else 1.0
 
     def _down(self, k: int, rates: Tensor, inter: Tensor) -> Tensor:
@@ -356,7 +366,7 @@ class MicrocircuitNetwork(Network):
         return _named(basal, soma, apical, inters, dendrites)
 
     def _seen(self, inputs: Tensor, states: States) -> dict[str, list[Tensor]]:
-        """Return the compartments that belong to the somata of the differential equations."""
+        """Return the potentials of all compartments, for the somata of the form `"ode"`."""
         count = len(self.pyramidal)
         soma, inters = list(states[:count]), list(states[count:])
         rates = [inputs, *(ops.sigmoid(each) for each in soma)]

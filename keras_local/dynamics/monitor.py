@@ -25,8 +25,8 @@ class SettlingMonitor(keras.callbacks.Callback):
     - `energy`, the mean energy in the end, and `energy_rise`, the largest rise of the energy in
       one step of the free phase; only for networks that have an energy.
 
-    Measuring changes nothing in the network. It runs the free phase of the samples once more, with
-    all its states in memory: some dozens do.
+    Measuring changes nothing in the network. It runs the free phase of the samples once more and
+    keeps all states in memory; a few dozen samples are enough.
 
     Args:
         data: Samples, as `fit` takes them.

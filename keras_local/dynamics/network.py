@@ -1,21 +1,24 @@
-"""What all networks with phases share: they are Keras models, and own time."""
+"""The interface of all networks: Keras models that learn in phases."""
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, ClassVar, Literal
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local.dynamics._data import check_inputs, check_labels, class_targets
-from keras_local.dynamics._watch import Watch
+from keras_local._data_gate import Gate
+from keras_local._labels import class_targets
+from keras_local._types import DType
+from keras_local.dynamics._arguments import layer_arguments, layer_sizes
+from keras_local.dynamics.gradient_scale import ignores_gradient_scale
+from keras_local.dynamics.guarded_model import GuardedModel
 from keras_local.ops import in_strategy, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -24,65 +27,79 @@ from keras_local.ops.settling import States
 Changes = Sequence[tuple[keras.Variable, Tensor]]
 """Weights, each with the direction (of ascent) in which the rule moves it."""
 
-ERASES_RATES = (
-    "Adadelta",
-    "Adagrad",
-    "Adafactor",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "BatchManhattan",
-    "Lamb",
-    "Lion",
-    "Muon",
-    "Nadam",
-    "RMSprop",
-)
-"""Optimizers whose step does not depend on the scale of the gradient of a weight."""
+_WATCHED = 8
 
 
-class Network(keras.Model, ABC):
-    """Interface of a network that learns in phases: a Keras model that owns time.
+class Network(GuardedModel):
+    """Interface of a network that learns in phases, such as one without and one with labels.
 
-    `compile`, `fit`, `evaluate`, `predict`, saving and `export` work as for any Keras model.
-    Calling the network runs the free phase, without labels, and returns the class scores; the loss
-    in the logs is that of the free phase. While training, the network then runs its other phases
-    and hands the rule's changes to the optimizer as the (negative) gradient of a loss of value
-    zero, so every optimizer, schedule, clipping and gradient accumulation applies, on every
-    backend and with several replicas. `compile` takes no `loss`: what a network minimises is part
-    of its rule.
+    `compile`, `fit`, `evaluate`, `predict`, their relatives for one batch, saving and `export` work
+    as for any Keras model. Calling the network runs the free phase, without labels, and returns the
+    class scores; the loss in the logs is that of the free phase. While training, the network then
+    runs its other phases and hands the rule's changes to the optimizer as the (negative) gradient
+    of a loss of value zero, so every optimizer, schedule, clipping and gradient accumulation
+    applies, on every backend and with several replicas. `compile` takes no `loss`: what a network
+    minimises is part of its rule.
 
-    A final class implements
+    Data are checked on every way in. A batch after which the loss, a change or a weight is not
+    finite is undone, with all state, and ends `fit` and `train_on_batch` with a `ValueError` that
+    says what to change. With `trainable=False` training changes nothing.
+
+    To write a network, derive from this class and implement
 
     - `free_phase(inputs)`, the states of all units without labels,
     - `scores(inputs, states)`, the class scores of these states,
     - `changes(inputs, targets, states, share)`, the other phases and the changes of the weights,
-    - `cost(targets, scores)`, the loss of each sample, if it is not half the squared distance,
-    - `build`, which creates the weights (call it at the end of the constructor), and `get_config`,
+    - `build`, which creates the weights (call it at the end of the constructor), and `get_config`.
 
-    and, for those who watch, `trajectories`, `energy` and `instability`; where learning rates of
-    layers differ, `layer_rates`. Weights are held by
-    `Synapses`, whose `read()` gives tensors to compute with. State of the network that is not
+    The rest has a default: `cost(targets, scores)`, the loss of each sample, is half the squared
+    distance; `layer_rates`, where learning rates of layers differ, tells `compile` which optimizers
+    would lose them; `trajectories`, `energy` and `instability` serve those who watch
+    (`callbacks.SettlingMonitor`, plots, and the warning of dynamics that do not settle); `remedy`
+    is what errors advise. `keras.saving.register_keras_serializable` makes the network loadable.
+
+    Weights are held by `Synapses`, whose `read()` gives tensors to compute with. State that is not
     learned (counters, memories) is a weight with `trainable=False` and may be assigned in
     `changes`; it is saved, so a training that is taken up again goes on identically.
-
-    A batch of which any change is not finite changes no weight, and `fit` and `train_on_batch`
-    end with a `ValueError` that says what to change.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of classes.
         sample_shape: Shape of one sample; `(sizes[0],)` by default.
-        **kwargs: `name`, `dtype`. Weights and dynamics are in float32, in float64 with
-            `dtype="float64"`.
+        name: Name of the network.
+        dtype: Precision of weights and dynamics, `"float32"` or `"float64"`; with a policy of mixed
+            precision both stay in float32, and the scores have the policy's type.
+        trainable: Whether the network learns.
 
     Input shape: `(batch, *sample_shape)`. Output shape: `(batch, sizes[-1])`.
 
     Raises:
         ValueError: If `sizes` are not at least two positive integers, the last at least 2.
-    """
 
-    remedy: ClassVar[str] = "a smaller learning rate"
-    """What to try if the dynamics diverge; named in the error."""
+    >>> import keras, numpy as np, keras_local as kl
+    >>> from keras import ops
+    >>> class DeltaRule(kl.dynamics.Network):
+    ...     def __init__(self, sizes, **kwargs):
+    ...         super().__init__(sizes, **kwargs)
+    ...         self.synapses = kl.dynamics.Synapses(self.classes, dtype=self.working_dtype)
+    ...         self.build((None, self.sizes[0]))
+    ...     def build(self, input_shape):
+    ...         if not self.synapses.built:
+    ...             self.synapses.build(input_shape)
+    ...         self.built = True
+    ...     def free_phase(self, inputs):
+    ...         return (self.synapses.read().forward(inputs),)
+    ...     def scores(self, inputs, states):
+    ...         return states[-1]
+    ...     def changes(self, inputs, targets, states, share):
+    ...         error = share[:, None] * (targets - states[-1])
+    ...         kernel = ops.transpose(inputs) @ error
+    ...         return [(self.synapses.kernel, kernel), (self.synapses.bias, ops.sum(error, 0))]
+    >>> network = DeltaRule([4, 3])
+    >>> network.compile(keras.optimizers.SGD(0.5))
+    >>> history = network.fit(np.eye(4), np.array([0, 1, 2, 0]), epochs=20, verbose=0)
+    >>> np.argmax(network.predict(np.eye(4), verbose=0), axis=1).tolist()
+    [0, 1, 2, 0]
+    """
 
     suits_xla: ClassVar[bool] = True
     """Whether the network is compiled with XLA on every device, not only where Keras does so."""
@@ -91,15 +108,17 @@ class Network(keras.Model, ABC):
     """What follows where an optimizer erases the factors of `layer_rates`; begins the warning."""
 
     def __init__(
-        self, sizes: Sequence[int], sample_shape: tuple[int, ...] | None = None, **kwargs: Any
+        self,
+        sizes: Sequence[int],
+        sample_shape: tuple[int, ...] | None = None,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        valid = isinstance(sizes, (list, tuple)) and len(sizes) >= 2
-        allowed = "a list of at least two sizes: inputs, hidden layers if any, classes"
-        check.require(valid, "sizes", allowed, sizes)
-        counts = [check.positive_integer("sizes", size) for size in sizes]
-        check.positive_integer("sizes", counts[-1], minimum=2)
-        super().__init__(autocast=False, **kwargs)
-        self.sizes = tuple(counts)
+        counts = layer_sizes("sizes", sizes)
+        super().__init__(autocast=False, **layer_arguments(name, dtype, trainable))
+        self.sizes = counts
         self.working_dtype = precise(self.variable_dtype)
         self.classes = counts[-1]
         self.sample_shape = (counts[0],) if sample_shape is None else tuple(sample_shape)
@@ -140,15 +159,22 @@ class Network(keras.Model, ABC):
         return 0.5 * ops.sum(ops.square(scores - targets), axis=-1)
 
     def training_phase(self, inputs: Tensor) -> States:
-        """Return the states without labels from which `changes` goes on: of the free phase."""
+        """Return the states from which `changes` goes on; by default those of the free phase."""
         return self.free_phase(inputs)
+
+    def remember(self, states: States, healthy: Tensor) -> None:
+        """Keep what the next batches need of this one, at the end of a step of training.
+
+        Only for what is too large to be copied in each step, and is left out of
+        `undone_variables`; other state may be assigned in `changes`.
+
+        Args:
+            states: What `training_phase` returned.
+            healthy: Whether loss and changes are finite; if not, nothing may be kept.
+        """
 
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return the energy of each sample, `(batch,)`, or None for a network that has none."""
-        return None
-
-    def instability(self) -> str | None:
-        """Return why the dynamics cannot settle with the weights as they are, or None."""
         return None
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
@@ -168,21 +194,27 @@ class Network(keras.Model, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no trajectories")
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Return the class scores at the end of the free phase."""
+        """Return the class scores at the end of the free phase, in the type of the policy."""
         inputs = self._prepared(inputs)
-        states = self.training_phase(inputs) if training else self.free_phase(inputs)
+        learns = training and bool(self.trainable_variables)
+        states = self.training_phase(inputs) if learns else self.free_phase(inputs)
         scores = ops.stop_gradient(self.scores(inputs, states))
-        if training:
-            self._handover.put(scores, states)
-        return scores
+        outputs = ops.cast(scores, self.compute_dtype)
+        if learns:
+            self._handover.put(outputs, scores, states)
+        return outputs
 
     def compile(
         self,
         optimizer: Any = "sgd",
-        loss: Any = None,
+        loss: None = None,
+        loss_weights: None = None,
         metrics: Any = None,
-        jit_compile: bool | str = "auto",
-        **arguments: Any,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | Literal["auto"] = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Configure the training; arguments as in `keras.Model.compile`, but for the loss.
 
@@ -195,14 +227,29 @@ class Network(keras.Model, ABC):
         name = type(self).__name__
         allowed = f"left out: {name} minimises a cost of its own (`metrics` show others)"
         check.require(loss is None, "loss", allowed, loss)
-        optimizer = keras.optimizers.get(optimizer)
+        check.require(loss_weights is None, "loss_weights", allowed, loss_weights)
+        allowed = "a Keras optimizer, or the name of one"
+        check.require(optimizer is not None, "optimizer", allowed, optimizer)
+        optimizer = check.resolved("optimizer", optimizer, keras.optimizers.get, allowed)
+        run_eagerly = check.flag("run_eagerly", run_eagerly)
+        auto_scale_loss = check.flag("auto_scale_loss", auto_scale_loss)
+        check.positive_integer("steps_per_execution", steps_per_execution)
+        check.one_of("jit_compile", jit_compile, (True, False, "auto"))
         self.check_optimizer(optimizer)
-        super().compile(optimizer=optimizer, metrics=metrics, jit_compile=jit_compile, **arguments)
+        super().compile(
+            optimizer=optimizer,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
         self._asked = jit_compile
         one_device = not self._replicated and not self.run_eagerly
         if jit_compile == "auto" and self.suits_xla and one_device:
             with warnings.catch_warnings():
-                # Keras warns where XLA is not to be had, and leaves it off.
+                # Where there is no XLA, Keras warns and does without.
                 warnings.simplefilter("ignore")
                 self.jit_compile = keras.config.backend() != "torch"
 
@@ -229,8 +276,16 @@ class Network(keras.Model, ABC):
         if erased:
             warnings.warn(f"{self.erased_effect}: {erased}.", stacklevel=3)
 
-    def check_order(self, x: Any, shuffle: Any) -> None:
-        """Refuse samples that do not come in the order that the network needs; any will do."""
+    def erased_rates(self, optimizer: Any, rates: Sequence[float]) -> str | None:
+        """Return what is wrong with an optimizer for factors that differ between layers."""
+        if len(set(rates)) < 2 or not ignores_gradient_scale(optimizer):
+            return None
+        name = type(getattr(optimizer, "inner_optimizer", optimizer)).__name__
+        return (
+            f"{name} divides the gradient of each weight by its size, which erases the factors "
+            f"{tuple(rates)} of the layers. Use keras.optimizers.SGD, with `momentum` if you like, "
+            f"or an optimizer of your own that derives from it"
+        )
 
     def compute_loss(
         self,
@@ -249,115 +304,45 @@ class Network(keras.Model, ABC):
             share = ops.reshape(ops.cast(sample_weight, self.working_dtype), ops.shape(share))
         samples = ops.cast(ops.shape(targets)[0] * replica_count(), self.working_dtype)
         share = share / samples
-        loss = ops.sum(share * self.cost(targets, ops.stop_gradient(y_pred)))
+        scores, states = self._handover.take(y_pred)
+        if scores is None:
+            scores = ops.cast(ops.stop_gradient(y_pred), self.working_dtype)
+        loss = ops.sum(share * self.cost(targets, scores))
         for regularization in self.losses:
             loss = loss + ops.cast(regularization, loss.dtype) / replica_count()
-        if not training:
+        if not training or not self.trainable_variables:
             return loss
-        states = self._handover.take(y_pred)
         if states is None:
             states = self.training_phase(inputs)
-        learned, alarm = _finite(self.changes(inputs, targets, states, share))
+        changes = self.changes(inputs, targets, states, share)
         # A phase with labels may diverge where the free phase does not.
-        loss = loss + ops.cast(alarm, loss.dtype)
-        for weight, change in learned:
+        loss = loss + ops.cast(_alarm(changes), loss.dtype)
+        self.remember(states, ops.isfinite(loss))
+        for weight, change in changes:
             surrogate = surrogate_loss(weight, change) / replica_count()
             loss = loss + ops.cast(surrogate, loss.dtype)
         return loss
 
-    def fit(
+    def serving_form(self) -> tuple[Callable[[Any], Tensor], list[keras.layers.InputSpec]]:
+        """Return what is served: a function from samples to scores, and the shape of samples.
+
+        `models.export` asks for it. The function runs the free phase alone.
+        """
+        spec = keras.layers.InputSpec(shape=(None, *self.sample_shape), dtype=self.working_dtype)
+        return (lambda inputs: self(inputs, training=False)), [spec]
+
+    def export(
         self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        **arguments: Any,
-    ) -> keras.callbacks.History:
-        """Train the network; arguments as in `keras.Model.fit`.
-
-        Raises:
-            ValueError: For labels out of range, NaN in the data, or shapes that do not fit, before
-                anything is changed; if the dynamics diverge, with the weights free of NaN.
-        """
-        self._check(x, y)
-        validation = arguments.get("validation_data")
-        if isinstance(validation, (tuple, list)):
-            self._check(*validation[:2])
-        self.check_order(x, arguments.get("shuffle", True))
-        watch = Watch(x)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(watch)
-        else:
-            given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-            callbacks = [*(each for each in given if each is not None), watch]
-        return super().fit(
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            **arguments,
-        )
-
-    def evaluate(self, x: Any = None, y: Any = None, *arguments: Any, **keywords: Any) -> Any:
-        """Return loss and metrics; arguments as in `keras.Model.evaluate`.
-
-        Raises:
-            ValueError: For data that do not fit.
-        """
-        self._check(x, y)
-        return super().evaluate(x, y, *arguments, **keywords)
-
-    def predict(self, x: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Return the class scores of samples; arguments as in `keras.Model.predict`.
-
-        Raises:
-            ValueError: For data that do not fit.
-        """
-        self._check(x)
-        return super().predict(x, *arguments, **keywords)
-
-    def train_on_batch(self, x: Any, y: Any = None, *arguments: Any, **keywords: Any) -> Any:
-        """Train on one batch; arguments as in `keras.Model.train_on_batch`.
-
-        Raises:
-            ValueError: For data that do not fit, or if the dynamics diverge.
-        """
-        self._check(x, y)
-        logs = super().train_on_batch(x, y, *arguments, **keywords)
-        values = list(logs.values()) if isinstance(logs, dict) else np.atleast_1d(logs).tolist()
-        self.require_finite(values[0])
-        return logs
-
-    def export(self, filepath: Any, *arguments: Any, **keywords: Any) -> None:
+        filepath: str | PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **keywords: Any,
+    ) -> None:
         """Write the free phase as a model for serving; arguments as in `keras.Model.export`."""
         # Keras exports what has been called before.
         self(ops.zeros((1, *self.sample_shape), self.working_dtype))
-        super().export(filepath, *arguments, **keywords)
-
-    def require_finite(self, loss: Any) -> None:
-        """Raise a `ValueError` if a loss of training is not finite."""
-        check.require(
-            math.isfinite(float(loss)),
-            "loss",
-            f"finite. The dynamics of {type(self).__name__} diverged, or the data hold NaN or "
-            f"labels that are no class. The last batch changed no weight. Try {self.remedy}",
-            float(loss),
-        )
-
-    def erased_rates(self, optimizer: Any, rates: Sequence[float]) -> str | None:
-        """Return what is wrong with an optimizer for factors that differ between layers."""
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        name = type(optimizer).__name__
-        if len(set(rates)) < 2 or name not in ERASES_RATES:
-            return None
-        return (
-            f"{name} divides the gradient of each weight by its size, which erases the factors "
-            f"{tuple(rates)} of the layers. Use keras.optimizers.SGD"
-        )
+        super().export(filepath, format, verbose, input_signature, **keywords)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """`(batch, classes)`."""
@@ -369,29 +354,33 @@ class Network(keras.Model, ABC):
         config.pop("autocast", None)
         return {**config, "sizes": list(self.sizes)}
 
+    @property
+    def gate(self) -> Gate:
+        """Which samples and labels the network takes: finite ones, and one-hot or smoothed rows."""
+        return Gate(self.sample_shape, self.classes, self.working_dtype, smoothed=True)
+
+    def _first_samples(self, x: Any) -> tuple[Any, Any]:
+        if type(self).energy is Network.energy:
+            return None, x
+        samples, x = self.gate.peeked(x, 1)
+        first = samples if len(samples) > 1 or not hasattr(x, "shape") else x
+        return first[:_WATCHED], x
+
     def _prepared(self, inputs: Any) -> Tensor:
         return ops.stop_gradient(ops.cast(ops.convert_to_tensor(inputs), self.working_dtype))
 
     def _targets(self, labels: Any) -> Tensor:
-        return class_targets(labels, self.classes, self.working_dtype)
-
-    def _check(self, x: Any, y: Any = None) -> None:
-        if not hasattr(x, "shape"):
-            return  # A data set: its shapes are checked as it comes, NaN stops the training.
-        count = check_inputs("x", x, self.sample_shape)
-        if y is not None:
-            check_labels("y", y, count, self.classes)
+        """Return one-hot labels; a row of NaN for a label that is no class."""
+        rows, valid = class_targets("y", labels, self.classes, self.working_dtype, smoothed=True)
+        # In a graph nothing can be raised: a step with a loss of NaN is undone, and ends the call.
+        return ops.where(valid[:, None], rows, ops.full_like(rows, float("nan")))
 
 
-def _finite(changes: Changes) -> tuple[list[tuple[keras.Variable, Tensor]], Tensor]:
-    """Return the changes and 0, or zeros and NaN if any change, in any replica, is not finite."""
+def _alarm(changes: Changes) -> Tensor:
+    """Return 0, or NaN if any change, in any replica, is not finite."""
     sums = [ops.cast(_any_sum(change), "float32") for _, change in changes]
     wrong = 1.0 - ops.cast(ops.isfinite(ops.sum(ops.stack(sums))), "float32")
-    healthy = ops.equal(replica_sum(wrong), 0.0)
-    kept = [
-        (weight, ops.where(healthy, change, ops.zeros_like(change))) for weight, change in changes
-    ]
-    return kept, ops.where(healthy, 0.0, float("nan"))
+    return ops.where(ops.equal(replica_sum(wrong), 0.0), 0.0, float("nan"))
 
 
 def _any_sum(change: Tensor) -> Tensor:
@@ -403,21 +392,21 @@ def _any_sum(change: Tensor) -> Tensor:
 
 
 class _Handover:
-    """Carries the states of the free phase from `call` to `compute_loss` of the same step.
+    """Carries the free phase from `call` to `compute_loss` of the same step.
 
-    Both run in one trace, in one thread (replicas have threads of their own), and the scores tell
+    Both run in one trace, in one thread (replicas have threads of their own), and the outputs tell
     whether the states belong to them: the free phase need not run twice.
     """
 
     def __init__(self) -> None:
-        self.kept: dict[int, tuple[Any, States]] = {}
+        self.kept: dict[int, tuple[Any, Tensor, States]] = {}
 
-    def put(self, scores: Any, states: States) -> None:
-        self.kept[threading.get_ident()] = (scores, states)
+    def put(self, outputs: Any, scores: Tensor, states: States) -> None:
+        self.kept[threading.get_ident()] = (outputs, scores, states)
 
-    def take(self, scores: Any) -> States | None:
+    def take(self, outputs: Any) -> tuple[Tensor | None, States | None]:
         kept = self.kept.pop(threading.get_ident(), None)
-        return kept[1] if kept is not None and kept[0] is scores else None
+        return kept[1:] if kept is not None and kept[0] is outputs else (None, None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Handover:
         return _Handover()

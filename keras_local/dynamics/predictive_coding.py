@@ -1,14 +1,16 @@
-"""Predictive coding, and the schedule in which it is backpropagation."""
+"""Predictive coding, and the schedules in which it equals backpropagation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
 from keras_local.ops import settle, trajectory
@@ -59,8 +61,10 @@ class PredictiveCodingNetwork(Network):
         output_variance: Of the output layer, greater than 0; how weakly labels clamp.
         steps: Steps of the phase with labels; not for `"zil"`, which takes one for each layer.
         step_size: Greater than 0, at most 1, to begin with; not for `"zil"`.
-        kernel_initializer: Law of the initial weights.
-        **kwargs: `name`, `dtype`.
+        kernel_initializer: Initializer of the weights.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`.
 
@@ -86,28 +90,28 @@ class PredictiveCodingNetwork(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: str = "sigmoid",
-        inference: str = "settle",
+        activation: Literal["sigmoid", "tanh", "relu", "linear"] = "sigmoid",
+        inference: Literal["settle", "fixed_prediction", "zil"] = "settle",
         output_variance: float = 1.0,
         steps: int = 50,
         step_size: float = 0.1,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        check.one_of("activation", activation, tuple(ACTIVATIONS))
-        check.one_of("inference", inference, INFERENCE)
-        output_variance = check.real(
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.activation = check.one_of("activation", activation, tuple(ACTIVATIONS))
+        self.inference = check.one_of("inference", inference, INFERENCE)
+        self.output_variance = check.real(
             "output_variance", output_variance, minimum=0.0, exclusive=True
         )
-        steps = check.positive_integer("steps", steps)
-        step_size = check.real("step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True)
-        super().__init__(sizes, **kwargs)
-        self.activation = activation
-        self.inference = inference
-        self.output_variance = output_variance
-        self.steps = steps
-        self.step_size = step_size
-        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.steps = check.positive_integer("steps", steps)
+        self.step_size = check.real(
+            "step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True
+        )
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
         self.rate, self.slope = ACTIVATIONS[activation]
         self.synapses = [
             Synapses(
@@ -140,7 +144,7 @@ class PredictiveCodingNetwork(Network):
         return states[-1]
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Hold the output at the labels, and return what errors and rates then make."""
+        """Hold the output at the labels, and return the products of errors and rates."""
         weights = [synapses.read() for synapses in self.synapses]
         if self.inference == "fixed_prediction":
             errors = list(self._fixed(weights, states, targets))

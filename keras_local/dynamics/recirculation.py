@@ -1,15 +1,17 @@
-"""Recirculation: an autoencoder that learns from what changes on the second way round."""
+"""Recirculation: an autoencoder that learns from two passes round a loop."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
+from keras_local._data_gate import Gate
 from keras_local._serialization import serializable
-from keras_local.dynamics._data import check_inputs
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, total
@@ -50,9 +52,11 @@ class RecirculationAutoencoder(Network):
         activation: `s`: `"sigmoid"`, for inputs from 0 to 1, or `"linear"`.
         tied: Whether `V` is `W`, which then receives the sum of both changes.
         use_bias: Whether there are `b` and `c`.
-        kernel_initializer: Law of the initial `W`.
-        feedback_initializer: Law of the initial `V`, if it is not tied.
-        **kwargs: `name`, `dtype`.
+        kernel_initializer: Initializer of `W`.
+        feedback_initializer: Initializer of `V`, if it is not tied.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input and output shape: `(batch, visible)`.
 
@@ -76,29 +80,30 @@ class RecirculationAutoencoder(Network):
         visible: int,
         hidden: int,
         regression: float = 0.75,
-        activation: str = "sigmoid",
+        activation: Literal["sigmoid", "linear"] = "sigmoid",
         tied: bool = False,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        feedback_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
         visible = check.positive_integer("visible", visible, minimum=2)
         hidden = check.positive_integer("hidden", hidden)
-        regression = check.real("regression", regression, minimum=0.0)
-        check.require(
-            regression < 1.0, "regression", "less than 1: else nothing changes", regression
-        )
-        check.one_of("activation", activation, ACTIVATIONS)
-        super().__init__([visible, hidden, visible], **kwargs)
+        sizes = [visible, hidden, visible]
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
         self.visible = visible
         self.hidden = hidden
-        self.regression = regression
-        self.activation = activation
-        self.tied = bool(tied)
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.feedback_initializer = initializers.get(feedback_initializer)
+        self.regression = check.real("regression", regression, minimum=0.0)
+        allowed = "less than 1: else nothing changes"
+        check.require(self.regression < 1.0, "regression", allowed, regression)
+        self.activation = check.one_of("activation", activation, ACTIVATIONS)
+        self.tied = check.flag("tied", tied)
+        self.use_bias = check.flag("use_bias", use_bias)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
+        self.feedback_initializer = initializer("feedback_initializer", feedback_initializer)
         self.synapses = Synapses(
             hidden,
             use_bias=self.use_bias,
@@ -163,7 +168,7 @@ class RecirculationAutoencoder(Network):
         return states[1]
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Go round once more, and return what changes on the way."""
+        """Send activity round the loop again, and return the changes by the difference."""
         code, reconstruction = states
         kept, fresh = self.regression, 1.0 - self.regression
         again = kept * inputs + fresh * reconstruction
@@ -196,29 +201,26 @@ class RecirculationAutoencoder(Network):
         """Return the metrics, which compare reconstructions with samples."""
         return super().compute_metrics(x, x, y_pred, sample_weight)
 
-    def fit(self, x: Any = None, y: None = None, *arguments: Any, **keywords: Any) -> Any:
-        """Train the network on samples; arguments as in `keras.Model.fit`.
-
-        Raises:
-            ValueError: If there are labels or weights of samples, NaN in the data, or shapes that
-                do not fit, before anything is changed; if the training diverges.
-        """
-        # Keras drops them without a word where there are no labels.
-        self._refuse("sample_weight", keywords.get("sample_weight"))
-        validation = keywords.get("validation_data")
-        if isinstance(validation, tuple | list) and len(validation) > 2:
+    def check_arguments(
+        self,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        validation_data: Any = None,
+    ) -> None:
+        """Refuse labels and weights of samples, which Keras drops without a word here."""
+        self._refuse("y", y)
+        self._refuse("sample_weight", sample_weight)
+        self._refuse("class_weight", class_weight)
+        if isinstance(validation_data, (tuple, list)):
             allowed = "`(x,)`: samples are their own targets, and have no weights"
-            check.require(validation[2] is None, "validation_data", allowed, "weights of samples")
-        return super().fit(x, y, *arguments, **keywords)
+            alone = all(each is None for each in validation_data[1:])
+            check.require(alone, "validation_data", allowed, "labels or weights of samples")
 
-    def evaluate(self, x: Any = None, y: None = None, *arguments: Any, **keywords: Any) -> Any:
-        """Return loss and metrics of samples; arguments as in `keras.Model.evaluate`.
-
-        Raises:
-            ValueError: For data that do not fit, labels, or weights of samples.
-        """
-        self._refuse("sample_weight", keywords.get("sample_weight"))
-        return super().evaluate(x, y, *arguments, **keywords)
+    @property
+    def gate(self) -> Gate:
+        """Which samples the network takes."""
+        return Gate(self.sample_shape, None, self.working_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -241,11 +243,6 @@ class RecirculationAutoencoder(Network):
 
     def _targets(self, labels: Any) -> Tensor:
         return self._prepared(labels)
-
-    def _check(self, x: Any, y: Any = None) -> None:
-        self._refuse("y", y)
-        if hasattr(x, "shape"):  # A data set: its shapes are checked as it comes.
-            check_inputs("x", x, self.sample_shape)
 
     def _refuse(self, argument: str, value: Any) -> None:
         allowed = "left out: samples are their own targets"

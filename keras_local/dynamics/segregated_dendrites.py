@@ -9,8 +9,10 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics.network import Changes, Network
-from keras_local.dynamics.synapses import Synapses, correlate, fresh, given, total
+from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -19,7 +21,7 @@ _GAIN = 20.0
 
 @serializable
 class SegregatedDendritesNetwork(Network):
-    """Network of neurons whose feedback ends in dendrites of its own, in rates.
+    """Network of neurons that receive feedback in separate apical dendrites, in rates.
 
     A neuron has a basal dendrite, which sees the rates below, and a soma that follows it:
 
@@ -52,11 +54,13 @@ class SegregatedDendritesNetwork(Network):
         leak: Conductance of the leak of the soma.
         basal: Conductance of the basal dendrite, greater than 0.
         max_rate: Rate that no neuron exceeds, greater than 0.
-        kernel_initializer: Law of the initial `W`. By default Glorot's uniform one divided by
+        kernel_initializer: Initializer of `W`. By default Glorot's uniform one divided by
             `max_rate`, because that is how small the rates are.
-        feedback_initializer: Law of `Y`, kernels of shape `(units, classes)`. By default uniform up
-            to `1 / max_rate`.
-        **kwargs: `name`, `dtype`.
+        feedback_initializer: Initializer of `Y`, kernels of shape `(units, classes)`. By default
+            uniform up to `1 / max_rate`.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`, rates from 0 to 1 in parts of `max_rate`. Output shape:
     `(batch, sizes[-1])`, rates likewise. Published with `keras.optimizers.SGD(0.21)`, one sample at
@@ -73,7 +77,7 @@ class SegregatedDendritesNetwork(Network):
     (4, 3)
 
     Source: Guerguiev, Lillicrap & Richards 2017, "Towards deep learning with segregated dendrites",
-    in the form without spikes. The laws of initial weights are not theirs.
+    in the form without spikes. The initializers are not theirs.
     """
 
     def __init__(
@@ -84,25 +88,28 @@ class SegregatedDendritesNetwork(Network):
         leak: float = 0.1,
         basal: float = 0.6,
         max_rate: float = 0.2,
-        kernel_initializer: Any = None,
-        feedback_initializer: Any = None,
-        **kwargs: Any,
+        kernel_initializer: InitializerLike | None = None,
+        feedback_initializer: InitializerLike | None = None,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        nudge = check.real("nudge", nudge, minimum=0.0, exclusive=True)
-        reversal = check.real("reversal", reversal, minimum=0.0, exclusive=True)
-        leak = check.real("leak", leak, minimum=0.0)
-        basal = check.real("basal", basal, minimum=0.0, exclusive=True)
-        max_rate = check.real("max_rate", max_rate, minimum=0.0, exclusive=True)
-        super().__init__(sizes, **kwargs)
-        self.nudge = nudge
-        self.reversal = reversal
-        self.leak = leak
-        self.basal = basal
-        self.max_rate = max_rate
-        glorot = initializers.VarianceScaling(1.0 / max_rate**2, "fan_avg", "uniform")
-        uniform = initializers.RandomUniform(-1.0 / max_rate, 1.0 / max_rate)
-        self.kernel_initializer = given(kernel_initializer, glorot)
-        self.feedback_initializer = given(feedback_initializer, uniform)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        self.nudge = check.real("nudge", nudge, minimum=0.0, exclusive=True)
+        self.reversal = check.real("reversal", reversal, minimum=0.0, exclusive=True)
+        self.leak = check.real("leak", leak, minimum=0.0)
+        self.basal = check.real("basal", basal, minimum=0.0, exclusive=True)
+        self.max_rate = check.real("max_rate", max_rate, minimum=0.0, exclusive=True)
+        # Its inverse enters the changes, and the square of that the initial weights.
+        allowed = "at least 1e-15 and at most 1e15"
+        check.require(1e-15 <= self.max_rate <= 1e15, "max_rate", allowed, max_rate)
+        glorot = initializers.VarianceScaling(1.0 / self.max_rate**2, "fan_avg", "uniform")
+        uniform = initializers.RandomUniform(-1.0 / self.max_rate, 1.0 / self.max_rate)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer, glorot)
+        self.feedback_initializer = initializer(
+            "feedback_initializer", feedback_initializer, uniform
+        )
         self.synapses = [
             Synapses(
                 units,
@@ -175,7 +182,7 @@ class SegregatedDendritesNetwork(Network):
         return ops.sigmoid(states[-1])
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Show the labels, and return what plateau potentials and output rates differ by."""
+        """Show the labels, and return the changes: differences of plateaus and output rates."""
         below = [self.max_rate * inputs, *(self._rate(soma) for soma in states[:-1])]
         phases = zip(self.plateaus(states, targets), self.plateaus(states), strict=True)
         differences = [taught - free for taught, free in phases]
@@ -191,7 +198,7 @@ class SegregatedDendritesNetwork(Network):
 
     @property
     def _conduction(self) -> float:
-        """What of the potential of the basal dendrite reaches the soma."""
+        """The share of the basal potential that reaches the soma."""
         return self.basal / (self.leak + self.basal)
 
     def _rate(self, soma: Tensor) -> Tensor:

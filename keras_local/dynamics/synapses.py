@@ -1,4 +1,4 @@
-"""The connections between two populations of a network: they hold weights, and do nothing alone."""
+"""The weights between two populations of a network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from keras import initializers, ops, regularizers
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike, RegularizerLike
+from keras_local.dynamics._arguments import initializer, layer_arguments, regularizer
 from keras_local.ops import Dense, read
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -19,7 +21,7 @@ _MAP = Dense()
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of `Synapses` as they are now: tensors, read once, through which nothing learns.
+    """The weights of `Synapses` at one moment: tensors without gradients.
 
     Attributes:
         kernel: Tensor `(inputs, units)`.
@@ -54,12 +56,15 @@ class Synapses(keras.layers.Layer):
         units: Size of the population above.
         use_bias: Whether the population above has a bias.
         tied: Whether activity comes back through the kernel itself.
-        kernel_initializer: Law of the initial kernel.
-        bias_initializer: Law of the initial bias.
-        feedback_initializer: Law of the initial feedback kernel, if it is not tied.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        feedback_initializer: Initializer of the feedback kernel, if it is not tied.
         kernel_regularizer: Regularizer of the kernel; its loss is added to the network's.
         feedback_trainable: Whether an untied feedback kernel is a trainable weight.
-        **kwargs: `name`, `dtype`, `trainable`.
+        name: Name of the layer.
+        dtype: Precision of the weights, `"float32"` or `"float64"`.
+        trainable: Whether the weights learn.
+        activity_regularizer: Regularizer of what the layer returns when called.
     """
 
     def __init__(
@@ -67,22 +72,32 @@ class Synapses(keras.layers.Layer):
         units: int,
         use_bias: bool = True,
         tied: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        feedback_initializer: Any = "glorot_uniform",
-        kernel_regularizer: Any = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        kernel_regularizer: RegularizerLike = None,
         feedback_trainable: bool = True,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        activity_regularizer: RegularizerLike = None,
     ) -> None:
         units = check.positive_integer("units", units)
-        super().__init__(**kwargs)
+        use_bias = check.flag("use_bias", use_bias)
+        tied = check.flag("tied", tied)
+        feedback_trainable = check.flag("feedback_trainable", feedback_trainable)
+        activity_regularizer = regularizer("activity_regularizer", activity_regularizer)
+        super().__init__(
+            **layer_arguments(name, dtype, trainable), activity_regularizer=activity_regularizer
+        )
         self.units = units
         self.use_bias = use_bias
         self.tied = tied
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.feedback_initializer = initializers.get(feedback_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
+        self.bias_initializer = initializer("bias_initializer", bias_initializer)
+        self.feedback_initializer = initializer("feedback_initializer", feedback_initializer)
+        self.kernel_regularizer = regularizer("kernel_regularizer", kernel_regularizer)
         self.feedback_trainable = feedback_trainable
         self.kernel: keras.Variable | None = None
         self.bias: keras.Variable | None = None
@@ -168,11 +183,6 @@ def total(post: Tensor, share: Tensor) -> Tensor:
     return ops.sum(post * share[:, None], axis=0)
 
 
-def given(initializer: Any, default: Any) -> Any:
-    """Return the initializer that was asked for, or the default for None."""
-    return default if initializer is None else initializers.get(initializer)
-
-
 def fresh(initializer: Any) -> Any:
-    """Return an initializer of the same law that draws other numbers, unless it has a seed."""
+    """Return an initializer of the same kind that draws other numbers, unless it has a seed."""
     return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer

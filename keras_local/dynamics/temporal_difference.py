@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.dynamics._arrivals import RULES, Arrival
+from keras_local._types import DType, InitializerLike
+from keras_local.dynamics._arguments import initializer
+from keras_local.dynamics._error_rules import RULES, Arrival
 from keras_local.dynamics._phases import cross_entropy
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh
@@ -22,12 +24,11 @@ States = tuple[Tensor, ...]
 
 @serializable
 class TemporalDifferenceNetwork(Network):
-    """Network that learns by iterative temporal differencing (ITD), or by what it stands beside.
+    """Network that learns by iterative temporal differencing (ITD), or a rule to compare it with.
 
     A feedforward network of hyperbolic tangents with a softmax. Let `e_t` be its error in this
     batch, `(softmax - one-hot) / samples`, and `e_{t-1}` that of the batch before, row by row. Both
-    are sent down through fixed random weights `B_k`, and at every layer the one is taken from the
-    other:
+    are sent down through fixed random weights `B_k`, and every layer takes the difference:
 
         d <- e_t;  p <- e_{t-1};  g_n = d
         for k = n-1..1:  d <- d B_{k+1}^T;  p <- p B_{k+1}^T;  d <- d - p;  g_k = d
@@ -50,9 +51,11 @@ class TemporalDifferenceNetwork(Network):
             `"linear_feedback_alignment"`, `d <- d`; `"backprop"`, with `W` in place of `B`;
             `"frozen"`, in which hidden layers do not learn.
         batch_size: How many rows are remembered. Rows beyond have no memory.
-        kernel_initializer: Law of the initial `W` and of `B`. By default uniform up to
+        kernel_initializer: Initializer of `W` and `B`. By default uniform up to
             `sqrt(2 / inputs of a unit)`.
-        **kwargs: `name`, `dtype`.
+        name: Name of the network.
+        dtype: As for `EquilibriumNetwork`.
+        trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`, best with the mean of each input taken off. Output shape:
     `(batch, sizes[-1])`, probabilities. The published setting: `[784, 32, 32, 32, 10]`,
@@ -76,26 +79,31 @@ class TemporalDifferenceNetwork(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        cost: str = "mce",
-        rule: str = "error_difference",
+        cost: Literal["mce", "lse"] = "mce",
+        rule: Literal[
+            "error_difference",
+            "error_product",
+            "activation_product",
+            "feedback_alignment",
+            "linear_feedback_alignment",
+            "backprop",
+            "frozen",
+        ] = "error_difference",
         batch_size: int = 100,
-        kernel_initializer: Any = None,
-        **kwargs: Any,
+        kernel_initializer: InitializerLike | None = None,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        check.one_of("cost", cost, ("mce", "lse"))
-        check.one_of("rule", rule, tuple(RULES))
-        batch_size = check.positive_integer("batch_size", batch_size)
-        super().__init__(sizes, **kwargs)
+        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
         check.require(len(self.sizes) > 2, "sizes", "at least three sizes", sizes)
-        self.cost_name = cost
-        self.rule = rule
+        self.cost_name = check.one_of("cost", cost, ("mce", "lse"))
+        self.rule = check.one_of("rule", rule, tuple(RULES))
         self._rule = RULES[rule]
-        self.batch_size = batch_size
-        self.kernel_initializer = initializers.get(
-            initializers.VarianceScaling(2 / 3, "fan_in", "uniform")
-            if kernel_initializer is None
-            else kernel_initializer
-        )
+        self.batch_size = check.positive_integer("batch_size", batch_size)
+        uniform = initializers.VarianceScaling(2 / 3, "fan_in", "uniform")
+        self.kernel_initializer = initializer("kernel_initializer", kernel_initializer, uniform)
         self.synapses = [
             Synapses(
                 units,
@@ -185,8 +193,8 @@ class TemporalDifferenceNetwork(Network):
         """Return the signal of each layer that learns, the lowest first."""
         previous = last[0] if self._rule.remembers == "error" else None
         signal = error
-        if self.rule == "error_difference" and self.cost_name == "lse":
-            signal = signal - previous
+        if self._rule.at_outputs is not None and self.cost_name == "lse":
+            signal = self._rule.at_outputs(error, previous)
         signals = [signal]
         if self._rule.signal is None:
             return signals
@@ -218,10 +226,7 @@ class TemporalDifferenceNetwork(Network):
         for memory, tensor in zip(self.memory, tensors, strict=False):
             kept, _ = self._rows(tensor)
             rest = ops.zeros((self.batch_size - kept, memory.shape[1]), memory.dtype)
-            rows = ops.concatenate([tensor[:kept], rest], axis=0)
-            # A batch that changes no weight is none to remember.
-            healthy = ops.isfinite(ops.sum(rows))
-            memory.assign(ops.where(healthy, rows, ops.zeros_like(rows)))
+            memory.assign(ops.concatenate([tensor[:kept], rest], axis=0))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

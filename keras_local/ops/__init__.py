@@ -14,6 +14,7 @@ from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvoluti
 from keras_local.ops.direct import direct as direct
 from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.gradients import gradients as gradients
+from keras_local.ops.guarded import guarded_step as guarded_step
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
@@ -47,6 +48,7 @@ __all__ = [
     "direct",
     "gradient_loss",
     "gradients",
+    "guarded_step",
     "in_strategy",
     "read",
     "replica_count",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -158,6 +158,34 @@ def replica_sum(tensor: jax.Array) -> jax.Array:
 def replica_count() -> int:
     """Return 1: a data-parallel step sees the global batch."""
     return 1
+
+
+def guarded_step(
+    model: Any, step: Callable[..., Any], arguments: tuple[Any, ...], kept: Sequence[Any]
+) -> Any:
+    """Take a step of training, and undo it unless loss and weights are finite; see `ops.guarded`.
+
+    The state is handed on, so that all of it is kept, whatever `kept` says.
+    """
+    state, *_ = arguments
+    logs, (trainable, others, optimizer, metrics) = step(*arguments)
+    finite = [jnp.isfinite(value).all() for value in trainable]
+    healthy = jnp.stack([jnp.isfinite(logs["loss"]), *finite]).all()
+
+    def kept_of(new: Any, old: Any) -> Any:
+        return [jnp.where(healthy, a, b) for a, b in zip(new, old, strict=True)]
+
+    total = model._loss_tracker.total
+    metrics = [
+        jnp.where(healthy, value, jnp.nan) if variable is total else value
+        for variable, value in zip(model.metrics_variables, metrics, strict=True)
+    ]
+    logs = {**logs, "loss": jnp.where(healthy, logs["loss"], jnp.nan)}
+    after = (
+        kept_of(new, old)
+        for new, old in zip((trainable, others, optimizer), state[:3], strict=True)
+    )
+    return logs, (*after, metrics)
 
 
 def in_strategy() -> bool:

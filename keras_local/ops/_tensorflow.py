@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -253,6 +253,38 @@ def replica_count() -> int:
     """Return the number of replicas in sync."""
     count: int = tf.distribute.get_strategy().num_replicas_in_sync
     return count
+
+
+def guarded_step(
+    model: Any, step: Callable[..., Any], arguments: tuple[Any, ...], kept: Sequence[Any]
+) -> Any:
+    """Take a step of training, and undo it unless loss and weights are finite; see `guarded`."""
+    before = [tf.identity(variable.value) for variable in kept]
+    logs = step(*arguments)
+    finite = [tf.reduce_all(tf.math.is_finite(each.value)) for each in model.trainable_variables]
+    healthy = tf.reduce_all(tf.stack([tf.math.is_finite(logs["loss"]), *finite]))
+    wrong = replica_sum(1.0 - tf.cast(healthy, "float32"))
+    healthy = tf.equal(wrong, 0.0)
+    for variable, value in zip(kept, before, strict=True):
+        _assign(variable, tf.where(healthy, variable.value, value))
+    total = model._loss_tracker.total
+    total.assign(tf.where(healthy, total.value, tf.cast(float("nan"), total.dtype)))
+    nan = tf.cast(float("nan"), logs["loss"].dtype)
+    return {**logs, "loss": tf.where(healthy, logs["loss"], nan)}
+
+
+def _assign(variable: Any, value: tf.Tensor) -> None:
+    """Assign a value that is the same in all replicas, or what a replica keeps for itself."""
+    context = tf.distribute.get_replica_context()
+    alone = context is None or context.num_replicas_in_sync == 1
+    if alone or variable.value.synchronization == tf.VariableSynchronization.ON_READ:
+        variable.assign(value)
+        return
+
+    def update(strategy: Any, value: Any) -> None:
+        strategy.extended.update(variable.value, lambda each, new: each.assign(new), args=(value,))
+
+    context.merge_call(update, args=(value,))
 
 
 def in_strategy() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +196,22 @@ def replica_sum(tensor: torch.Tensor) -> torch.Tensor:
 def replica_count() -> int:
     """Return 1: Keras has no data-parallel step on Torch."""
     return 1
+
+
+def guarded_step(
+    model: Any, step: Callable[..., Any], arguments: tuple[Any, ...], kept: Sequence[Any]
+) -> Any:
+    """Take a step of training, and undo it unless loss and weights are finite; see `guarded`."""
+    before = [variable.value.detach().clone() for variable in kept]
+    logs = step(*arguments)
+    finite = [torch.isfinite(each.value).all() for each in model.trainable_variables]
+    if bool(torch.stack([torch.isfinite(torch.as_tensor(logs["loss"])).cpu(), *finite]).all()):
+        return logs
+    for variable, value in zip(kept, before, strict=True):
+        variable.assign(value)
+    nan = float("nan")
+    model._loss_tracker.total.assign(nan)
+    return {**logs, "loss": nan * torch.ones(())}
 
 
 def in_strategy() -> bool:

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_local.dynamics import ConvEquilibriumNetwork, ConvSynapses
+from keras_local.dynamics.conv_synapses import pool, unpool
 from tests.oracles_dynamics import ConvEquilibrium
 from tests.support import BACKEND, array
 
@@ -61,6 +62,41 @@ def test_states_are_those_of_the_oracle(cost: str) -> None:
             assert np.abs(after - before).max() > 1e-3
 
 
+@pytest.mark.parametrize(("nudging", "signs"), [("centred", (1, -1)), ("one_sided", (1,))])
+def test_the_published_readout_learns_where_the_states_are_nudged(
+    nudging: str, signs: tuple[int, ...]
+) -> None:
+    """The mean over the nudged phases of the gradient of the cross-entropy, sample by sample."""
+    arguments: dict[str, Any] = {"nudging": nudging, "nudge": 1.0}
+    arguments |= {"free_steps": 12, "nudged_steps": 3}
+    network, weights, inputs, targets = problem(
+        "cross_entropy", readout_phase="nudged", **arguments
+    )
+    _, found = free_and_changes(network, inputs, targets)
+    there = oracle(weights, "cross_entropy")
+    kernel, bias = np.zeros(weights[4].shape), np.zeros(weights[5].shape)
+    for x, y in zip(inputs, targets, strict=True):
+        rest = there.settle(x, 12)
+        for sign in signs:
+            states = there.settle(x, 3, y, float(sign), start=rest)
+            error = (y - there.output(states)) / (len(signs) * len(inputs))
+            kernel += np.outer(states[-1], error)
+            bias += error
+    np.testing.assert_allclose(found[4], kernel, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(found[5], bias, rtol=1e-9, atol=1e-14)
+    other, *_ = problem("cross_entropy", **arguments)
+    _, at_rest = free_and_changes(other, inputs, targets)
+    assert np.abs(at_rest[4] - kernel).max() > 1e-3 * np.abs(kernel).max()
+    for change, same in zip(found[:4], at_rest[:4], strict=True):
+        np.testing.assert_array_equal(change, same)
+
+
+def test_the_preset_has_the_published_readout() -> None:
+    small = {"filters": (4, 4, 4, 4)}
+    assert ConvEquilibriumNetwork.preset(**small).readout_phase == "nudged"
+    assert ConvEquilibriumNetwork.preset("cifar10-mse", **small).readout_phase == "free"
+
+
 @pytest.mark.parametrize("cost", ["mse", "cross_entropy"])
 def test_orders_of_convergence(cost: str) -> None:
     """Central differences of the loss at the equilibrium, in three places of each weight."""
@@ -107,6 +143,20 @@ def test_synapses_are_a_convolution_with_pooling() -> None:
     assert tuple(found.shape) == layer.compute_output_shape((2, 7, 6, 2))
 
 
+@pytest.mark.parametrize("places", [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (0, 1, 2, 3)])
+def test_of_equal_maxima_the_first_alone_wins(places: tuple[int, ...]) -> None:
+    """Else activity would come back from a window at several places."""
+    window = np.zeros(4)
+    window[list(places)] = 2.0
+    pooled, mask = pool(ops.convert_to_tensor(window.reshape(1, 2, 2, 1)))
+    assert array(pooled).reshape(()) == 2.0
+    wanted = np.zeros(4)
+    wanted[places[0]] = 1.0
+    np.testing.assert_array_equal(array(mask).reshape(4), wanted)
+    spread = unpool(ops.full((1, 1, 1, 1), 3.0, dtype="float64"), mask, (3, 2))
+    np.testing.assert_array_equal(array(spread).reshape(6), [*(3.0 * wanted), 0.0, 0.0])
+
+
 def test_weight_decay_is_taken_from_the_change() -> None:
     plain, weights, inputs, targets = problem("mse", free_steps=5, nudged_steps=2)
     decayed, *_ = problem("mse", free_steps=5, nudged_steps=2, weight_decay=0.1)
@@ -138,7 +188,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("classes", {"classes": 1}),
     ("kernel_size", {"kernel_size": 0}),
     ("paddings", {"paddings": ("same",)}),
-    ("padding", {"paddings": ("same", "full")}),
+    ("paddings", {"paddings": ("same", "full")}),
+    ("readout_phase", {"readout_phase": "both"}),
     ("activation", {"activation": "relu"}),
     ("cost", {"cost": "hinge"}),
     ("nudging", {"nudging": "holomorphic"}),

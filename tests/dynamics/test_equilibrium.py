@@ -143,6 +143,53 @@ def test_holomorphic_nudges(cost: str) -> None:
     assert max(errors[1]) < 1e-3
 
 
+@pytest.mark.parametrize("nudging", ["one_sided", "centred", "holomorphic"])
+def test_the_published_readout_learns_where_the_states_are_nudged(nudging: str) -> None:
+    """The mean over the nudged phases of the gradient of the cross-entropy, sample by sample."""
+    nudge, points = 1.0, 6
+    arguments = {"form": "prototypical", "cost": "cross_entropy", "nudging": nudging}
+    arguments |= {"nudge": nudge, "points": points, "free_steps": 9, "nudged_steps": 4}
+    network, oracle, inputs, targets = problem(1.0, readout_phase="nudged", **arguments)
+    _, found = free_and_changes(network, inputs, targets)
+    turns = {"one_sided": [1.0], "centred": [1.0, -1.0]}.get(
+        nudging, np.exp(2j * np.pi * np.arange(points) / points)
+    )
+    kernel, bias = np.zeros((6, 3), complex), np.zeros(3, complex)
+    rest = oracle.settle(inputs, 9)
+    for turn in turns:
+        start = [layer.astype(complex) for layer in rest]
+        states = oracle.settle(inputs, 4, targets, nudge * turn, start=start, dtype=complex)
+        for top, output, label in zip(states[-1], oracle.output(states), targets, strict=True):
+            kernel += np.outer(top, label - output) / (len(turns) * len(inputs))
+            bias += (label - output) / (len(turns) * len(inputs))
+    assert np.abs(kernel.imag).max() < 1e-12
+    assert relative_error(found["synapses_3/kernel"], kernel.real) < 1e-10
+    assert relative_error(found["synapses_3/bias"], bias.real) < 1e-10
+    # The other form differs, and so do nudges of none of the phases.
+    other, *_ = problem(1.0, **arguments)
+    at_rest = free_and_changes(other, inputs, targets)[1]
+    assert relative_error(at_rest["synapses_3/kernel"], kernel.real) > 1e-3
+    for path, change in at_rest.items():
+        if not path.startswith("synapses_3"):
+            np.testing.assert_array_equal(found[path], change)
+
+
+def test_the_published_readout_follows_the_random_sign() -> None:
+    arguments = {"form": "prototypical", "cost": "cross_entropy", "nudge": 1.0}
+    arguments |= {"readout_phase": "nudged", "free_steps": 9, "nudged_steps": 4}
+    network, oracle, inputs, targets = problem(1.0, nudging="random_sign", **arguments)
+    signs = []
+    rest = oracle.settle(inputs, 9)
+    for _ in range(8):
+        found = free_and_changes(network, inputs, targets)[1]["synapses_3/bias"]
+        for sign in (1.0, -1.0):
+            states = oracle.settle(inputs, 4, targets, sign, start=rest)
+            if np.allclose(found, (targets - oracle.output(states)).mean(axis=0), atol=1e-12):
+                signs.append(sign)
+    assert len(signs) == 8
+    assert set(signs) == {1.0, -1.0}
+
+
 def feedforward_gradient(oracle: Equilibrium, inputs: np.ndarray, targets: np.ndarray) -> Any:
     """Backpropagation through the same weights, without those back."""
     layers = [inputs]

@@ -35,6 +35,18 @@ def test_residual_and_energy_are_those_of_the_free_phase() -> None:
         np.testing.assert_array_equal(weight, kept)
 
 
+def test_units_that_fall_are_not_at_rest() -> None:
+    """The states fall in the last step, all of them."""
+    network = EquilibriumNetwork([4, 6, 3], free_steps=3, step_size=0.5, kernel_initializer="zeros")
+    for synapses in network.synapses:
+        synapses.bias.assign(-np.ones(synapses.bias.shape))
+    network.trajectories = lambda inputs: [np.array([[[1.0]], [[0.25]]], "float32")]
+    network.energy = lambda inputs, states: None
+    monitor = SettlingMonitor(np.eye(4)[:1])
+    monitor.set_model(network)
+    assert monitor.measure() == {"residual": 0.75, "at_rest": 0.0}
+
+
 def test_what_has_no_energy_has_a_residual() -> None:
     network = EquilibriumNetwork([4, 6, 3], feedback="separate")
     network.compile("sgd")

@@ -1,4 +1,4 @@
-"""Looks after the dynamics while a network is trained."""
+"""A callback that ends a training that diverges, and warns where nothing settles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from keras import ops
 
 from keras_local.dynamics._energies import energies_of
 
-_SAMPLES = 8
 _RISE = 1e-2
 _REST = 1e-8
 """Energy over the squares of the states below which a network is at rest, to rounding."""
@@ -24,11 +23,14 @@ class Watch(keras.callbacks.Callback):
     from the weights. Before the first epoch and after each, the network is asked whether it can
     settle, and the energy of a few samples is followed through the free phase, if the network has
     one; it must not rise in the second half.
+
+    Args:
+        samples: A few samples to follow; None where there is no energy to follow.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, samples: Any) -> None:
         super().__init__()
-        self.samples = _first_samples(data)
+        self.samples = samples
         self.warned = False
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -94,15 +96,3 @@ def energy_rise(network: Any, inputs: Any) -> float | None:
 def _squares(layer: Any) -> Any:
     """Return the sum of squares of each sample at each time."""
     return np.square(layer, dtype="float64").reshape(*layer.shape[:2], -1).sum(axis=-1)
-
-
-def _first_samples(data: Any) -> Any:
-    if hasattr(data, "shape"):
-        return data[:_SAMPLES]
-    # What can be read again without a loss: not a generator, which would miss its first batch.
-    repeatable = hasattr(data, "__iter__") and not hasattr(data, "__next__")
-    if not repeatable or isinstance(data, (dict, list, tuple)):
-        return None
-    first: Any = next(iter(data))
-    first = first[0] if isinstance(first, (tuple, list)) else first
-    return first[:_SAMPLES] if hasattr(first, "shape") else None

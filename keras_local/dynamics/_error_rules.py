@@ -1,4 +1,4 @@
-"""What a layer of `TemporalDifferenceNetwork` makes of the error that arrives, by rule."""
+"""How layers of `TemporalDifferenceNetwork` turn an error into a signal to learn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_local.ops.backend import Tensor
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is present at the units of a hidden layer.
+    """What is known at the units of a hidden layer.
 
     Attributes:
         error: The error of this batch, sent down by the layer above.
@@ -36,11 +36,14 @@ class ErrorRule:
         signal: Function from an `Arrival` to that signal; None where hidden layers do not learn.
         remembers: What is kept of a batch for the next: `"error"`, `"rates"`, or None.
         tied: Whether there are no weights for errors beside the forward ones.
+        at_outputs: Function from the error of this batch and that of the last to the signal of the
+            output layer, with the squared distance; None where that is the error itself.
     """
 
     signal: Callable[[Arrival], Tensor] | None
     remembers: str | None = None
     tied: bool = False
+    at_outputs: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 def _difference(at: Arrival) -> Tensor:
@@ -65,7 +68,7 @@ def _as_it_comes(at: Arrival) -> Tensor:
 
 
 RULES = {
-    "error_difference": ErrorRule(_difference, remembers="error"),
+    "error_difference": ErrorRule(_difference, remembers="error", at_outputs=ops.subtract),
     "error_product": ErrorRule(_error_product, remembers="error"),
     "activation_product": ErrorRule(_activation_product, remembers="rates"),
     "feedback_alignment": ErrorRule(_sloped),

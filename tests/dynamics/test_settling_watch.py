@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_local.dynamics import EquilibriumNetwork, PredictiveCodingNetwork
-from keras_local.dynamics._watch import energy_rise
+from keras_local.dynamics._settling_watch import energy_rise
 
 X, Y = np.eye(4, dtype="float32"), np.array([0, 1, 2, 0])
 

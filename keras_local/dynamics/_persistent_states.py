@@ -50,14 +50,14 @@ class Memory(keras.layers.Layer):
         rows = places(self.place, count, self.samples)
         return tuple(ops.take(read(layer), rows, axis=0) for layer in self.layers)
 
-    def remember(self, states: Sequence[Tensor]) -> None:
-        """Keep the states of these samples, and go on to the next."""
+    def remember(self, states: Sequence[Tensor], healthy: Tensor) -> None:
+        """Keep the states of these samples, unless they diverged, and go on to the next."""
         count = ops.shape(states[0])[0]
         rows = places(self.place, count, self.samples)
         for layer, new in zip(self.layers, states, strict=True):
-            # A sample that diverges begins anew.
-            kept = ops.where(ops.isfinite(new), new, ops.zeros_like(new))
-            layer.assign(ops.scatter_update(read(layer), rows[:, None], kept))
+            old = read(layer)
+            kept = ops.where(healthy, new, ops.take(old, rows, axis=0))
+            layer.assign(ops.scatter_update(old, rows[:, None], kept))
         advance(self.place, count, self.samples)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Random signs that a saved training goes on with."""
+"""Random signs whose place in the sequence is saved with a network."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""Checks of arguments that several networks share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+from keras import initializers, regularizers
+
+from keras_local import _validation as check
+
+Cost = Literal["mse", "cross_entropy"]
+"""Half the squared distance of the outputs from the labels, or the cross-entropy of a softmax."""
+
+
+def layer_sizes(argument: str, value: Any) -> tuple[int, ...]:
+    """Return the sizes of at least two layers as integers, the last at least 2."""
+    valid = isinstance(value, (list, tuple)) and len(value) >= 2
+    allowed = "a list of at least two sizes: inputs, hidden layers if any, classes"
+    check.require(valid, argument, allowed, value)
+    counts = [check.positive_integer(argument, size) for size in value]
+    check.positive_integer(argument, counts[-1], minimum=2)
+    return tuple(counts)
+
+
+def initializer(argument: str, value: Any, default: Any = None) -> Any:
+    """Return the initializer that `value` names or is; the default for None, if there is one."""
+    if value is None and default is not None:
+        return default
+    allowed = "a Keras initializer, the name of one, or a function of shape and dtype"
+    check.require(value is not None, argument, allowed, value)
+    check.require(not isinstance(value, type), argument, f"{allowed}, and not a class", value)
+    return check.resolved(argument, value, initializers.get, allowed)
+
+
+def precision(argument: str, value: Any) -> Any:
+    """Return a dtype or policy as it is, unless it is one in which a network cannot compute."""
+    allowed = "None, the name of a floating-point type, or a policy of them such as mixed_float16"
+    policy = check.resolved(argument, value, keras.dtype_policies.get, allowed)
+    types = (policy.compute_dtype, policy.variable_dtype)
+    floating = all(str(each).startswith(("float", "bfloat")) for each in types)
+    quantised = getattr(policy, "quantization_mode", None) is not None
+    check.require(floating and not quantised, argument, allowed, value)
+    return value
+
+
+def layer_arguments(name: Any, dtype: Any, trainable: Any) -> dict[str, Any]:
+    """Return arguments of every Keras layer, checked."""
+    return {
+        "name": None if name is None else check.text("name", name),
+        "dtype": precision("dtype", dtype),
+        "trainable": check.flag("trainable", trainable),
+    }
+
+
+def regularizer(argument: str, value: Any) -> Any:
+    """Return the regularizer that `value` names or is, or None."""
+    allowed = "None, a Keras regularizer, or the name of one"
+    return check.resolved(argument, value, regularizers.get, allowed)
+
+
+def several(argument: str, value: Any, options: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Return `value` as a tuple of `count` options; the first option each for None."""
+    if value is None:
+        return (options[0],) * count
+    allowed = f"a list of {count}, each one of " + ", ".join(map(repr, options))
+    valid = isinstance(value, (list, tuple)) and len(value) == count
+    check.require(valid, argument, allowed, value)
+    check.require(all(each in options for each in value), argument, allowed, value)
+    return tuple(value)
+
+
+def check_steps(simulation_time: float, time_step: float) -> None:
+    """Refuse a time step so small that the steps of a phase cannot be counted."""
+    steps = simulation_time / time_step
+    least = simulation_time / check.LARGEST
+    allowed = f"at least {least:.3g}: with `simulation_time` of {simulation_time:g} the steps of a "
+    check.require(steps < check.LARGEST, "time_step", f"{allowed}phase are too many", time_step)
