@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike, RegularizerLike
 from keras_local.layers.direct.layer import DirectLayer
 from keras_local.ops.backend import Tensor
 
@@ -40,10 +41,13 @@ class DirectFeedback(DirectLayer):
             1 over the batch as `share`, so that step sizes stay comparable. A training loop of your
             own then has to add the model's `losses`, as `fit` does. Better for two classes than for
             many: under cross-entropy `sign(e)` is `1 - 2t`, most of it the same for all examples.
-        feedback_initializer: Law of the weights, a Keras initializer of a matrix
+        feedback_initializer: Keras initializer of the weights, a matrix
             `(classes, units)`. None for Nokland's, uniform within `1 / sqrt(units)`. Each
             hidden tensor gets a seed of its own, derived from the initializer's.
-        **kwargs: `name`, `dtype`.
+        activity_regularizer: Regularizer of the logits.
+        name: Name of the layer.
+        dtype: Precision of the weights, or a Keras dtype policy.
+        trainable: As in every Keras layer; the weights of this one never learn.
 
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
 
@@ -60,14 +64,29 @@ class DirectFeedback(DirectLayer):
     (None, 3)
 
     Source: Nokland 2016, "Direct feedback alignment provides learning in deep neural networks"; the
-    law of the weights is that of the author's code.
+    initial weights are those of the author's code.
     """
 
-    def __init__(self, sign: bool = False, feedback_initializer: Any = None, **kwargs: Any) -> None:
-        check.instance("sign", sign, bool)
+    def __init__(
+        self,
+        sign: bool = False,
+        feedback_initializer: InitializerLike | None = None,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+    ) -> None:
+        sign = check.flag("sign", sign)
         if feedback_initializer is None:
             feedback_initializer = keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
-        super().__init__(feedback_initializer, **kwargs)
+        super().__init__(
+            feedback_initializer,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+        )
         self.sign = sign
 
     @property

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_local._serialization import serializable
+from keras_local._types import DType, InitializerLike, RegularizerLike
 from keras_local.layers.direct.layer import DirectLayer
 from keras_local.ops.backend import Tensor
 
@@ -38,10 +37,13 @@ class DirectRandomTarget(DirectLayer):
     and the neuron alone; no error is needed below the last layer.
 
     Args:
-        feedback_initializer: Law of the weights, a Keras initializer of a matrix
+        feedback_initializer: Keras initializer of the weights, a matrix
             `(classes, units)`. None for that of Frenkel et al., uniform within `sqrt(6 / units)`.
             Each hidden tensor gets a seed of its own, derived from the initializer's.
-        **kwargs: `name`, `dtype`.
+        activity_regularizer: Regularizer of the logits.
+        name: Name of the layer.
+        dtype: Precision of the weights, or a Keras dtype policy.
+        trainable: As in every Keras layer; the weights of this one never learn.
 
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
 
@@ -57,14 +59,28 @@ class DirectRandomTarget(DirectLayer):
     (None, 3)
 
     Source: Frenkel, Lefebvre & Bol 2021, "Learning without feedback: fixed random learning signals
-    allow for feedforward training of deep neural networks"; the law of the weights is that of the
+    allow for feedforward training of deep neural networks"; the initial weights are those of the
     authors' code.
     """
 
-    def __init__(self, feedback_initializer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        feedback_initializer: InitializerLike | None = None,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+    ) -> None:
         if feedback_initializer is None:
             feedback_initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "uniform")
-        super().__init__(feedback_initializer, **kwargs)
+        super().__init__(
+            feedback_initializer,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+        )
 
     @property
     def reads_share(self) -> bool:

@@ -11,10 +11,13 @@ from typing import Any
 import keras
 from keras import initializers
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import ops
+from keras_local._types import DType, InitializerLike, RegularizerLike
 from keras_local.layers.direct.error_paths import is_stop_gradient, open_path
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.feedback.unsupported import layer_arguments
 from keras_local.layers.plain_form import ErrorKernel, PlainForm
 from keras_local.ops.backend import Tensor
 
@@ -26,10 +29,24 @@ class DirectLayer(keras.layers.Layer):
     fixed random weights of its own.
     """
 
-    def __init__(self, feedback_initializer: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        feedback_initializer: InitializerLike,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+    ) -> None:
         # The logits may be of higher precision than the hidden layers, and stay so.
-        super().__init__(autocast=False, **kwargs)
-        self.feedback_initializer = initializers.get(feedback_initializer)
+        super().__init__(
+            autocast=False,
+            name=name,
+            **layer_arguments(dtype, trainable, activity_regularizer, {}),
+        )
+        self.feedback_initializer = objects.initializer(
+            "feedback_initializer", feedback_initializer
+        )
         self.supports_masking = True
 
     @abstractmethod
@@ -90,26 +107,27 @@ class DirectLayer(keras.layers.Layer):
             self.add_weight(
                 name=f"feedback_kernel_{place}",
                 shape=(logits[1], *shape[1:]),
-                initializer=self._law(place),
+                initializer=self._initializer(place),
                 trainable=False,
             )
             for place, shape in enumerate(hidden, start=1)
         ]
         self.built = True
 
-    def _law(self, place: int) -> Callable[..., Tensor]:
+    def _initializer(self, place: int) -> Callable[..., Tensor]:
         """Draw as for a matrix `(classes, units)`, from a seed of its own for each hidden tensor.
 
         An initializer with a seed would give all tensors of one shape the same weights.
         """
-        law = self.feedback_initializer
-        seed = getattr(law, "seed", None)
+        initializer = self.feedback_initializer
+        seed = getattr(initializer, "seed", None)
         if isinstance(seed, int):
             derived = random.Random(f"direct feedback {place} of {seed}").randrange(1, 10**9)
-            law = type(law).from_config({**law.get_config(), "seed": derived})
+            config = {**initializer.get_config(), "seed": derived}
+            initializer = type(initializer).from_config(config)
 
         def draw(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-            matrix = law((shape[0], math.prod(shape[1:])), dtype=dtype)
+            matrix = initializer((shape[0], math.prod(shape[1:])), dtype=dtype)
             return keras.ops.reshape(matrix, shape)
 
         return draw
@@ -145,8 +163,8 @@ class DirectLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        law = initializers.serialize(self.feedback_initializer)
-        return {**super().get_config(), "feedback_initializer": law}
+        initializer = initializers.serialize(self.feedback_initializer)
+        return {**super().get_config(), "feedback_initializer": initializer}
 
 
 def _logits(inputs: list[Any]) -> Any:

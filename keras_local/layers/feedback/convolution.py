@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    CausalPadding,
+    ConstraintLike,
+    DataFormat,
+    DType,
+    InitializerLike,
+    RegularizerLike,
+    Sizes,
+)
+from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.layer import Shape
-from keras_local.layers.feedback.window import FeedbackWindow, Sizes
+from keras_local.layers.feedback.unsupported import StockArguments
+from keras_local.layers.feedback.window import FeedbackWindow
 from keras_local.ops.backend import Tensor
 
 
@@ -24,15 +36,27 @@ class FeedbackConvolution(FeedbackWindow):
         filters: int,
         kernel_size: Sizes,
         strides: Sizes = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
+        padding: CausalPadding = "valid",
+        data_format: DataFormat | None = None,
         dilation_rate: Sizes = 1,
         groups: int = 1,
-        activation: Any = None,
+        activation: Activation = None,
         use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        **conv_args: Any,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        *,
+        kernel_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        connectivity: float | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
         filters = check.positive_integer("filters", filters)
         groups = check.positive_integer("groups", groups)
@@ -47,7 +71,18 @@ class FeedbackConvolution(FeedbackWindow):
             use_bias,
             feedback,
             feedback_initializer,
-            **conv_args,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            connectivity=connectivity,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
         )
         self.filters = filters
         self.groups = groups
@@ -128,9 +163,20 @@ class FeedbackConv1D(FeedbackConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel.
-        **conv_args: As in `keras.layers.Conv1D`: initializers, regularizers, constraints,
-            `name`, `dtype`.
+        feedback_initializer: Initializer of the feedback kernel.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, steps, channels)`.
     Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
@@ -186,9 +232,20 @@ class FeedbackConv2D(FeedbackConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel.
-        **conv_args: As in `keras.layers.Conv2D`: initializers, regularizers, constraints,
-            `name`, `dtype`.
+        feedback_initializer: Initializer of the feedback kernel.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.
@@ -227,9 +284,20 @@ class FeedbackConv3D(FeedbackConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel.
-        **conv_args: As in `keras.layers.Conv3D`: initializers, regularizers, constraints,
-            `name`, `dtype`.
+        feedback_initializer: Initializer of the feedback kernel.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, depth, height, width, channels)`.
     Output shape: `(batch, depth, height, width, filters)` with the built-in layer's sizes.

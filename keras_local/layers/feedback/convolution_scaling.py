@@ -1,4 +1,4 @@
-"""The initial law of a convolution, for a kernel that is another one at each position."""
+"""An initializer for a kernel that is another one at each position, as in a convolution."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
 
     >>> import numpy as np
     >>> from keras_local.layers.feedback.convolution_scaling import ConvolutionScaling
-    >>> law = ConvolutionScaling(9, scale=2.0, seed=1)
-    >>> kernel = np.asarray(law((20, 20, 9 * 4, 8)))
+    >>> initializer = ConvolutionScaling(9, scale=2.0, seed=1)
+    >>> kernel = np.asarray(initializer((20, 20, 9 * 4, 8)))
     >>> bool(abs(kernel.var() / (2.0 / 36) - 1) < 0.05)
     True
     """
@@ -52,12 +52,12 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
 
     @classmethod
     def like(cls, initializer: keras.initializers.VarianceScaling, taps: int) -> ConvolutionScaling:
-        """Return the law of `initializer` with other fans: the same seed, drawn or given."""
-        law = cls(
+        """Return `initializer` with other fans: the same seed, drawn or given."""
+        found = cls(
             taps, initializer.scale, initializer.mode, initializer.distribution, initializer.seed
         )
-        law._given_seed = initializer.get_config()["seed"]
-        return law
+        found._given_seed = initializer.get_config()["seed"]
+        return found
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         """Draw a kernel."""
@@ -66,10 +66,10 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
         fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
         # The fan of the whole kernel, seen as one matrix, is the number of its rows.
         rows = math.prod(shape[:-1])
-        law = keras.initializers.VarianceScaling(
+        initializer = keras.initializers.VarianceScaling(
             self.scale * rows / fans[self.mode], "fan_in", self.distribution, self.seed
         )
-        return ops.reshape(law((rows, outputs), dtype=dtype), shape)
+        return ops.reshape(initializer((rows, outputs), dtype=dtype), shape)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -83,7 +83,7 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
 
 
 def at_each_position(argument: str, initializer: Any, taps: int) -> Any:
-    """Return the law that gives each position the weights of a convolution.
+    """Return the initializer that gives each position the weights of a convolution.
 
     Args:
         argument: Name of the argument, for the message.
@@ -96,7 +96,7 @@ def at_each_position(argument: str, initializer: Any, taps: int) -> Any:
     check.require(
         not isinstance(initializer, keras.initializers.Orthogonal),
         argument,
-        "a law that draws weights independently",
+        "an initializer that draws weights independently",
         initializer,
     )
     if isinstance(initializer, keras.initializers.VarianceScaling):

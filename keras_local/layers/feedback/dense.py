@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    RegularizerLike,
+)
+from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
+from keras_local.layers.feedback.unsupported import StockArguments
 
 
 @serializable
@@ -26,11 +35,21 @@ class FeedbackDense(FeedbackLayer):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel, which has the kernel's shape. The
+        feedback_initializer: Initializer of the feedback kernel, which has the kernel's shape. The
             same seeded initializer for both kernels makes them start equal.
-        **dense_args: As in `keras.layers.Dense`: `kernel_initializer`, `bias_initializer`,
-            `kernel_regularizer`, `bias_regularizer`, `activity_regularizer`, `kernel_constraint`,
-            `bias_constraint`, `name`, `dtype`.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, ..., n)`. Output shape: `(batch, ..., units)`.
 
@@ -48,14 +67,43 @@ class FeedbackDense(FeedbackLayer):
     def __init__(
         self,
         units: int,
-        activation: Any = None,
+        activation: Activation = None,
         use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        **dense_args: Any,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        *,
+        kernel_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        connectivity: float | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
         units = check.positive_integer("units", units)
-        super().__init__(activation, use_bias, feedback, feedback_initializer, **dense_args)
+        super().__init__(
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            connectivity=connectivity,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
+        )
         self.units = units
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True

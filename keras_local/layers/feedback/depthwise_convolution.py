@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._serialization import serializable
-from keras_local.layers.feedback.window import FeedbackWindow, Sizes
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DataFormat,
+    DType,
+    InitializerLike,
+    Padding,
+    RegularizerLike,
+    Sizes,
+)
+from keras_local.feedback import FeedbackLike
+from keras_local.layers.feedback.unsupported import StockArguments
+from keras_local.layers.feedback.window import FeedbackWindow
 
 
 class FeedbackDepthwiseConvolution(FeedbackWindow):
@@ -19,24 +32,33 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
         self,
         kernel_size: Sizes,
         strides: Sizes = 1,
-        padding: str = "valid",
+        padding: Padding = "valid",
         depth_multiplier: int = 1,
-        data_format: str | None = None,
+        data_format: DataFormat | None = None,
         dilation_rate: Sizes = 1,
-        activation: Any = None,
+        activation: Activation = None,
         use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        depthwise_initializer: Any = "glorot_uniform",
-        depthwise_regularizer: Any = None,
-        depthwise_constraint: Any = None,
-        **conv_args: Any,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        depthwise_initializer: InitializerLike | None = "glorot_uniform",
+        depthwise_regularizer: RegularizerLike = None,
+        depthwise_constraint: ConstraintLike = None,
+        *,
+        bias_initializer: InitializerLike | None = "zeros",
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        bias_constraint: ConstraintLike = None,
+        connectivity: float | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
         depth_multiplier = check.positive_integer("depth_multiplier", depth_multiplier)
-        for name in conv_args:
-            known = not name.startswith("kernel_")
-            allowed = f"given as `{name.replace('kernel', 'depthwise')}`"
-            check.require(known, name, allowed, conv_args[name])
+        for argument, value in kwargs.items():
+            known = not argument.startswith("kernel_")
+            given = f"given as `{argument.replace('kernel', 'depthwise')}`"
+            check.require(known, argument, given, value)
         super().__init__(
             kernel_size,
             strides,
@@ -47,10 +69,18 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
             use_bias,
             feedback,
             feedback_initializer,
-            kernel_initializer=depthwise_initializer,
-            kernel_regularizer=depthwise_regularizer,
-            kernel_constraint=depthwise_constraint,
-            **conv_args,
+            kernel_initializer=objects.initializer("depthwise_initializer", depthwise_initializer),
+            bias_initializer=bias_initializer,
+            kernel_regularizer=objects.regularizer("depthwise_regularizer", depthwise_regularizer),
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=objects.constraint("depthwise_constraint", depthwise_constraint),
+            bias_constraint=bias_constraint,
+            connectivity=connectivity,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
         )
         self.depth_multiplier = depth_multiplier
 
@@ -101,12 +131,20 @@ class FeedbackDepthwiseConv1D(FeedbackDepthwiseConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel.
-        depthwise_initializer: Law of the initial kernel.
+        feedback_initializer: Initializer of the feedback kernel.
+        depthwise_initializer: Initializer of the kernel.
         depthwise_regularizer: Regularizer of the kernel.
         depthwise_constraint: Constraint of the kernel.
-        **conv_args: As in `keras.layers.DepthwiseConv1D`: `bias_initializer`, `bias_regularizer`,
-            `activity_regularizer`, `bias_constraint`, `name`, `dtype`.
+        bias_initializer: Initializer of the bias.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, steps, channels)`.
     Output shape: `(batch, steps, channels * depth_multiplier)` with the built-in layer's
@@ -146,12 +184,20 @@ class FeedbackDepthwiseConv2D(FeedbackDepthwiseConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel.
-        depthwise_initializer: Law of the initial kernel.
+        feedback_initializer: Initializer of the feedback kernel.
+        depthwise_initializer: Initializer of the kernel.
         depthwise_regularizer: Regularizer of the kernel.
         depthwise_constraint: Constraint of the kernel.
-        **conv_args: As in `keras.layers.DepthwiseConv2D`: `bias_initializer`, `bias_regularizer`,
-            `activity_regularizer`, `bias_constraint`, `name`, `dtype`.
+        bias_initializer: Initializer of the bias.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height, width, channels * depth_multiplier)` with the built-in layer's

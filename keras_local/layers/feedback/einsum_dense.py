@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    RegularizerLike,
+)
+from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
+from keras_local.layers.feedback.unsupported import StockArguments
 
 
 @serializable
@@ -34,10 +43,21 @@ class FeedbackEinsumDense(FeedbackLayer):
         activation: Activation function; none by default.
         bias_axes: The letters of the outputs' axes along which the bias differs; None for no bias.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel. As for the kernel, the numbers of
+        feedback_initializer: Initializer of the feedback kernel. As for the kernel, the numbers of
             inputs and outputs that it asks for are those of the equation.
-        **dense_args: As in `keras.layers.EinsumDense`: initializers, regularizers, constraints,
-            `name`, `dtype`.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, ...)`. Output shape: `(batch, ...)`, both as the equation says.
 
@@ -55,12 +75,24 @@ class FeedbackEinsumDense(FeedbackLayer):
     def __init__(
         self,
         equation: str,
-        output_shape: int | tuple[int | None, ...],
-        activation: Any = None,
+        output_shape: int | tuple[int | None, ...] | list[int | None],
+        activation: Activation = None,
         bias_axes: str | None = None,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        **dense_args: Any,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        *,
+        kernel_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        connectivity: float | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
         linear_map = ops.Einsum(equation)
         _, k, y = terms = re.findall(r"[a-zA-Z]+", equation)
@@ -69,10 +101,25 @@ class FeedbackEinsumDense(FeedbackLayer):
             isinstance(bias_axes, str) and bool(bias_axes) and set(bias_axes) <= set(y)
         )
         check.require(given, "bias_axes", f"None or letters of the outputs {y!r}", bias_axes)
-        named = "use_bias" not in dense_args
-        check.require(named, "use_bias", "given by `bias_axes`", dense_args.get("use_bias"))
+        given = "use_bias" not in kwargs
+        check.require(given, "use_bias", "given by `bias_axes`", kwargs.get("use_bias"))
         super().__init__(
-            activation, bias_axes is not None, feedback, feedback_initializer, **dense_args
+            activation,
+            bias_axes is not None,
+            feedback,
+            feedback_initializer,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            connectivity=connectivity,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
         )
         self.equation = equation
         self.partial_output_shape = output_shape
@@ -157,14 +204,14 @@ class FeedbackEinsumDense(FeedbackLayer):
         """Return the constructor's arguments."""
         config = super().get_config()
         del config["use_bias"]
-        kernel_law, feedback_law = map(keras.initializers.serialize, self._given)
+        kernel_initializer, feedback_initializer = map(keras.initializers.serialize, self._given)
         return {
             **config,
             "equation": self.equation,
             "output_shape": self.partial_output_shape,
             "bias_axes": self.bias_axes,
-            "kernel_initializer": kernel_law,
-            "feedback_initializer": feedback_law,
+            "kernel_initializer": kernel_initializer,
+            "feedback_initializer": feedback_initializer,
         }
 
 
@@ -180,7 +227,7 @@ def _output_shape(value: Any) -> tuple[int | None, ...]:
 
 
 def _along(initializer: Any, inputs: list[int], outputs: list[int]) -> Any:
-    """Tell a law of fans which axes of the kernel lead in and out, unless it knows."""
+    """Tell an initializer by fans which axes of the kernel lead in and out, unless it knows."""
     known = getattr(initializer, "input_axes", inputs), getattr(initializer, "output_axes", outputs)
     if None not in known:
         return initializer

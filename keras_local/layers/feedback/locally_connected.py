@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import keras
 from keras import ops as kops
@@ -11,9 +11,21 @@ from keras import ops as kops
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DataFormat,
+    DType,
+    InitializerLike,
+    Padding,
+    RegularizerLike,
+    Sizes,
+)
+from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.convolution_scaling import at_each_position
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
-from keras_local.layers.feedback.window import Sizes, checked_window
+from keras_local.layers.feedback.unsupported import StockArguments
+from keras_local.layers.feedback.window import checked_window
 from keras_local.layers.plain_form import PlainForm, plain_activation, twin_config
 from keras_local.ops.backend import Tensor
 
@@ -30,27 +42,51 @@ class LocallyConnected(FeedbackLayer):
         filters: int,
         kernel_size: Sizes,
         strides: Sizes = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
-        activation: Any = None,
+        padding: Padding = "valid",
+        data_format: DataFormat | None = None,
+        activation: Activation = None,
         use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        **local_args: Any,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        *,
+        kernel_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        connectivity: float | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
         filters = check.positive_integer("filters", filters)
-        kernel_size, strides, padding, data_format = checked_window(
-            self.rank, kernel_size, strides, padding, data_format
+        window = checked_window(self.rank, kernel_size, strides, padding, data_format)
+        super().__init__(
+            activation,
+            use_bias,
+            feedback,
+            feedback_initializer,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            connectivity=connectivity,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
         )
-        super().__init__(activation, use_bias, feedback, feedback_initializer, **local_args)
-        taps = math.prod(kernel_size)
-        for name in ("kernel_initializer", "feedback_initializer"):
-            setattr(self, name, at_each_position(name, getattr(self, name), taps))
         self.filters = filters
-        self.kernel_size = kernel_size
-        self.strides = strides
-        self.padding = padding
-        self.data_format = data_format
+        self.kernel_size, self.strides, self.padding, self.data_format = window
+        taps = math.prod(self.kernel_size)
+        for argument in ("kernel_initializer", "feedback_initializer"):
+            setattr(self, argument, at_each_position(argument, getattr(self, argument), taps))
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
 
     @property
@@ -212,7 +248,7 @@ class LocallyConnected1D(LocallyConnected):
     in contrast to a convolution no sum over positions is needed, so that the rule is local to the
     synapse. With one position's share of the sum only, it needs a larger learning rate.
 
-    A `VarianceScaling` initializer (Glorot, He, LeCun) draws from the law that it has in the
+    A `VarianceScaling` initializer (Glorot, He, LeCun) draws as it does for the
     convolution with the same window.
 
     Args:
@@ -224,10 +260,20 @@ class LocallyConnected1D(LocallyConnected):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added, one for each position and filter.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel, which has the kernel's shape.
-        **local_args: `kernel_initializer`, `bias_initializer`, `kernel_regularizer`,
-            `bias_regularizer`, `activity_regularizer`, `kernel_constraint`, `bias_constraint`,
-            `name`, `dtype`.
+        feedback_initializer: Initializer of the feedback kernel, which has the kernel's shape.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, steps, channels)`. All sizes but the batch must be known.
     Output shape: `(batch, steps', filters)`.
@@ -263,7 +309,7 @@ class LocallyConnected2D(LocallyConnected):
     in contrast to a convolution no sum over positions is needed, so that the rule is local to the
     synapse. With one position's share of the sum only, it needs a larger learning rate.
 
-    A `VarianceScaling` initializer (Glorot, He, LeCun) draws from the law that it has in the
+    A `VarianceScaling` initializer (Glorot, He, LeCun) draws as it does for the
     convolution with the same window.
 
     Args:
@@ -275,10 +321,20 @@ class LocallyConnected2D(LocallyConnected):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added, one for each position and filter.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Law of the initial feedback kernel, which has the kernel's shape.
-        **local_args: `kernel_initializer`, `bias_initializer`, `kernel_regularizer`,
-            `bias_regularizer`, `activity_regularizer`, `kernel_constraint`, `bias_constraint`,
-            `name`, `dtype`.
+        feedback_initializer: Initializer of the feedback kernel, which has the kernel's shape.
+        kernel_initializer: Initializer of the kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the kernel.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of the kernel.
+        bias_constraint: Constraint of the bias.
+        connectivity: Probability with which each forward and each feedback synapse exists; None for
+            all.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, height, width, channels)`. All sizes but the batch must be known.
     Output shape: `(batch, height', width', filters)`.

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import initializers
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local._serialization import serializable
+from keras_local._types import (
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    RegularizerLike,
+    Sizes,
+)
+from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.einsum_dense import FeedbackEinsumDense
-from keras_local.layers.feedback.layer import feedback_initializer_of
+from keras_local.layers.feedback.layer import connectivity_of, feedback_initializer_of
+from keras_local.layers.feedback.unsupported import (
+    StockArguments,
+    dtype_policy,
+    enable_lora,
+    layer_arguments,
+    quantize,
+)
 from keras_local.layers.plain_form import ErrorKernel, PlainForm, plain_twin, twin_config
 
 _PROJECTIONS = ("_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense")
@@ -32,10 +48,29 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         num_heads: Number of heads.
         key_dim: Size of each head for queries and keys.
         feedback: A `keras_local.feedback` rule or its alias, for all projections.
-        feedback_initializer: Law of the initial feedback kernels.
+        feedback_initializer: Initializer of the feedback kernels.
         connectivity: Probability with which each forward and each feedback synapse of the
             projections exists; None for all.
-        **attention_args: As in `keras.layers.MultiHeadAttention`.
+        value_dim: Size of each head for values; `key_dim` for None.
+        dropout: Probability with which an attention weight is dropped in training.
+        use_bias: Whether the projections have biases.
+        output_shape: Size of the outputs, or several; that of the queries for None.
+        attention_axes: Axes over which attention goes; all but batch, heads and features for None.
+        sliding_window: How far from a query the keys may be that it attends to; None for any.
+        flash_attention: Whether the fused operation is used; None for Keras' own choice.
+        kernel_initializer: Initializer of the projections' kernels.
+        bias_initializer: Initializer of their biases.
+        kernel_regularizer: Regularizer of their kernels.
+        bias_regularizer: Regularizer of their biases.
+        activity_regularizer: Regularizer of their outputs.
+        kernel_constraint: Constraint of their kernels.
+        bias_constraint: Constraint of their biases.
+        use_gate: Whether a projection of the queries gates the result.
+        seed: Seed of the dropout.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Shapes: as in `keras.layers.MultiHeadAttention`.
 
@@ -57,19 +92,68 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         self,
         num_heads: int,
         key_dim: int,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
         connectivity: float | None = None,
-        **attention_args: Any,
+        *,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_shape: Sizes | None = None,
+        attention_axes: Sizes | None = None,
+        sliding_window: int | None = None,
+        flash_attention: bool | None = None,
+        kernel_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        use_gate: bool = False,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
-        super().__init__(num_heads, key_dim, **attention_args)
+        if value_dim is not None:
+            value_dim = check.positive_integer("value_dim", value_dim)
+        if flash_attention is not None:
+            flash_attention = check.flag("flash_attention", flash_attention)
+        # Older versions of Keras lack some, of which they say so if one asks for them.
+        recent: dict[str, Any] = {}
+        if sliding_window is not None:
+            recent["sliding_window"] = check.positive_integer("sliding_window", sliding_window)
+        if check.flag("use_gate", use_gate):
+            recent["use_gate"] = True
+        super().__init__(
+            check.positive_integer("num_heads", num_heads),
+            check.positive_integer("key_dim", key_dim),
+            value_dim=value_dim,
+            dropout=check.real("dropout", dropout, minimum=0.0, maximum=1.0),
+            use_bias=check.flag("use_bias", use_bias),
+            output_shape=_integers("output_shape", output_shape, minimum=1),
+            attention_axes=_integers("attention_axes", attention_axes, minimum=-check.LARGEST),
+            flash_attention=flash_attention,
+            kernel_initializer=objects.initializer("kernel_initializer", kernel_initializer),
+            bias_initializer=objects.initializer("bias_initializer", bias_initializer),
+            kernel_regularizer=objects.regularizer("kernel_regularizer", kernel_regularizer),
+            bias_regularizer=objects.regularizer("bias_regularizer", bias_regularizer),
+            kernel_constraint=objects.constraint("kernel_constraint", kernel_constraint),
+            bias_constraint=objects.constraint("bias_constraint", bias_constraint),
+            seed=check.seed("seed", seed),
+            name=name,
+            **recent,
+            **layer_arguments(dtype, trainable, activity_regularizer, kwargs),
+        )
         self.feedback = feedback_rules.get(feedback)
         self.feedback_initializer = feedback_initializer_of(feedback_initializer)
-        self.connectivity = connectivity
-        if connectivity is not None:
-            self.connectivity = check.real(
-                "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
-            )
+        self.connectivity = connectivity_of(connectivity)
+
+    dtype_policy = dtype_policy
+    quantize = quantize
+    enable_lora = enable_lora
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Create the projections, and put feedback layers in their places."""
@@ -128,3 +212,10 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
         return config
+
+
+def _integers(argument: str, value: Any, minimum: int) -> Any:
+    """Return None, an integer or a tuple of integers, as the built-in layer takes them."""
+    if value is None or not isinstance(value, list | tuple):
+        return None if value is None else check.positive_integer(argument, value, minimum)
+    return tuple(check.positive_integer(argument, each, minimum) for each in value)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import keras
 from keras import activations, constraints, initializers, regularizers
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DataFormat,
+    DType,
+    InitializerLike,
+    Padding,
+    RegularizerLike,
+    Sizes,
+)
+from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.convolution import (
     FeedbackConv1D,
     FeedbackConv2D,
@@ -21,7 +33,13 @@ from keras_local.layers.feedback.depthwise_convolution import (
     FeedbackDepthwiseConvolution,
 )
 from keras_local.layers.feedback.layer import Shape
-from keras_local.layers.feedback.window import Sizes
+from keras_local.layers.feedback.unsupported import (
+    StockArguments,
+    dtype_policy,
+    enable_lora,
+    layer_arguments,
+    quantize,
+)
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
@@ -46,28 +64,34 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
         filters: int,
         kernel_size: Sizes,
         strides: Sizes = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
+        padding: Padding = "valid",
+        data_format: DataFormat | None = None,
         dilation_rate: Sizes = 1,
         depth_multiplier: int = 1,
-        activation: Any = None,
+        activation: Activation = None,
         use_bias: bool = True,
-        feedback: Any = "kolen_pollack",
-        feedback_initializer: Any = "glorot_uniform",
-        depthwise_initializer: Any = "glorot_uniform",
-        pointwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        pointwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        depthwise_constraint: Any = None,
-        pointwise_constraint: Any = None,
-        bias_constraint: Any = None,
+        feedback: FeedbackLike = "kolen_pollack",
+        feedback_initializer: InitializerLike = "glorot_uniform",
+        depthwise_initializer: InitializerLike | None = "glorot_uniform",
+        pointwise_initializer: InitializerLike | None = "glorot_uniform",
+        bias_initializer: InitializerLike | None = "zeros",
+        depthwise_regularizer: RegularizerLike = None,
+        pointwise_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        depthwise_constraint: ConstraintLike = None,
+        pointwise_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[StockArguments],
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        super().__init__(
+            name=name, **layer_arguments(dtype, trainable, activity_regularizer, kwargs)
+        )
         filters = check.positive_integer("filters", filters)
         self.feedback = feedback_rules.get(feedback)
         shared = {
@@ -96,16 +120,20 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
             1,
             activation=activation,
             use_bias=use_bias,
-            kernel_initializer=pointwise_initializer,
+            kernel_initializer=objects.initializer("pointwise_initializer", pointwise_initializer),
             bias_initializer=bias_initializer,
-            kernel_regularizer=pointwise_regularizer,
+            kernel_regularizer=objects.regularizer("pointwise_regularizer", pointwise_regularizer),
             bias_regularizer=bias_regularizer,
-            kernel_constraint=pointwise_constraint,
+            kernel_constraint=objects.constraint("pointwise_constraint", pointwise_constraint),
             bias_constraint=bias_constraint,
             name="pointwise",
             **shared,
         )
         self.input_spec = self.depthwise.input_spec
+
+    dtype_policy = dtype_policy
+    quantize = quantize
+    enable_lora = enable_lora
 
     @property
     def activation(self) -> Any:
@@ -221,10 +249,10 @@ class FeedbackSeparableConv1D(FeedbackSeparableConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias, for both kernels.
-        feedback_initializer: Law of the initial feedback kernels.
-        depthwise_initializer: Law of the initial depthwise kernel.
-        pointwise_initializer: Law of the initial pointwise kernel.
-        bias_initializer: Law of the initial bias.
+        feedback_initializer: Initializer of the feedback kernels.
+        depthwise_initializer: Initializer of the depthwise kernel.
+        pointwise_initializer: Initializer of the pointwise kernel.
+        bias_initializer: Initializer of the bias.
         depthwise_regularizer: Regularizer of the depthwise kernel.
         pointwise_regularizer: Regularizer of the pointwise kernel.
         bias_regularizer: Regularizer of the bias.
@@ -234,7 +262,10 @@ class FeedbackSeparableConv1D(FeedbackSeparableConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse of both kernels
             exists; None for all.
-        **kwargs: `name`, `dtype`.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, steps, channels)`.
     Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
@@ -279,10 +310,10 @@ class FeedbackSeparableConv2D(FeedbackSeparableConvolution):
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias, for both kernels.
-        feedback_initializer: Law of the initial feedback kernels.
-        depthwise_initializer: Law of the initial depthwise kernel.
-        pointwise_initializer: Law of the initial pointwise kernel.
-        bias_initializer: Law of the initial bias.
+        feedback_initializer: Initializer of the feedback kernels.
+        depthwise_initializer: Initializer of the depthwise kernel.
+        pointwise_initializer: Initializer of the pointwise kernel.
+        bias_initializer: Initializer of the bias.
         depthwise_regularizer: Regularizer of the depthwise kernel.
         pointwise_regularizer: Regularizer of the pointwise kernel.
         bias_regularizer: Regularizer of the bias.
@@ -292,7 +323,10 @@ class FeedbackSeparableConv2D(FeedbackSeparableConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse of both kernels
             exists; None for all.
-        **kwargs: `name`, `dtype`.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Whether the weights learn.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.

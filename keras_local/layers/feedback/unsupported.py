@@ -17,8 +17,8 @@ from keras_local import _validation as check
 from keras_local._types import LayerArguments
 
 ADVICE = (
-    'Convert to plain layers, then quantise: `kl.models.to_plain(model).quantize("int8")`; '
-    "LoRA likewise."
+    '(convert to plain layers, then quantise: `kl.models.to_plain(model).quantize("int8")`; '
+    "LoRA likewise)"
 )
 
 
@@ -48,7 +48,7 @@ def layer_arguments(
     others = dict(others)
     for argument in StockArguments.__annotations__.keys() - LayerArguments.__annotations__.keys():
         value = others.pop(argument, None)
-        check.require(value is None, argument, f"None for a feedback layer. {ADVICE}", value)
+        check.require(value is None, argument, f"None for a feedback layer {ADVICE}", value)
     policy = objects.dtype_policy("dtype", dtype)
     refuse_quantised("dtype", policy)
     return {
@@ -68,7 +68,7 @@ def refuse_quantised(argument: str, policy: Any) -> None:
             policies of a map.
     """
     quantised = getattr(policy, "quantization_mode", None) is not None
-    allowed = f"a precision without quantisation for a feedback layer. {ADVICE}"
+    allowed = f"a precision without quantisation for a feedback layer {ADVICE}"
     check.require(not quantised, argument, allowed, getattr(policy, "name", policy))
 
 
@@ -95,7 +95,7 @@ def quantize(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
         NotImplementedError: Always, which `keras.Model.quantize` turns into a warning, as for every
             layer that cannot be quantised.
     """
-    raise NotImplementedError(f"`quantize` of {self.name!r}: a feedback layer has none. {ADVICE}")
+    raise NotImplementedError(f"`quantize` of {self.name!r}: a feedback layer has none {ADVICE}")
 
 
 def enable_lora(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
@@ -104,4 +104,4 @@ def enable_lora(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn
     Raises:
         ValueError: Always.
     """
-    raise ValueError(f"`enable_lora` of {self.name!r}: a feedback layer has no LoRA. {ADVICE}")
+    raise ValueError(f"`enable_lora` of {self.name!r}: a feedback layer has no LoRA {ADVICE}")

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import keras
 
 from keras_local import _validation as check
+from keras_local._types import Sizes
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
-
-Sizes = int | tuple[int, ...]
 
 
 def checked_window(
@@ -30,8 +29,12 @@ def checked_window(
     return (
         check.sizes("kernel_size", kernel_size, rank),
         check.sizes("strides", strides, rank),
-        check.one_of("padding", str(padding).lower(), paddings),
-        check.one_of("data_format", data_format or keras.config.image_data_format(), formats),
+        check.one_of("padding", padding.lower() if isinstance(padding, str) else padding, paddings),
+        check.one_of(
+            "data_format",
+            keras.config.image_data_format() if data_format is None else data_format,
+            formats,
+        ),
     )
 
 

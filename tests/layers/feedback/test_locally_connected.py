@@ -327,11 +327,11 @@ BAD_ARGUMENTS = {
     "unknown": ({"groups": 2}, "groups"),
     "orthogonal": (
         {"kernel_initializer": "orthogonal"},
-        r"`kernel_initializer` must be a law that draws weights independently.*Orthogonal",
+        r"`kernel_initializer` must be an initializer that draws weights independently.*Orthogonal",
     ),
     "orthogonal-feedback": (
         {"feedback_initializer": "orthogonal"},
-        r"`feedback_initializer` must be a law that draws weights independently",
+        r"`feedback_initializer` must be an initializer that draws weights independently",
     ),
 }
 
