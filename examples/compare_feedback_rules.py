@@ -23,10 +23,24 @@ import numpy as np
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="All feedback rules on digits.")
-parser.add_argument("--epochs", type=int, default=25)
-parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--rules", nargs="*", help="names of the rules to run; all by default")
-parser.add_argument("--figures", type=Path, help="folder for a figure of each rule")
+parser.add_argument(
+    "--epochs",
+    type=int,
+    default=25,
+    metavar="N",
+    help="passes over the training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--seeds",
+    type=int,
+    default=3,
+    metavar="COUNT",
+    help="number of seeds, counted from 0 (default: %(default)s)",
+)
+parser.add_argument(
+    "--rules", nargs="*", metavar="NAME", help="names of the rules to run (default: all)"
+)
+parser.add_argument("--figures", type=Path, metavar="DIR", help="folder for the figures")
 arguments = parser.parse_args()
 
 (images, labels), (test_images, test_labels) = kl.datasets.load("digits")

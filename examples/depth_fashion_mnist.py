@@ -21,10 +21,28 @@ import numpy as np
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="Feedback in deep nets, on Fashion-MNIST.")
-parser.add_argument("--epochs", type=int, default=5)
-parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--samples", type=int, default=60000, help="training images")
-parser.add_argument("--figure", help="where to save a figure of the learning curves (.png)")
+parser.add_argument(
+    "--epochs",
+    type=int,
+    default=5,
+    metavar="N",
+    help="passes over the training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--seeds",
+    type=int,
+    default=3,
+    metavar="COUNT",
+    help="number of seeds, counted from 0 (default: %(default)s)",
+)
+parser.add_argument(
+    "--samples",
+    type=int,
+    default=60000,
+    metavar="N",
+    help="number of training images (default: %(default)s)",
+)
+parser.add_argument("--figure", metavar="FILE", help="file for the figure (.png)")
 arguments = parser.parse_args()
 
 RULES = {"BP": "symmetric", "FRFB": "frfb", "URFB": "urfb"}

@@ -10,8 +10,8 @@
 #     python examples/few_labels_mnist.py --preset quick --choose
 #     python examples/few_labels_mnist.py --preset quick --figure few_labels.png
 #
-# The encoder of each seed is pretrained once and kept in the folder that `--encoder` names; what
-# has been measured is kept in the file that `--results` names, so that a run can be continued.
+# The encoder of each seed is pretrained once and kept in the folder that `--encoders` names. The
+# results are kept in the file that `--results` names, so that a run can be continued.
 
 # %%
 from __future__ import annotations
@@ -60,13 +60,40 @@ GRID: dict[str, list[Settings]] = {
     ],
 }
 parser = argparse.ArgumentParser(description="Accuracy against the number of labels, on MNIST.")
-parser.add_argument("--preset", choices=PRESETS, default="quick")
-parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-parser.add_argument("--labels", type=int, nargs="+", default=LABELS, help="numbers of labels")
-parser.add_argument("--results", default="few_labels.json", help="file of what has been measured")
-parser.add_argument("--encoder", default="encoders", help="folder of the pretrained encoders")
-parser.add_argument("--figure", help="where to save the figure (.png)")
-parser.add_argument("--choose", action="store_true", help="compare settings on held-out images")
+parser.add_argument(
+    "--preset", choices=PRESETS, default="quick", help="size of the run (default: %(default)s)"
+)
+parser.add_argument(
+    "--seeds",
+    type=int,
+    default=3,
+    metavar="COUNT",
+    help="number of seeds, counted from 0 (default: %(default)s)",
+)
+parser.add_argument(
+    "--labels",
+    type=int,
+    nargs="+",
+    default=LABELS,
+    metavar="N",
+    help="numbers of labels (default: all of them)",
+)
+parser.add_argument(
+    "--results",
+    default="few_labels.json",
+    metavar="FILE",
+    help="file of the results (default: %(default)s)",
+)
+parser.add_argument(
+    "--encoders",
+    default="encoders",
+    metavar="DIR",
+    help="folder of the pretrained encoders (default: %(default)s)",
+)
+parser.add_argument("--figure", metavar="FILE", help="file for the figure (.png)")
+parser.add_argument(
+    "--choose", action="store_true", help="compare settings on held-out images, and keep the best"
+)
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
 path = Path(arguments.results)
@@ -160,7 +187,7 @@ def classifier(
 
 def pretrained(seed: int, images: np.ndarray) -> keras.Model:
     """Return the encoder of a seed, from its file if there is one."""
-    file = Path(arguments.encoder) / f"{arguments.preset}_{seed}.keras"
+    file = Path(arguments.encoders) / f"{arguments.preset}_{seed}.keras"
     if file.exists():
         return keras.models.load_model(file)
     start = time.perf_counter()
@@ -233,7 +260,7 @@ if arguments.choose:
     raise SystemExit
 
 # %%
-for seed in arguments.seeds:
+for seed in range(arguments.seeds):
     for count in counts:
         chosen = balanced(labels, count, seed)
         for method, grid in GRID.items():

@@ -34,16 +34,48 @@ PRESETS = {
 BATCH_SIZE = 200
 
 parser = argparse.ArgumentParser(description="Krotov-Hopfield learning on CIFAR-10.")
-parser.add_argument("--preset", choices=PRESETS, default="quick")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--p", type=float, default=2.0)
-parser.add_argument("--rank", type=int, default=2)
-parser.add_argument("--delta", type=float, default=0.6)
-parser.add_argument("--step-size", type=float, default=0.02)
-parser.add_argument("--power", type=float, default=30.0, help="of the currents, in the readout")
-parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
-parser.add_argument("--figure", help="where to save the receptive fields (.png)")
-parser.add_argument("--save", help="where to save the classifier (.keras)")
+parser.add_argument(
+    "--preset", choices=PRESETS, default="quick", help="size of the run (default: %(default)s)"
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
+parser.add_argument(
+    "--p", type=float, default=2.0, metavar="P", help="`p` of the rule (default: %(default)s)"
+)
+parser.add_argument(
+    "--rank", type=int, default=2, metavar="RANK", help="`rank` of the rule (default: %(default)s)"
+)
+parser.add_argument(
+    "--delta",
+    type=float,
+    default=0.6,
+    metavar="DELTA",
+    help="`delta` of the rule (default: %(default)s)",
+)
+parser.add_argument(
+    "--step-size", type=float, default=0.02, metavar="SIZE", help="step size (default: %(default)s)"
+)
+parser.add_argument(
+    "--power",
+    type=float,
+    default=30.0,
+    metavar="POWER",
+    help="power of the rectified currents in the readout (default: %(default)s)",
+)
+parser.add_argument(
+    "--held-out",
+    type=int,
+    default=0,
+    metavar="N",
+    help="train without the last N training images, and test on these",
+)
+parser.add_argument("--figure", metavar="FILE", help="file for the figure (.png)")
+parser.add_argument("--save", metavar="FILE", help="file for the classifier (.keras)")
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
 keras.utils.set_random_seed(arguments.seed)

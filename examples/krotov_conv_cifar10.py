@@ -48,12 +48,37 @@ PRESETS = {
 SIZE = 5
 
 parser = argparse.ArgumentParser(description="Patch-normalised convolution on CIFAR-10.")
-parser.add_argument("--preset", choices=PRESETS, default="quick")
-parser.add_argument("--features", choices=("learned", "random"), default="learned")
-parser.add_argument("--power", type=float, default=80.0, help="of the cosines")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
-parser.add_argument("--figure", help="where to save the filters (.png)")
+parser.add_argument(
+    "--preset", choices=PRESETS, default="quick", help="size of the run (default: %(default)s)"
+)
+parser.add_argument(
+    "--features",
+    choices=("learned", "random"),
+    default="learned",
+    help="what the readout learns from (default: %(default)s)",
+)
+parser.add_argument(
+    "--power",
+    type=float,
+    default=80.0,
+    metavar="POWER",
+    help="power of the rectified currents in the readout (default: %(default)s)",
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
+parser.add_argument(
+    "--held-out",
+    type=int,
+    default=0,
+    metavar="N",
+    help="train without the last N training images, and test on these",
+)
+parser.add_argument("--figure", metavar="FILE", help="file for the figure (.png)")
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
 keras.utils.set_random_seed(arguments.seed)

@@ -75,19 +75,51 @@ PRESETS = {
 BATCH_SIZE = 100
 
 parser = argparse.ArgumentParser(description="Krotov-Hopfield learning on MNIST.")
-parser.add_argument("--preset", choices=PRESETS, default="quick")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
-parser.add_argument("--p", type=float, help="order of the norm of the weights")
-parser.add_argument("--start", choices=("normal", "images"), help="where the units start")
-parser.add_argument("--power", type=float, help="of the currents, in the readout")
-parser.add_argument("--rate", type=float, help="first step size of the readout")
-parser.add_argument("--decay", type=float, help="weight decay of the readout")
-parser.add_argument("--dropout", type=float, help="share of the pixels left out, in the readout")
-parser.add_argument("--readout-epochs", type=int, help="epochs of the readout")
-parser.add_argument("--readout-batch", type=int, help="its batches")
-parser.add_argument("--encoder", help="file of the encoder (.keras): loaded if there, else saved")
-parser.add_argument("--save", help="where to save the classifier (.keras)")
+parser.add_argument(
+    "--preset", choices=PRESETS, default="quick", help="size of the run (default: %(default)s)"
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
+parser.add_argument(
+    "--held-out",
+    type=int,
+    default=0,
+    metavar="N",
+    help="train without the last N training images, and test on these",
+)
+parser.add_argument("--p", type=float, metavar="P", help="`p` of the rule")
+parser.add_argument("--start", choices=("normal", "images"), help="initial weights")
+parser.add_argument(
+    "--power", type=float, metavar="POWER", help="power of the rectified currents in the readout"
+)
+parser.add_argument("--rate", type=float, metavar="RATE", help="learning rate")
+parser.add_argument("--decay", type=float, metavar="DECAY", help="weight decay of the readout")
+parser.add_argument(
+    "--dropout",
+    type=float,
+    metavar="SHARE",
+    help="share of the pixels that the readout does not see",
+)
+parser.add_argument(
+    "--readout-epochs",
+    type=int,
+    metavar="N",
+    help="passes over the training images for the readout",
+)
+parser.add_argument(
+    "--readout-batch", type=int, metavar="N", help="images in each step of the readout"
+)
+parser.add_argument(
+    "--encoder",
+    metavar="FILE",
+    help="file of the encoder (.keras): loaded if it exists, else written",
+)
+parser.add_argument("--save", metavar="FILE", help="file for the classifier (.keras)")
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
 for name in preset:

@@ -23,19 +23,89 @@ import keras
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="Dendritic microcircuits on MNIST.")
-parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-parser.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
-parser.add_argument("--epochs", type=int, default=25)
-parser.add_argument("--batch_size", type=int, default=10)
-parser.add_argument("--rate", type=float, default=0.03)
-parser.add_argument("--factors", type=float, nargs="+", help="of the rate, one for each layer")
-parser.add_argument("--lam", type=float, default=0.3, help="of apical dendrites, interneurons")
-parser.add_argument("--lam-out", type=float, default=0.8, help="of labels")
-parser.add_argument("--limit", type=float, default=0.1, help="largest initial weight")
-parser.add_argument("--down", type=float, default=1.0, help="largest top-down weight")
-parser.add_argument("--top_down", choices=("fixed", "transposed", "learned"), default="fixed")
-parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
-parser.add_argument("--seed", type=int, default=0)
+parser.add_argument(
+    "--data", choices=("mnist", "digits"), default="mnist", help="data set (default: %(default)s)"
+)
+parser.add_argument(
+    "--hidden",
+    type=int,
+    nargs="+",
+    default=[500, 500],
+    metavar="UNITS",
+    help="units of each hidden layer (default: %(default)s)",
+)
+parser.add_argument(
+    "--epochs",
+    type=int,
+    default=25,
+    metavar="N",
+    help="passes over the training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--batch-size",
+    type=int,
+    default=10,
+    metavar="N",
+    help="images in each step (default: %(default)s)",
+)
+parser.add_argument(
+    "--rate", type=float, default=0.03, metavar="RATE", help="learning rate (default: %(default)s)"
+)
+parser.add_argument(
+    "--factors",
+    type=float,
+    nargs="+",
+    metavar="FACTOR",
+    help="factors on the learning rate, one for each layer",
+)
+parser.add_argument(
+    "--lam",
+    type=float,
+    default=0.3,
+    metavar="LAM",
+    help="`lam` of the network (default: %(default)s)",
+)
+parser.add_argument(
+    "--lam-out",
+    type=float,
+    default=0.8,
+    metavar="LAM",
+    help="`lam_out` of the network (default: %(default)s)",
+)
+parser.add_argument(
+    "--limit",
+    type=float,
+    default=0.1,
+    metavar="LIMIT",
+    help="largest initial weight (default: %(default)s)",
+)
+parser.add_argument(
+    "--down",
+    type=float,
+    default=1.0,
+    metavar="LIMIT",
+    help="largest initial top-down weight (default: %(default)s)",
+)
+parser.add_argument(
+    "--top-down",
+    choices=("fixed", "transposed", "learned"),
+    default="fixed",
+    help="kind of the top-down weights (default: %(default)s)",
+)
+parser.add_argument(
+    "--held-out",
+    type=int,
+    default=0,
+    metavar="N",
+    help="train without the last N training images, and test on these",
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
 arguments = parser.parse_args()
 # Of the rate of interneurons: 0.2, 0.1 and 0.02 with the rate 0.03.
 FACTORS = [20 / 3, 10 / 3, 2 / 3]

@@ -20,8 +20,27 @@ import keras
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="The dynamics of networks that settle.")
-parser.add_argument("--epochs", type=int, default=10)
-parser.add_argument("--figures", type=Path, default=Path("figures"), help="where to save figures")
+parser.add_argument(
+    "--epochs",
+    type=int,
+    default=10,
+    metavar="N",
+    help="passes over the training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
+parser.add_argument(
+    "--figures",
+    type=Path,
+    default=Path("figures"),
+    metavar="DIR",
+    help="folder for the figures (default: %(default)s)",
+)
 arguments = parser.parse_args()
 arguments.figures.mkdir(parents=True, exist_ok=True)
 
@@ -47,7 +66,7 @@ def draw(name: str, network: Any, rate: float, scaled: bool = False, batch_size:
 
 
 # %%
-keras.utils.set_random_seed(0)
+keras.utils.set_random_seed(arguments.seed)
 draw("equilibrium", kl.dynamics.EquilibriumNetwork([64, 32, 10], nudged_steps=10), 0.2)
 draw("contrastive_hebbian", kl.dynamics.ContrastiveHebbianNetwork([64, 32, 10]), 0.1)
 local_backprop = kl.dynamics.LocalBackpropNetwork([64, 10])
@@ -112,7 +131,7 @@ def to_the_way_up(network: Any, images: Any, labels: Any) -> dict[str, float]:
 
 
 # %%
-keras.utils.set_random_seed(0)
+keras.utils.set_random_seed(arguments.seed)
 sizes = [64, 64, 64, 64, 10]
 propagation = {
     kind: kl.dynamics.DifferenceTargetPropagation(sizes, inverse_rate=rate, seed=0)
@@ -141,7 +160,7 @@ def goodness(network: Any, images: Any, labels: Any) -> dict[str, float]:
     return means
 
 
-keras.utils.set_random_seed(0)
+keras.utils.set_random_seed(arguments.seed)
 (images, labels), (test_images, test_labels) = kl.datasets.load("digits", flatten=True)
 network = kl.dynamics.ForwardForwardNetwork([64, 100, 100, 10])
 network.compile(keras.optimizers.Adam(0.01), metrics=["accuracy"])
@@ -165,7 +184,7 @@ errors: dict[str, dict[str, list[float]]] = {}
 angles: dict[str, list[float]] = {}
 first: dict[str, float] = {}
 for regression in (0.5, 0.75, 0.9):
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(arguments.seed + 1)
     autoencoder = kl.dynamics.RecirculationAutoencoder(4, 2, regression)
     # What the decoder learns is proportional to the share of the reconstruction.
     autoencoder.compile(keras.optimizers.SGD(2.5 / (1 - regression)))

@@ -3,12 +3,13 @@
 # %% [markdown]
 # # Predictive coding on MNIST
 #
-# Whittington and Bogacz's network, 784-500-500-10 of logistic units, Adam of rate 0.001, batches of
-# 20, trained by predictive coding, with fixed predictions, by Z-IL, and by backpropagation of the
-# same loss from the same initial weights. Z-IL is backpropagation to rounding, so what differs
-# between the two is chance. Output variance and step size of predictive coding were chosen among
-# 1, 10, 100 and 0.1, 0.3 on held-out training images, in a transcription that is not in this tree;
-# `--held-out 10000` measures on such images.
+# Whittington and Bogacz's network, 784-500-500-10 of logistic units, learns with Adam at a rate of
+# 0.001 and batches of 20 (published: 100 epochs). It is trained by predictive coding, with fixed
+# predictions, by Z-IL, and by backpropagation of the same loss from the same initial weights. Z-IL
+# is backpropagation up to rounding, so that differences between the two are chance. The variance of
+# the outputs and the step size of predictive coding were chosen among 1, 10, 100 and 0.1, 0.3 on
+# held-out training images, in a transcription that is not in this tree; `--held-out 10000` measures
+# on such images.
 #
 #     python examples/predictive_coding_mnist.py --epochs 10
 
@@ -24,18 +25,71 @@ import keras
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="Predictive coding on MNIST.")
-parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-parser.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
-parser.add_argument("--epochs", type=int, default=10, help="published: 100")
-parser.add_argument("--rules", nargs="+", help="some of the rules, by name; else all")
-parser.add_argument("--batch_size", type=int, default=20)
-parser.add_argument("--rate", type=float, default=1e-3)
-parser.add_argument("--variance", type=float, default=10.0, help="of the output, for settling")
-parser.add_argument("--steps", type=int, default=50, help="of settling")
-parser.add_argument("--step_size", type=float, default=0.3, help="of settling, to begin with")
-parser.add_argument("--samples", type=int, default=60000, help="training images")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--held-out", type=int, default=0, help="training images to measure on")
+parser.add_argument(
+    "--data", choices=("mnist", "digits"), default="mnist", help="data set (default: %(default)s)"
+)
+parser.add_argument(
+    "--hidden",
+    type=int,
+    nargs="+",
+    default=[500, 500],
+    metavar="UNITS",
+    help="units of each hidden layer (default: %(default)s)",
+)
+parser.add_argument(
+    "--epochs",
+    type=int,
+    default=10,
+    metavar="N",
+    help="passes over the training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--rules", nargs="+", metavar="NAME", help="names of the rules to run (default: all)"
+)
+parser.add_argument(
+    "--batch-size",
+    type=int,
+    default=20,
+    metavar="N",
+    help="images in each step (default: %(default)s)",
+)
+parser.add_argument(
+    "--rate", type=float, default=0.001, metavar="RATE", help="learning rate (default: %(default)s)"
+)
+parser.add_argument(
+    "--variance",
+    type=float,
+    default=10.0,
+    metavar="VARIANCE",
+    help="variance of the outputs (default: %(default)s)",
+)
+parser.add_argument(
+    "--steps", type=int, default=50, metavar="N", help="steps of settling (default: %(default)s)"
+)
+parser.add_argument(
+    "--step-size", type=float, default=0.3, metavar="SIZE", help="step size (default: %(default)s)"
+)
+parser.add_argument(
+    "--samples",
+    type=int,
+    default=60000,
+    metavar="N",
+    help="number of training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
+parser.add_argument(
+    "--held-out",
+    type=int,
+    default=0,
+    metavar="N",
+    help="train without the last N training images, and test on these",
+)
 arguments = parser.parse_args()
 
 (images, labels), (test_images, test_labels) = kl.datasets.load(arguments.data, flatten=True)

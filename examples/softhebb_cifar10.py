@@ -33,17 +33,35 @@ PRESETS = {
 }
 
 parser = argparse.ArgumentParser(description="SoftHebb on CIFAR-10.")
-parser.add_argument("--preset", choices=PRESETS, default="small")
-parser.add_argument("--features", choices=("softhebb", "hard_wta", "random"), default="softhebb")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--depth", type=int, help="number of layers, at most 3")
-parser.add_argument("--readout", type=int, help="epochs of the readout")
-parser.add_argument("--figure", help="where to save the filters of the first layer (.png)")
-parser.add_argument("--save", help="where to save the classifier (.keras)")
+parser.add_argument(
+    "--preset", choices=PRESETS, default="small", help="size of the run (default: %(default)s)"
+)
+parser.add_argument(
+    "--features",
+    choices=("softhebb", "hard_wta", "random"),
+    default="softhebb",
+    help="what the readout learns from (default: %(default)s)",
+)
+parser.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    metavar="N",
+    help="seed of the random numbers (default: %(default)s)",
+)
+parser.add_argument("--depth", type=int, metavar="N", help="number of layers")
+parser.add_argument(
+    "--readout-epochs",
+    type=int,
+    metavar="N",
+    help="passes over the training images for the readout",
+)
+parser.add_argument("--figure", metavar="FILE", help="file for the figure (.png)")
+parser.add_argument("--save", metavar="FILE", help="file for the classifier (.keras)")
 arguments = parser.parse_args()
 preset = PRESETS[arguments.preset]
 depth = arguments.depth or preset["depth"]
-epochs = arguments.readout or preset["readout"]
+epochs = arguments.readout_epochs or preset["readout"]
 keras.utils.set_random_seed(arguments.seed)
 
 # %%

@@ -22,11 +22,31 @@ import numpy as np
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="ITD on MNIST.")
-parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-parser.add_argument("--batches", type=int, default=5000)
-parser.add_argument("--points", type=int, default=20, help="tests on the way")
-parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--figure", help="where to save a figure of the curves (.png)")
+parser.add_argument(
+    "--data", choices=("mnist", "digits"), default="mnist", help="data set (default: %(default)s)"
+)
+parser.add_argument(
+    "--batches",
+    type=int,
+    default=5000,
+    metavar="N",
+    help="number of training steps (default: %(default)s)",
+)
+parser.add_argument(
+    "--points",
+    type=int,
+    default=20,
+    metavar="N",
+    help="number of tests during training (default: %(default)s)",
+)
+parser.add_argument(
+    "--seeds",
+    type=int,
+    default=3,
+    metavar="COUNT",
+    help="number of seeds, counted from 0 (default: %(default)s)",
+)
+parser.add_argument("--figure", metavar="FILE", help="file for the figure (.png)")
 arguments = parser.parse_args()
 
 RUNS: dict[str, dict[str, Any]] = {

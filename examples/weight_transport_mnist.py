@@ -21,9 +21,27 @@ import numpy as np
 import keras_local as kl
 
 parser = argparse.ArgumentParser(description="Feedback without weight transport, on MNIST.")
-parser.add_argument("--epochs", type=int, default=10)
-parser.add_argument("--seeds", type=int, default=3)
-parser.add_argument("--samples", type=int, default=60000, help="training images")
+parser.add_argument(
+    "--epochs",
+    type=int,
+    default=10,
+    metavar="N",
+    help="passes over the training images (default: %(default)s)",
+)
+parser.add_argument(
+    "--seeds",
+    type=int,
+    default=3,
+    metavar="COUNT",
+    help="number of seeds, counted from 0 (default: %(default)s)",
+)
+parser.add_argument(
+    "--samples",
+    type=int,
+    default=60000,
+    metavar="N",
+    help="number of training images (default: %(default)s)",
+)
 arguments = parser.parse_args()
 
 # %% [markdown]
