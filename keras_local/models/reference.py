@@ -1,4 +1,4 @@
-"""Networks of the papers, in plain Keras, with feedback by `convert`.
+"""Networks of the papers, ready to train.
 
 | function | source |
 |---|---|
@@ -7,9 +7,9 @@
 | `resnet18` | Kunin et al. 2020 |
 | `softhebb` | Journe et al. 2023 |
 
-`softhebb` is an encoder, to be pretrained without labels. Each other returns a functional or
-Sequential model that ends in logits, not compiled unless a loss is given. Rules, initial feedback
-kernels and everything else can be changed by `convert` afterwards.
+`softhebb` returns an encoder, which `models.pretrain` trains without labels. All other functions
+return a functional or Sequential model of feedback layers that ends in logits. It is not compiled
+unless a loss is given. `models.convert` changes its feedback rules and initial feedback kernels.
 """
 
 from keras_local.models.networks.amit import deepernet as deepernet

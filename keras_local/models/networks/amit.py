@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local._types import Config
 from keras_local.activations import Ramp
+from keras_local.feedback import FeedbackLike
 from keras_local.layers import LocallyConnected2D
 from keras_local.models.conversion.convert import convert
+from keras_local.models.networks.arguments import image_shape
 
 Tensor = Any
+Loss = str | Callable[..., Any] | Config | None
+"""The name of a Keras loss, a loss, or None."""
 
 
 def simpnet(
-    feedback: Any = "kolen_pollack",
+    feedback: FeedbackLike = "kolen_pollack",
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     untied: bool = False,
     connectivity: float | None = None,
-    loss: Any = None,
+    loss: Loss = None,
 ) -> keras.Model:
     """Return the shallow network of Amit 2019: one convolution and one hidden layer.
 
@@ -32,8 +38,8 @@ def simpnet(
     for 10 classes, feedback kernels not counted. Dropout rates are probabilities of dropping; some
     of the source's untied runs use .5 for the first.
 
-    Where several entries of a pooling window are equal, which a ramp makes common, Keras sends the
-    error to one of them, the source to all.
+    Where several entries of a pooling window are equal, which is common behind a ramp, Keras sends
+    the error to one of them, and the source's code to all of them.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias.
@@ -42,10 +48,10 @@ def simpnet(
         untied: Whether the convolution is locally connected, with equal kernels at all positions to
             begin with.
         connectivity: Probability with which each synapse exists, forward and feedback independently
-            of each other; .5 in the source's experiments. The last layer stays full. A
-            convolution's mask is shared over positions, as its kernel is.
-        loss: A Keras loss to compile the model with, and with the source's SGD of step size 0.1;
-            the source's own is `losses.LocalHinge()`. None leaves the model uncompiled.
+            of each other; .5 in the source's experiments. The last layer keeps all synapses. In a
+            convolution the mask is shared over positions, as the kernel is.
+        loss: The loss with which the model is compiled, together with the source's SGD of step size
+            0.1. The source's loss is `losses.LocalHinge()`. With None the model is not compiled.
 
     Raises:
         ValueError: For a wrong argument.
@@ -58,9 +64,10 @@ def simpnet(
     Source: Amit 2019, "Deep learning with asymmetric connections and Hebbian updates"; the layers
     are those of the parameter files in the author's published code.
     """
+    untied = check.flag("untied", untied)
     model = keras.Sequential(
         [
-            keras.Input(input_shape),
+            keras.Input(image_shape("input_shape", input_shape)),
             _window(32, 5, "conv1", untied),
             keras.layers.MaxPooling2D(3, 2, padding="same"),
             keras.layers.Dropout(0.8),
@@ -68,15 +75,15 @@ def simpnet(
         ],
         name="simpnet",
     )
-    return _of_amit(model, feedback, connectivity, loss)
+    return _of_amit(model, feedback, connectivity, loss, ["conv1"] if untied else [])
 
 
 def deepnet(
-    feedback: Any = "kolen_pollack",
+    feedback: FeedbackLike = "kolen_pollack",
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     connectivity: float | None = None,
-    loss: Any = None,
+    loss: Loss = None,
 ) -> keras.Model:
     """Return the deep network of Amit 2019: five convolutions and one hidden layer.
 
@@ -105,7 +112,7 @@ def deepnet(
     """
     model = keras.Sequential(
         [
-            keras.Input(input_shape),
+            keras.Input(image_shape("input_shape", input_shape)),
             _window(32, 5, "conv1"),
             keras.layers.MaxPooling2D(3, 2, padding="same"),
             _window(32, 3, "conv2"),
@@ -124,11 +131,11 @@ def deepnet(
 
 
 def deepernet(
-    feedback: Any = "kolen_pollack",
+    feedback: FeedbackLike = "kolen_pollack",
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     connectivity: float | None = None,
-    loss: Any = None,
+    loss: Loss = None,
 ) -> keras.Model:
     """Return the deepest network of Amit 2019: eight convolutions with sums in between.
 
@@ -155,7 +162,7 @@ def deepernet(
 
     Source: as `simpnet`.
     """
-    x = inputs = keras.Input(input_shape)
+    x = inputs = keras.Input(image_shape("input_shape", input_shape))
     x = _pair(x, 16, (3, 3), "conv0")
     x = _pair(x, 32, (3, 3), "conv1")
     x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(3, 2, padding="same")(x))
@@ -169,12 +176,12 @@ def deepernet(
 
 
 def deepnet_s(
-    feedback: Any = "kolen_pollack",
+    feedback: FeedbackLike = "kolen_pollack",
     classes: int = 10,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     untied: bool = False,
     connectivity: float | None = None,
-    loss: Any = None,
+    loss: Loss = None,
 ) -> keras.Model:
     """Return the network of Amit 2019 that is small enough to be untied.
 
@@ -203,7 +210,8 @@ def deepnet_s(
 
     Source: as `simpnet`.
     """
-    x = inputs = keras.Input(input_shape)
+    untied = check.flag("untied", untied)
+    x = inputs = keras.Input(image_shape("input_shape", input_shape))
     first = _window(16, 3, "conv0")(x)
     x = keras.layers.Add()([first, _window(16, 3, "conv0a", untied)(first)])
     x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(3, 3, padding="same")(x))
@@ -213,7 +221,8 @@ def deepnet_s(
     x = keras.layers.Dropout(0.5)(keras.layers.MaxPooling2D(2, 2, padding="same")(x))
     for layer in _head(classes):
         x = layer(x)
-    return _of_amit(keras.Model(inputs, x, name="deepnet_s"), feedback, connectivity, loss)
+    local = ["conv0a", "conv2", "conv2a", "conv3", "conv3a"] if untied else []
+    return _of_amit(keras.Model(inputs, x, name="deepnet_s"), feedback, connectivity, loss, local)
 
 
 def _window(filters: int, size: int, name: str, untied: bool = False) -> keras.layers.Layer:
@@ -244,24 +253,31 @@ def _head(classes: int, dropout: float = 0.0) -> list[keras.layers.Layer]:
 
 
 def _of_amit(
-    model: keras.Model, feedback: Any, connectivity: float | None, loss: Any
+    model: keras.Model,
+    feedback: FeedbackLike,
+    connectivity: float | None,
+    loss: Loss,
+    untied: Sequence[str] = (),
 ) -> keras.Model:
+    """Convert a network; layers named in `untied` start with equal kernels at all positions."""
+    if connectivity is not None:
+        connectivity = check.real("connectivity", connectivity, 0.0, 1.0, exclusive=True)
+
     def share(layer: keras.layers.Layer) -> float | None:
         return None if layer.name == "scores" else connectivity
 
     model = convert(model, feedback, connectivity=share, verbose=False)
-    for layer in model.layers:
-        if isinstance(layer, LocallyConnected2D):
-            _start_tied(layer)
+    for name in untied:
+        _start_tied(model.get_layer(name))
     if loss is not None:
         model.compile(keras.optimizers.SGD(0.1), loss, metrics=["accuracy"])
     return model
 
 
 def _start_tied(layer: LocallyConnected2D) -> None:
-    """Let all positions start with one kernel, and one feedback kernel if the rule has one.
+    """Give all positions the same kernel, and the same feedback kernel if the rule has one.
 
-    Which synapses exist differs from position to position.
+    The synapses that exist differ between positions.
     """
     taps = layer.kernel_size[0] * layer.kernel_size[1]
     shape = (*layer.kernel_size, layer.kernel.shape[-2] // taps, layer.filters)
@@ -269,7 +285,7 @@ def _start_tied(layer: LocallyConnected2D) -> None:
     before = layer.feedback_kernel
     try:
         layer.assign_convolution(kernel, feedback_kernel=feedback_kernel)
-    except ValueError:
+    except ValueError:  # The rule derives the feedback from the kernel.
         layer.assign_convolution(kernel)
         return
     if layer.connectivity is not None:

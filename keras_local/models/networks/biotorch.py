@@ -8,13 +8,14 @@ import keras
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local.feedback import FeedbackLike
 from keras_local.models.conversion.convert import convert
 from keras_local.models.networks.normed_convolution import normed_convolution
 
 Tensor = Any
 
 
-def lenet_mnist(feedback: Any = "feedback_alignment", classes: int = 10) -> keras.Model:
+def lenet_mnist(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -> keras.Model:
     """Return the LeNet of BioTorch's benchmark on MNIST and Fashion-MNIST.
 
         conv 6 of 5 x 5 - max pool 2 - conv 16 of 5 x 5 - max pool 2 - conv 120 of 5 x 5 -
@@ -41,7 +42,7 @@ def lenet_mnist(feedback: Any = "feedback_alignment", classes: int = 10) -> kera
     return _lenet((32, 32, 1), (6, 16, 120), 5, 84, classes, feedback, "lenet_mnist")
 
 
-def lenet_cifar(feedback: Any = "feedback_alignment", classes: int = 10) -> keras.Model:
+def lenet_cifar(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -> keras.Model:
     """Return the LeNet of BioTorch's benchmark on CIFAR-10.
 
         conv 32 of 3 x 3 - max pool 2 - conv 64 of 3 x 3 - max pool 2 - conv 128 of 3 x 3 -
@@ -67,7 +68,7 @@ def lenet_cifar(feedback: Any = "feedback_alignment", classes: int = 10) -> kera
     return _lenet((32, 32, 3), (32, 64, 128), 3, 256, classes, feedback, "lenet_cifar")
 
 
-def resnet20(feedback: Any = "feedback_alignment", classes: int = 10) -> keras.Model:
+def resnet20(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -> keras.Model:
     """Return the residual network of 20 layers of BioTorch's benchmark on CIFAR-10.
 
     Three stages of three blocks with 16, 32 and 64 channels, on inputs of `(32, 32, 3)`. A block is
@@ -92,7 +93,7 @@ def resnet20(feedback: Any = "feedback_alignment", classes: int = 10) -> keras.M
     return _small_resnet(3, classes, feedback, "resnet20")
 
 
-def resnet56(feedback: Any = "feedback_alignment", classes: int = 10) -> keras.Model:
+def resnet56(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -> keras.Model:
     """Return the residual network of 56 layers of BioTorch's benchmark on CIFAR-10.
 
     As `resnet20`, with nine blocks in each stage; 853,018 trainable weights for 10 classes.
@@ -119,7 +120,7 @@ def _lenet(
     size: int,
     units: int,
     classes: int,
-    feedback: Any,
+    feedback: FeedbackLike,
     name: str,
 ) -> keras.Model:
     classes = check.positive_integer("classes", classes, minimum=2)
@@ -141,7 +142,7 @@ def _lenet(
     return convert(model, feedback, verbose=False)
 
 
-def _small_resnet(blocks: int, classes: int, feedback: Any, name: str) -> keras.Model:
+def _small_resnet(blocks: int, classes: int, feedback: FeedbackLike, name: str) -> keras.Model:
     classes = check.positive_integer("classes", classes, minimum=2)
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.ReLU()(normed_convolution(inputs, 16, 3, 1, "conv1"))

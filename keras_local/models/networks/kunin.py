@@ -7,14 +7,16 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.feedback import FeedbackLike
 from keras_local.models.conversion.convert import convert
+from keras_local.models.networks.arguments import image_shape
 from keras_local.models.networks.normed_convolution import normed_convolution
 
 Tensor = Any
 
 
 def resnet18(
-    feedback: Any = "symmetric_alignment",
+    feedback: FeedbackLike = "symmetric_alignment",
     classes: int = 1000,
     input_shape: tuple[int, int, int] = (224, 224, 3),
 ) -> keras.Model:
@@ -24,10 +26,10 @@ def resnet18(
     a convolution of 1 x 1 in its shortcut, with the rule as well. Only the last layer has a bias.
     The last normalisation of a block starts with gain 0; its momentum is .9, its epsilon 1e-5.
     Kernels start by variance scaling (fan in, truncated normal), those of the last layer by
-    N(0, .01), and each feedback kernel by its kernel's law, independently.
+    N(0, .01), and each feedback kernel by its kernel's initializer, independently.
 
-    The source adds an L2 regulariser of 1e-4 to forward kernels and biases, never to feedback
-    kernels. It is left to the user here, as it is part of the training.
+    The source trains with an L2 regulariser of 1e-4 on forward kernels and biases, and with none on
+    feedback kernels. This function does not add it.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias, for every layer.
@@ -51,10 +53,12 @@ def resnet18(
         x: Tensor, filters: int, size: int, strides: int, name: str, **options: Any
     ) -> Tensor:
         # A new initializer for each: an unseeded one gives the same values at every call.
-        law = keras.initializers.VarianceScaling()
-        return normed_convolution(x, filters, size, strides, name, initializer=law, **options)
+        initializer = keras.initializers.VarianceScaling()
+        return normed_convolution(
+            x, filters, size, strides, name, initializer=initializer, **options
+        )
 
-    inputs = keras.Input(input_shape)
+    inputs = keras.Input(image_shape("input_shape", input_shape))
     x = keras.layers.ReLU()(normed(inputs, 64, 7, 2, "conv1"))
     x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
     for stage, filters in enumerate((64, 128, 256, 512)):
@@ -68,7 +72,7 @@ def resnet18(
             x = normed(x, filters, 3, 1, f"{prefix}_conv2", gain="zeros")
             x = keras.layers.ReLU()(keras.layers.Add()([x, shortcut]))
     x = keras.layers.GlobalAveragePooling2D()(x)
-    law = keras.initializers.RandomNormal(stddev=0.01)
-    scores = keras.layers.Dense(classes, kernel_initializer=law, name="scores")(x)
+    initializer = keras.initializers.RandomNormal(stddev=0.01)
+    scores = keras.layers.Dense(classes, kernel_initializer=initializer, name="scores")(x)
     model = keras.Model(inputs, scores, name="resnet18")
     return convert(model, feedback, feedback_initializer=None, verbose=False)

@@ -1,4 +1,4 @@
-"""A convolution and its batch normalisation, as residual networks have them."""
+"""A convolution without bias and its batch normalisation, the unit of residual networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def normed_convolution(
     initializer: Any = "glorot_uniform",
     gain: str = "ones",
 ) -> Tensor:
-    """Convolve without bias and normalise; the padding does not depend on the size of `x`."""
+    """Return the normalised convolution of `x`; the padding does not depend on the size of `x`."""
     if strides > 1 and size > 1:
         x = keras.layers.ZeroPadding2D(((size - 1) // 2, size // 2))(x)
     x = keras.layers.Conv2D(

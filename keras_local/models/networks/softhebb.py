@@ -11,6 +11,7 @@ import keras
 from keras_local import _validation as check
 from keras_local.activations import Triangle
 from keras_local.layers import HebbianConv2D, HebbianDense
+from keras_local.models.networks.arguments import image_shape
 from keras_local.plasticity import HardWTA, NormDistance, SoftHebb
 
 PresetName = Literal["cifar10", "stl10", "imagenette", "mnist"]
@@ -162,7 +163,9 @@ def softhebb(
         radius = check.real("radius", radius, minimum=0.0, exclusive=True)
     if anti_hebbian is None:
         anti_hebbian = preset != "mnist"
-    check.one_of("anti_hebbian", anti_hebbian, (True, False))
+    anti_hebbian = check.flag("anti_hebbian", anti_hebbian)
+    if input_shape is not None:
+        input_shape = image_shape("input_shape", input_shape)
     hard = competition == "hard"
     if preset == "mnist":
         check.require(depth in (None, 1), "depth", "1 for mnist", depth)

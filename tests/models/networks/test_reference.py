@@ -269,3 +269,17 @@ class TestConnectivity:
         again = convert(model, FA, verbose=False)
         np.testing.assert_array_equal(array(again(x)), array(model(x)))
         np.testing.assert_array_equal(array(to_plain(model)(x)), array(model(x)))
+
+
+@pytest.mark.parametrize("name", [*AMIT, "resnet18"])
+def test_wrong_shapes_and_flags(name: str) -> None:
+    build = getattr(reference, name)
+    for shape in (None, 32, (32, 32), (32, 32, None), (32, 0, 3), "abc"):
+        with pytest.raises(ValueError, match=r"`input_shape` must be .*Received"):
+            build(input_shape=shape)
+    if name in ("simpnet", "deepnet_s"):
+        with pytest.raises(ValueError, match=r"`untied` must be True or False"):
+            build(untied="yes")
+    if name in AMIT:
+        with pytest.raises(ValueError, match=r"`connectivity` must be"):
+            build(connectivity=2.0)

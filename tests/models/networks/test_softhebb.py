@@ -144,6 +144,9 @@ def test_pools_treat_borders_as_the_source(even: bool) -> None:
         ({"depth": 4}, "depth"),
         ({"preset": "mnist", "depth": 2}, "depth"),
         ({"radius": -1.0}, "radius"),
+        ({"anti_hebbian": "yes"}, "anti_hebbian"),
+        ({"input_shape": (32, 32)}, "input_shape"),
+        ({"competition": "winner"}, "competition"),
     ],
 )
 def test_bad_input(arguments: dict[str, Any], name: str) -> None:
