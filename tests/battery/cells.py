@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tests.battery.table import ROWS, Part, Row
+from tests.battery.rows import Part, Row
+from tests.battery.table import ROWS
 from tests.support import weights_of
 
 SAMPLES, BATCH, EPOCHS = 32, 8, 3
@@ -27,7 +28,8 @@ def data(row: Row) -> tuple[np.ndarray, np.ndarray | None]:
 
 def build(row: Row, part: Part | None = None) -> keras.Model:
     """The row's layers (or those of `part`) with a readout, if it has one."""
-    readout = [keras.layers.Flatten(), keras.layers.Dense(3)] if row.supervised else []
+    wanted = row.supervised and row.readout
+    readout = [keras.layers.Flatten(), keras.layers.Dense(3)] if wanted else []
     return keras.Sequential([keras.Input(row.input_shape), *(part or row.part)(), *readout])
 
 

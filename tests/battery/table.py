@@ -6,51 +6,14 @@ shape of one sample. The battery adds a readout, data with something to learn, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import pytest
 
 from keras_local import constraints, feedback, layers, plasticity
-
-Part = Callable[[], list[keras.layers.Layer]]
-
-
-def momentum(rate: float) -> keras.optimizers.Optimizer:
-    """The optimizer of a row that names no other."""
-    return keras.optimizers.SGD(rate, momentum=0.9)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that is put through all cells.
-
-    Attributes:
-        id: Name of the row in the report.
-        part: Makes the layers, at least two where an error has to pass through one.
-        input_shape: Shape of one sample.
-        twin: Makes the stock Keras layers to which a cell compares, if there are any.
-        supervised: Whether a readout and labels are added; else the layers learn by themselves
-            from `fit(x)`.
-        optimizer: Of the learning rate.
-        rate: Learning rate.
-        fixed: Names of weights that no training may change.
-        memory: Names of weights that follow the activity, whatever the learning rate.
-        thorough: Whether the row waits for `tox -e thorough`.
-    """
-
-    id: str
-    part: Part
-    input_shape: tuple[int, ...]
-    twin: Part | None = None
-    supervised: bool = True
-    optimizer: Callable[[float], Any] = momentum
-    rate: float = 0.02
-    fixed: tuple[str, ...] = ()
-    memory: tuple[str, ...] = ()
-    thorough: bool = False
+from tests.battery.other_rows import OTHER_ROWS
+from tests.battery.rows import Part, Row, plain_sgd
 
 
 def dense(rule: feedback.FeedbackRule) -> Part:
@@ -85,10 +48,6 @@ def hebbian(rule: plasticity.PlasticityRule) -> Part:
     """Weights of deviation 1.5: the units start outside the unit sphere, and win."""
     start = keras.initializers.RandomNormal(stddev=1.5, seed=3)
     return lambda: [layers.HebbianDense(6, plasticity=rule, kernel_initializer=start)]
-
-
-def plain_sgd(rate: float) -> keras.optimizers.Optimizer:
-    return keras.optimizers.SGD(rate)
 
 
 RULES: dict[str, tuple[feedback.FeedbackRule, tuple[str, ...]]] = {
@@ -155,6 +114,7 @@ CONVOLUTIONS: dict[str, tuple[Any, Any, tuple[int, ...], tuple[str, ...]]] = {
 }
 
 ROWS: list[Row] = [
+    *OTHER_ROWS,
     *(
         Row(
             f"dense-{name}",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.battery import cells
-from tests.battery.table import PARAMETERS, Row
+from tests.battery.rows import Row
+from tests.battery.table import PARAMETERS
 from tests.support import BACKEND, array, largest_difference, two_replicas, weights_of
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a battery for TensorFlow")
@@ -21,7 +22,7 @@ def row(request: pytest.FixtureRequest) -> Row:
 def test_it_trains(row: Row) -> None:
     """The loss falls, and every weight moves that is not declared fixed."""
     reference = cells.reference(row.id)
-    if row.supervised:
+    if row.supervised and row.falls:
         assert reference.losses[-1] < 0.95 * reference.losses[0]
     paths = [weight.path for weight in reference.model.weights]
     for path, before, after in zip(paths, reference.start, reference.end, strict=True):
@@ -58,6 +59,8 @@ def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
 
 
 def test_two_replicas_equal_one_device(row: Row) -> None:
+    if row.draws:
+        pytest.skip("each replica draws numbers of its own")
     reference = cells.reference(row.id)
     with two_replicas().scope():
         model = cells.build(row)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.battery import cells
-from tests.battery.table import PARAMETERS, Row
+from tests.battery.rows import Row
+from tests.battery.table import PARAMETERS
 from tests.support import BACKEND, array, largest_difference, weights_of
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a battery for TensorFlow")

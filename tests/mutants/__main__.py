@@ -1,0 +1,61 @@
+"""`python -m tests.mutants`: change 100 lines, one at a time; `--help` shows how to do less."""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutants.choice import AREAS, Mutant, sample
+from tests.mutants.run import Copy, Record, Verdict, summary
+
+
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    add = parser.add_argument
+    add("--count", type=int, default=100, help="lines that are changed (100)")
+    add("--seed", type=int, default=0, help="which lines (0)")
+    add("--areas", nargs="*", default=list(AREAS), help="folders and files (all)")
+    add("--first", type=int, help="try only the first of them, as a quick part of the run")
+    add("--workers", type=int, default=1, help="copies of the project that work side by side (1)")
+    add("--limit", type=float, default=900.0, help="seconds for the tests of a change (900)")
+    add("--least", type=float, default=92.0, help="percent that have to be noticed (92)")
+    add("--record", type=Path, help="where verdicts are kept (.tox/mutants-SEED-COUNT.jsonl)")
+    add("--root", type=Path, default=Path(__file__).parents[2], help="the project")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = parsed(arguments)
+    chosen = sample(given.root, given.areas, given.count, given.seed)[: given.first]
+    path = given.record or given.root / f".tox/mutants-{given.seed}-{given.count}.jsonl"
+    record = Record(path)
+    missing = [mutant for mutant in chosen if mutant.key not in record.known]
+    print(f"{len(chosen)} lines, {len(chosen) - len(missing)} of them known from {path}")
+    copies: queue.Queue[Copy] = queue.Queue()
+    for _ in range(min(given.workers, len(missing))):
+        copies.put(Copy(given.root, given.limit))
+
+    def one(mutant: Mutant) -> Verdict:
+        copy = copies.get()
+        try:
+            return copy.try_out(mutant)
+        finally:
+            copies.put(copy)
+
+    with ThreadPoolExecutor(max_workers=max(given.workers, 1)) as pool:
+        for verdict in pool.map(one, missing):
+            record.add(verdict)
+            print(f"{verdict.outcome:8} {verdict.seconds:6.0f} s  {verdict.key}", flush=True)
+    while not copies.empty():
+        copies.get().close()
+    verdicts = [record.known[mutant.key] for mutant in chosen]
+    print(summary(verdicts))
+    noticed = sum(verdict.outcome in ("killed", "timeout") for verdict in verdicts)
+    return int(noticed < given.least / 100.0 * len(verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Which lines are changed, and how: a sample of what cosmic-ray's operators can do."""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+AREAS = (
+    "keras_local/ops",
+    "keras_local/feedback",
+    "keras_local/plasticity",
+    "keras_local/layers",
+    "keras_local/models",
+    "keras_local/dynamics",
+    "keras_local/losses.py",
+    "keras_local/metrics.py",
+    "keras_local/callbacks.py",
+)
+
+SKIPPED_FILES = re.compile(r"/(_jax|_torch|__init__)\.py$")
+"""Backends that the tests of one run do not see, and lists of names."""
+
+# Changes that mean nothing: unions of types, and what only a reader or a type checker sees.
+SKIPPED_OPERATORS = re.compile(r"BinaryOperator_BitOr_|VariableReplacer|VariableInserter")
+MEANINGLESS_DECORATORS = ("abstractmethod", "final", "overload", "functools.cache", "dataclass")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one line.
+
+    Attributes:
+        path: The file, from the root of the project.
+        line: Number of the line.
+        operator: Name of the operator of cosmic-ray.
+        occurrence: Which of the places where it applies in the file.
+    """
+
+    path: str
+    line: int
+    operator: str
+    occurrence: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.path}:{self.line}:{self.operator}:{self.occurrence}"
+
+
+def files(root: Path, areas: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each area with each of its files."""
+    for area in areas:
+        place = root / area
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            name = path.relative_to(root).as_posix()
+            if path.exists() and not SKIPPED_FILES.search(name):
+                yield area, name
+
+
+def silent_lines(source: str) -> set[int]:
+    """Lines on which nothing happens when the program runs, or nothing but its beginning.
+
+    That are annotations, the names of types, and what stands under `if TYPE_CHECKING`.
+    """
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            arguments = node.args
+            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            parts = [node.returns, *(argument.annotation for argument in every)]
+            # A default on the line of its annotation is worth a change all the same.
+            every_default = [*arguments.defaults, *arguments.kw_defaults]
+            keep = {each.lineno for each in every_default if each is not None}
+            for part in parts:
+                if part is not None:
+                    lines |= set(range(part.lineno, (part.end_lineno or 0) + 1)) - keep
+            continue
+        if isinstance(node, ast.AnnAssign) and node.value is None:
+            parts = [node]
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            parts = [node]
+        for part in parts:
+            if part is not None:
+                lines |= set(range(part.lineno, (part.end_lineno or 0) + 1))
+    return lines
+
+
+def mutants_of(root: Path, path: str) -> list[Mutant]:
+    """All changes of a file that cosmic-ray knows and that could be noticed."""
+    import cosmic_ray.plugins
+    from cosmic_ray.ast import ast_nodes, get_ast
+
+    source = (root / path).read_text()
+    silent, text = silent_lines(source), source.splitlines()
+    nodes = list(ast_nodes(get_ast(source)))
+    found = []
+    for operator_name in cosmic_ray.plugins.operator_names():
+        operator = cosmic_ray.plugins.get_operator(operator_name)
+        if SKIPPED_OPERATORS.search(operator_name) or operator.arguments():
+            continue
+        positions = [place for node in nodes for place in operator().mutation_positions(node)]
+        for occurrence, (start, _) in enumerate(positions):
+            line = text[start[0] - 1]
+            meaningless = line.lstrip().startswith("@") and any(
+                name in line for name in MEANINGLESS_DECORATORS
+            )
+            if start[0] not in silent and not meaningless:
+                found.append(Mutant(path, start[0], operator_name, occurrence))
+    return found
+
+
+def shares(sizes: dict[str, int], count: int, least: int) -> dict[str, int]:
+    """Divide `count` in proportion to the sizes, but not less than `least` each."""
+    total = sum(sizes.values())
+    wanted = {name: max(least, round(count * size / total)) for name, size in sizes.items()}
+    wanted = {name: min(number, sizes[name]) for name, number in wanted.items()}
+    while sum(wanted.values()) > count:
+        wanted[max(wanted, key=lambda name: wanted[name])] -= 1
+    while sum(wanted.values()) < min(count, total):
+        wanted[max(wanted, key=lambda name: sizes[name] - wanted[name])] += 1
+    return wanted
+
+
+def sample(root: Path, areas: Sequence[str], count: int, seed: int) -> list[Mutant]:
+    """So many lines over all areas, each with one change."""
+    draw = random.Random(seed)
+    lines: dict[str, list[list[Mutant]]] = {}
+    for area in areas:
+        by_line: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
+        for owner, path in files(root, [area]):
+            assert owner == area
+            for mutant in mutants_of(root, path):
+                by_line[mutant.path, mutant.line].append(mutant)
+        if by_line:
+            lines[area] = list(by_line.values())
+    least = min(5, count // max(len(lines), 1))
+    wanted = shares({area: len(each) for area, each in lines.items()}, count, least)
+    chosen = [
+        draw.choice(line)
+        for area, each in lines.items()
+        for line in draw.sample(each, wanted[area])
+    ]
+    # Whoever stops early has seen every area.
+    draw.shuffle(chosen)
+    return chosen
