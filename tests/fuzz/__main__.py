@@ -1,10 +1,22 @@
-"""`python -m tests.fuzz 2000 feedback`: call a module's constructors, print what is wrong."""
+"""Make calls, print what is wrong.
+
+`python -m tests.fuzz 2000 feedback` calls the constructors of a module, `python -m tests.fuzz 100
+data equilibrium` methods of a model with any data. Without the last word, all of them.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
-from tests.fuzz.test_constructors import search
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-found = search(int(sys.argv[1]), anew=True, module=sys.argv[2] if len(sys.argv) > 2 else None)
+if sys.argv[2:3] == ["data"]:
+    from tests.fuzz.test_data import search
+
+    found = search(int(sys.argv[1]), True, *sys.argv[3:])
+else:
+    from tests.fuzz import test_constructors
+
+    found = test_constructors.search(int(sys.argv[1]), True, *sys.argv[2:])
 print("\n".join([*found, f"{len(found)} kinds of faults"]))
