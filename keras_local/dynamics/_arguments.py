@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import keras
-from keras import initializers, regularizers
+import numpy as np
 
+from keras_local import _keras_objects as keras_objects
 from keras_local import _validation as check
 
 Cost = Literal["mse", "cross_entropy"]
@@ -28,16 +29,19 @@ def initializer(argument: str, value: Any, default: Any = None) -> Any:
     if value is None and default is not None:
         return default
     allowed = "a Keras initializer, the name of one, or a function of shape and dtype"
-    check.require(value is not None, argument, allowed, value)
-    check.require(not isinstance(value, type), argument, f"{allowed}, and not a class", value)
-    return check.resolved(argument, value, initializers.get, allowed)
+    # An array has one shape, and the layers have several.
+    array = isinstance(value, (np.ndarray, np.generic)) or keras.ops.is_tensor(value)
+    fits = value is not None and not array and not isinstance(value, type)
+    check.require(fits, argument, allowed, value)
+    return keras_objects.initializer(argument, value)
 
 
 def precision(argument: str, value: Any) -> Any:
     """Return a dtype or policy as it is, unless it is one in which a network cannot compute."""
     allowed = "None, the name of a floating-point type, or a policy of them such as mixed_float16"
-    policy = check.resolved(argument, value, keras.dtype_policies.get, allowed)
-    types = (policy.compute_dtype, policy.variable_dtype)
+    policy = keras_objects.dtype_policy(argument, value)
+    known = isinstance(policy, keras.dtype_policies.DTypePolicy)
+    types = (policy.compute_dtype, policy.variable_dtype) if known else ("unknown",)
     floating = all(str(each).startswith(("float", "bfloat")) for each in types)
     quantised = getattr(policy, "quantization_mode", None) is not None
     check.require(floating and not quantised, argument, allowed, value)
@@ -51,12 +55,6 @@ def layer_arguments(name: Any, dtype: Any, trainable: Any) -> dict[str, Any]:
         "dtype": precision("dtype", dtype),
         "trainable": check.flag("trainable", trainable),
     }
-
-
-def regularizer(argument: str, value: Any) -> Any:
-    """Return the regularizer that `value` names or is, or None."""
-    allowed = "None, a Keras regularizer, or the name of one"
-    return check.resolved(argument, value, regularizers.get, allowed)
 
 
 def several(argument: str, value: Any, options: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
+from keras_local._keras_objects import regularizer
 from keras_local._serialization import serializable
 from keras_local._types import DType, InitializerLike, Padding, RegularizerLike
-from keras_local.dynamics._arguments import initializer, layer_arguments, regularizer
+from keras_local.dynamics._arguments import initializer, layer_arguments
 from keras_local.ops import Convolution, read
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -119,8 +120,9 @@ class ConvSynapses(keras.layers.Layer):
         return ConvWeights(self.linear_map, kernel, ops.stop_gradient(read(self.bias)))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return `maxpool(conv(inputs, kernel) + bias)`."""
-        return pool(self.read().convolve(inputs))[0]
+        """Return `maxpool(conv(inputs, kernel) + bias)`, in the type of the policy."""
+        inputs = ops.cast(inputs, precise(self.variable_dtype))
+        return ops.cast(pool(self.read().convolve(inputs))[0], self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`(batch, height / 2, width / 2, filters)`."""

@@ -9,9 +9,10 @@ import keras
 from keras import initializers, ops, regularizers
 
 from keras_local import _validation as check
+from keras_local._keras_objects import regularizer
 from keras_local._serialization import serializable
 from keras_local._types import DType, InitializerLike, RegularizerLike
-from keras_local.dynamics._arguments import initializer, layer_arguments, regularizer
+from keras_local.dynamics._arguments import initializer, layer_arguments
 from keras_local.ops import Dense, read
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -145,8 +146,9 @@ class Synapses(keras.layers.Layer):
         )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return `inputs @ kernel + bias`."""
-        return self.read().forward(inputs)
+        """Return `inputs @ kernel + bias`, in the type of the policy."""
+        outputs = self.read().forward(ops.cast(inputs, precise(self.variable_dtype)))
+        return ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """`(batch, units)`."""

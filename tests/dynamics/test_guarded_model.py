@@ -93,6 +93,16 @@ def test_outputs_have_the_type_of_the_policy(kind: str, policy: str) -> None:
     assert {each.dtype for each in network.trainable_variables} == {network.working_dtype}
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
+def test_synapses_called_alone_have_the_type_of_the_policy(policy: str) -> None:
+    layers = [(dynamics.Synapses(3, dtype=policy), (2, 4))]
+    layers.append((dynamics.ConvSynapses(3, dtype=policy), (2, 4, 4, 1)))
+    for layer, shape in layers:
+        outputs = layer(np.ones(shape, "float32"))
+        assert keras.backend.standardize_dtype(outputs.dtype) == layer.compute_dtype
+        assert layer.kernel.dtype == "float32"
+
+
 @every
 def test_configs_clones_and_summaries(kind: str) -> None:
     network = find(kind).make()

@@ -276,11 +276,13 @@ NETWORK: dict[str, Kind] = {
     "input_shape": integers((6, 6, 1), [6, 6, 2], least=3),
     "classes": integer(3, minimum=2),
     "paddings": ANYTHING,
+    "readout_phase": literal("free", "nudged"),
     **{
         f"{what}_initializer": INITIALIZER
         for what in ("kernel", "bias", "feedback", "recurrent", "top_down")
     },
     "kernel_regularizer": REGULARIZER,
+    "activity_regularizer": REGULARIZER,
 }
 
 CHOICES: dict[str, dict[str, Kind]] = {
@@ -313,6 +315,7 @@ CHOICES: dict[str, dict[str, Kind]] = {
     "LocalBackpropNetwork": {
         "activation": literal("relu"),
         "fix_A": optional(literal("all", "last")),
+        "simulation_time": number(1.0, 2.0, minimum=0.0),
     },
     "MicrocircuitNetwork": {
         "form": literal("consistent", "literal", "ode"),
@@ -432,6 +435,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "Einsum": (3, 4),
     "Attention": (3, 4),
     "SynapticTraces": (4, 2),
+    "ConvSynapses": (6, 6, 1),
 }
 
 
