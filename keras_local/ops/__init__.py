@@ -18,6 +18,7 @@ from keras_local.ops.guarded import guarded_step as guarded_step
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
+from keras_local.ops.linear_maps import is_sparse as is_sparse
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
 from keras_local.ops.scaled import Scaled as Scaled
 from keras_local.ops.settling import residual as residual
@@ -50,6 +51,7 @@ __all__ = [
     "gradients",
     "guarded_step",
     "in_strategy",
+    "is_sparse",
     "read",
     "replica_count",
     "replica_index",

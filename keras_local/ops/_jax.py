@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.sparse import BCOO, JAXSparse
 from keras import ops
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def with_gradient(
     independent: int = 2,
 ) -> jax.Array:
     """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient."""
+    if is_sparse(tensors[0]):
+        return _with_sparse(forward, backward, *tensors, independent=independent)
 
     @jax.custom_vjp
     def operation(*tensors: jax.Array) -> jax.Array:
@@ -40,6 +43,41 @@ def with_gradient(
     return operation(*(jnp.asarray(tensor) for tensor in tensors))
 
 
+def _with_sparse(
+    forward: Callable[..., jax.Array],
+    backward: Callable[..., Any],
+    inputs: BCOO,
+    *tensors: Any,
+    independent: int,
+) -> jax.Array:
+    """Do as `with_gradient` for sparse inputs: their gradient is that of the stored entries."""
+
+    def whole(values: jax.Array, places: jax.Array) -> BCOO:
+        return BCOO((values, places), shape=inputs.shape)
+
+    def of_entries(
+        upstream: Any, outputs: Any, values: jax.Array, places: jax.Array, *others: jax.Array
+    ) -> tuple[jax.Array | None, ...]:
+        first, *rest = backward(upstream, outputs, whole(values, places), *others)
+        if first is not None:
+            first = first.at[tuple(places.T)].get(mode="fill", fill_value=0)
+        return first, None, *rest
+
+    return with_gradient(
+        lambda values, places, *others: forward(whole(values, places), *others),
+        of_entries,
+        inputs.data,
+        inputs.indices,
+        *tensors,
+        independent=independent,
+    )
+
+
+def is_sparse(tensor: Any) -> bool:
+    """Tell whether a tensor stores some of its entries only."""
+    return isinstance(tensor, JAXSparse)
+
+
 def gradients(function: Callable[..., jax.Array], tensors: list[Any]) -> list[jax.Array]:
     """Differentiate a scalar function of tensors."""
     return list(jax.grad(lambda tensors: function(*tensors))(list(tensors)))
@@ -48,7 +86,9 @@ def gradients(function: Callable[..., jax.Array], tensors: list[Any]) -> list[ja
 def matmul(
     a: jax.Array, b: jax.Array, transpose_a: bool = False, transpose_b: bool = False
 ) -> jax.Array:
-    """Multiply matrices; the compiler folds the transposes."""
+    """Multiply matrices; the compiler folds the transposes. The first may be sparse."""
+    if is_sparse(a):
+        return (a.T if transpose_a else a) @ (b.mT if transpose_b else b)
     return jnp.matmul(a.mT if transpose_a else a, b.mT if transpose_b else b)
 
 

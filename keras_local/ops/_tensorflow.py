@@ -30,6 +30,8 @@ def with_gradient(
     Where `forward` returns a tuple, `upstream` and `outputs` are tuples as well.
     The gradients from number `independent` on may be independent of the tensors' values.
     """
+    if is_sparse(tensors[0]):
+        return _with_sparse(forward, backward, *tensors, independent=independent)
 
     @tf.custom_gradient
     def operation(*tensors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
@@ -51,6 +53,38 @@ def with_gradient(
     return operation(*(tf.convert_to_tensor(tensor) for tensor in tensors))
 
 
+def _with_sparse(
+    forward: Callable[..., tf.Tensor],
+    backward: Callable[..., Any],
+    inputs: tf.SparseTensor,
+    *tensors: Any,
+    independent: int,
+) -> tf.Tensor:
+    """Do as `with_gradient` for sparse inputs: their gradient is that of the stored entries."""
+
+    def whole(values: tf.Tensor) -> tf.SparseTensor:
+        return tf.SparseTensor(inputs.indices, values, inputs.dense_shape)
+
+    def of_entries(
+        upstream: Any, outputs: Any, values: tf.Tensor, *others: tf.Tensor
+    ) -> tuple[tf.Tensor | None, ...]:
+        first, *rest = backward(upstream, outputs, whole(values), *others)
+        return None if first is None else tf.gather_nd(first, inputs.indices), *rest
+
+    return with_gradient(
+        lambda values, *others: forward(whole(values), *others),
+        of_entries,
+        inputs.values,
+        *tensors,
+        independent=independent,
+    )
+
+
+def is_sparse(tensor: Any) -> bool:
+    """Tell whether a tensor stores some of its entries only."""
+    return isinstance(tensor, tf.SparseTensor)
+
+
 def gradients(function: Callable[..., tf.Tensor], tensors: list[Any]) -> list[tf.Tensor]:
     """Differentiate a scalar function of tensors."""
     tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
@@ -63,7 +97,9 @@ def gradients(function: Callable[..., tf.Tensor], tensors: list[Any]) -> list[tf
 def matmul(
     a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False, transpose_b: bool = False
 ) -> tf.Tensor:
-    """Multiply matrices without materialising a transpose."""
+    """Multiply matrices without materialising a transpose; the first may be sparse."""
+    if is_sparse(a):
+        return tf.sparse.sparse_dense_matmul(a, b, adjoint_a=transpose_a, adjoint_b=transpose_b)
     return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
 
 

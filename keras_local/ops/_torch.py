@@ -50,6 +50,11 @@ def with_gradient(
     return _Operation.apply(forward, backward, *(ops.convert_to_tensor(t) for t in tensors))
 
 
+def is_sparse(tensor: Any) -> bool:
+    """Return False: Keras has no sparse tensors here."""
+    return False
+
+
 def gradients(function: Callable[..., torch.Tensor], tensors: list[Any]) -> list[torch.Tensor]:
     """Differentiate a scalar function of tensors."""
     leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]

@@ -23,15 +23,16 @@ class Einsum(LinearMap):
 
     Both adjoints are Einstein sums with the three terms of the equation exchanged:
     `"ab,bc->ac"` sends errors down by `"ac,bc->ab"` and compares by `"ab,ac->bc"`. An ellipsis
-    stands for as many axes as the inputs have beyond the named ones.
+    stands for as many axes as the inputs have beyond the named ones. Over a letter of the inputs
+    alone they are summed without a weight.
 
     Args:
         equation: `"x,k->y"`, `"...x,k->...y"` or `"x...,k->y..."` where `x`, `k` and `y` are the
             axes of inputs, kernel and outputs, a letter each.
 
     Raises:
-        ValueError: For another form, a letter that comes twice in one term, and a letter that
-            comes in one term only: a sum over that axis alone, which is no weighted connection.
+        ValueError: For another form, a letter that comes twice in one term, and a letter of kernel
+            or outputs that comes in one term only.
 
     >>> import numpy as np
     >>> from keras_local import ops
@@ -55,9 +56,9 @@ class Einsum(LinearMap):
         check.require(once, "equation", f"{form} with each letter once in a term", self.equation)
         count = Counter(inputs + kernel + outputs)
         check.require(
-            min(count.values()) > 1,
+            all(count[letter] > 1 for letter in kernel + outputs),
             "equation",
-            f"{form} with each letter in two terms or three",
+            f"{form} with each letter of kernel and outputs in two terms or three",
             self.equation,
         )
 
@@ -68,7 +69,13 @@ class Einsum(LinearMap):
     def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
         """Return the sum over the axes of the outputs."""
         x, k, y = self._terms(len(inputs.shape))
-        return ops.einsum(f"{y},{k}->{x}", upstream, kernel)
+        summed = [place for place, letter in enumerate(x) if letter not in y + k]
+        if not summed:
+            return ops.einsum(f"{y},{k}->{x}", upstream, kernel)
+        kept = "".join(letter for letter in x if letter in y + k)
+        error = ops.einsum(f"{y},{k}->{kept}", upstream, kernel)
+        # Each of the inputs that the map sums before all else gets the error of the sum.
+        return ops.broadcast_to(ops.expand_dims(error, summed), ops.shape(inputs))
 
     def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
         """Return the product of activity and error, summed over the axes that the kernel lacks."""
@@ -76,7 +83,10 @@ class Einsum(LinearMap):
         return ops.einsum(f"{x},{y}->{k}", inputs, upstream)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Sizes of the kernel's axes that the outputs lack, and of those that the inputs lack."""
+        """Sizes of the kernel's axes that the outputs lack, and of those that the inputs lack.
+
+        Inputs that are summed without a weight count as one.
+        """
         x, k, y = re.findall(r"[a-zA-Z]+", self.equation)
         sizes = dict(zip(k, kernel_shape, strict=True))
         return (

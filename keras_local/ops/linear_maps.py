@@ -19,6 +19,12 @@ from keras import ops
 from keras_local.ops.backend import Tensor, backend
 
 
+def is_sparse(tensor: Tensor) -> bool:
+    """Return whether a tensor stores some of its entries only, as sparse inputs of Keras do."""
+    sparse: bool = backend.is_sparse(tensor)
+    return sparse
+
+
 class LinearMap(ABC):
     """Interface of a map that is linear in its inputs and in its kernel."""
 
@@ -37,6 +43,11 @@ class LinearMap(ABC):
     @abstractmethod
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
         """Return how many inputs reach an output, and how many outputs an input reaches."""
+
+    @property
+    def takes_sparse(self) -> bool:
+        """Whether `apply` and `kernel_gradient` take sparse inputs; not by default."""
+        return False
 
     # What one kernel serves. By default all outputs but those of other units, which lie along the
     # last axis: each example, and each position, is a sample of the same weights.
@@ -72,6 +83,11 @@ class Dense(LinearMap):
     >>> np.asarray(dense.input_gradient(error, kernel, np.zeros((1, 1), "float32"))).tolist()
     [[3.0]]
     """
+
+    @property
+    def takes_sparse(self) -> bool:
+        """True: the products with a sparse matrix are had from its entries."""
+        return True
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Return `inputs @ kernel`."""

@@ -36,8 +36,8 @@ class FeedbackEinsumDense(FeedbackLayer):
 
     Args:
         equation: `"x,k->y"`, `"...x,k->...y"` or `"x...,k->y..."`, where `x`, `k` and `y` are the
-            axes of inputs, kernel and outputs, a letter each. Each letter comes in two terms or in
-            three: an axis of one term alone would be summed without a weight.
+            axes of inputs, kernel and outputs, a letter each. A letter of the inputs alone is
+            summed without a weight; every other one comes in two terms or in three.
         output_shape: Sizes of the outputs' axes without the batch and without those that an
             ellipsis stands for; None for a size that the inputs have.
         activation: Activation function; none by default.

@@ -44,7 +44,7 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
-from keras_local.ops import LinearMap, gradient_loss, read
+from keras_local.ops import LinearMap, gradient_loss, is_sparse, read
 from keras_local.ops.backend import Tensor
 
 Shape = tuple[int | None, ...]
@@ -212,9 +212,29 @@ class FeedbackLayer(keras.layers.Layer):
         if training and not self._told and (optimizer := training_optimizer(self)) is not None:
             self._told = True
             warn_of_optimizer(self, optimizer)
+        if is_sparse(inputs):
+            inputs = self._of_sparse(inputs)
         synapses = self._synapses()
         outputs = self._rule.connect(synapses, inputs, training and self.trainable)
         return synapses.respond(outputs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        """Return the outputs as a symbolic tensor, unless the inputs are of a kind not taken."""
+        inputs = args[0] if args else kwargs["inputs"]
+        if getattr(inputs, "sparse", False):
+            self._refuse_sparse()
+        return super().compute_output_spec(*args, **kwargs)
+
+    def _refuse_sparse(self) -> None:
+        allowed = f"dense for {self.name!r}: a {type(self).__name__} takes no sparse tensor"
+        check.require(self.linear_map.takes_sparse, "inputs", allowed, "a sparse tensor")
+
+    def _of_sparse(self, inputs: Tensor) -> Tensor:
+        """Return sparse inputs as the map and the rule can take them."""
+        self._refuse_sparse()
+        if self._rule.learns_from_activity:
+            return ops.convert_to_tensor(inputs, sparse=False)
+        return inputs
 
     def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
         """Return those of the inputs to which errors are sent down: none if the rule sends none."""

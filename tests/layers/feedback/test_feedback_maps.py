@@ -422,7 +422,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "separable-rule": ("separable2d", {"feedback": "hebb"}, r"`feedback` must be .*'hebb'"),
     "separable-unknown": ("separable2d", {"bogus": 1}, "bogus"),
     "equation": ("einsum", {"equation": "ab,bc"}, r"`equation` must be .*'ab,bc'"),
-    "summed": ("einsum", {"equation": "abc,cd->ad"}, r"`equation` must be .*two terms or three"),
+    "summed": ("einsum", {"equation": "ab,bcd->ac"}, r"`equation` must be .*two terms or three"),
     "output-shape": ("einsum", {"output_shape": (0, 2)}, r"`output_shape` must be .*\(0, 2\)"),
     "output-shape-none": ("einsum", {"output_shape": None}, r"`output_shape` must be .*None"),
     "bias-axes": ("einsum", {"bias_axes": "c"}, r"`bias_axes` must be .*'abde'.*'c'"),
