@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -65,3 +66,19 @@ def test_a_wrong_block_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as failure:
         run(page)
     assert failure.traceback[-1].lineno == 9
+
+
+def test_the_first_install_line_is_enough_for_the_first_block() -> None:
+    """What the block imports at some point is in the extras that the line names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    line = re.search(r'pip install "\.\[(.*)\]"', readme)
+    assert line
+    wanted, found = line[1].split(","), set(project["dependencies"])
+    while wanted:
+        for requirement in extras[wanted.pop()]:
+            inner = re.fullmatch(r"keras-local\[(.*)\]", requirement)
+            wanted += inner[1].split(",") if inner else []
+            found.add(requirement)
+    assert {"tensorflow", "scikit-learn", "matplotlib", "numpy"} <= found
