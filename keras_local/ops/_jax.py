@@ -228,6 +228,17 @@ def guarded_step(
     return logs, (*after, metrics)
 
 
+def known(condition: jax.Array) -> bool | None:
+    """Return the value of a condition, None while it is traced."""
+    return None if isinstance(condition, jax.core.Tracer) else bool(condition)
+
+
+def call_if(condition: jax.Array, function: Callable[[], None]) -> bool:
+    """Call a Python function from inside of a compiled step, if a condition holds."""
+    jax.lax.cond(condition, lambda: jax.debug.callback(function), lambda: None)
+    return True
+
+
 def in_strategy() -> bool:
     """Return False: `tf.distribute` is TensorFlow's."""
     return False

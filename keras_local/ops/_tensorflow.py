@@ -323,6 +323,16 @@ def _assign(variable: Any, value: tf.Tensor) -> None:
     context.merge_call(update, args=(value,))
 
 
+def known(condition: tf.Tensor) -> bool | None:
+    """Return the value of a condition, None inside of a graph."""
+    return bool(condition) if tf.executing_eagerly() else None
+
+
+def call_if(condition: tf.Tensor, function: Callable[[], None]) -> bool:
+    """Return False: a compiled step, which may run under XLA, calls no Python function."""
+    return False
+
+
 def in_strategy() -> bool:
     """Return whether variables made here belong to a strategy of `tf.distribute`."""
     return bool(tf.distribute.has_strategy())

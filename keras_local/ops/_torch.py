@@ -219,6 +219,16 @@ def guarded_step(
     return {**logs, "loss": nan * torch.ones(())}
 
 
+def known(condition: torch.Tensor) -> bool | None:
+    """Return the value of a condition, None for a tensor without values."""
+    return None if condition.device.type == "meta" else bool(condition)
+
+
+def call_if(condition: torch.Tensor, function: Callable[[], None]) -> bool:
+    """Return False: where a condition is not known there are no values."""
+    return False
+
+
 def in_strategy() -> bool:
     """Return False: `tf.distribute` is TensorFlow's."""
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.hebbian.alarm import DivergenceAlarm
 from keras_local.ops import surrogate_loss
 from keras_local.ops.backend import Tensor, backend
 from keras_local.plasticity import PlasticityRule
@@ -30,13 +32,20 @@ class ActiveUnitsDense(keras.layers.Layer):
         initial: The initial kernel, an array of shape `(inputs, units)`.
         plasticity: The rule, one that `trains_active_units`.
         batch_size: Samples in every training batch.
+        divergence: Function that returns the message for changes that are not finite.
         **kwargs: `name`, `dtype`.
     """
 
     def __init__(
-        self, initial: np.ndarray, plasticity: PlasticityRule, batch_size: int, **kwargs: Any
+        self,
+        initial: np.ndarray,
+        plasticity: PlasticityRule,
+        batch_size: int,
+        divergence: Callable[[], str] = lambda: "Learning diverged.",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.divergence = divergence
         check.require(
             plasticity.trains_active_units,
             "plasticity",
@@ -77,6 +86,7 @@ class ActiveUnitsDense(keras.layers.Layer):
                 dtype="int32",
                 trainable=False,
             )
+        self.alarm = DivergenceAlarm(self.divergence)
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -116,8 +126,9 @@ class ActiveUnitsDense(keras.layers.Layer):
         change = rule.unit_change(backend.matmul(gain, pre, transpose_a=True), weights, decay)
         change = rule.normaliser(rule.reduction(change, shape[0]), unit_axis=0)
         change = rule.rate.scale(change, weights, unit_axis=0)
+        (change,), alarm = self.alarm.let_through([ops.stop_gradient(change)])
         # The rows were read: their gradient, and so the optimizer's write, touches no others.
-        return surrogate_loss(weights, ops.stop_gradient(change))
+        return surrogate_loss(weights, change) + alarm
 
     @property
     def kernel(self) -> Tensor:

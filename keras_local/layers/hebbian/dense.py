@@ -124,7 +124,12 @@ class HebbianDense(HebbianLayer):
             return self
         kernel = ops.convert_to_numpy(self.kernel)
         form = ActiveUnitsDense(
-            kernel, self.plasticity, batch_size, name=self.name, dtype=self.dtype_policy
+            kernel,
+            self.plasticity,
+            batch_size,
+            self._divergence,
+            name=self.name,
+            dtype=self.dtype_policy,
         )
         form.build((None, len(kernel)))
         return form

@@ -11,6 +11,7 @@ from keras import activations, constraints, initializers, ops
 from keras_local import _validation as check
 from keras_local import plasticity as plasticity_rules
 from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.hebbian.alarm import DivergenceAlarm
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
@@ -18,7 +19,7 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
-from keras_local.ops import LinearMap, read, replica_count, surrogate_loss
+from keras_local.ops import LinearMap, read, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
 from keras_local.plasticity import PlasticityRule
@@ -122,7 +123,18 @@ class HebbianLayer(keras.layers.Layer):
             )
             for weight in self.plasticity.own_weights(shape, self.linear_map)
         ]
+        self.alarm = DivergenceAlarm(self._divergence)
         self.built = True
+
+    def _divergence(self) -> str:
+        """Return the message for changes that are not finite."""
+        return (
+            f"Learning diverged: in layer {self.name!r} the rule {type(self.plasticity).__name__} "
+            "asks for a change that is not finite, or too large to be squared. The weights keep "
+            "their last finite values. Make the step size smaller (`step_size` of `pretrain`, "
+            "`learning_rate` of the optimizer), scale the inputs down, or bound the changes by a "
+            "`normaliser` or the weights by a `constraint` of the rule; inputs must not hold NaN."
+        )
 
     def _obeyed(self) -> Any:
         rule = self.plasticity
@@ -189,15 +201,20 @@ class HebbianLayer(keras.layers.Layer):
             post = rule.currents(pre, kernel, *own, linear_map=linear_map)
         factors = {} if modulator is None else {"modulator": modulator}
         change = rule.update(pre, kernel, *own, linear_map=linear_map, post=post, **factors)
+        changes, otherwise = [change], [None]
+        if own:
+            updates = rule.own_updates(pre, post, kernel, *own, linear_map=linear_map, **factors)
+            for weight, value, update in zip(self._own, own, updates, strict=True):
+                changes.append(update if weight.trainable else _common(update))
+                otherwise.append(None if weight.trainable else value)
+        (change, *steps), alarm = self.alarm.let_through(changes, otherwise)
+        self.add_loss(alarm)
         self._hand_over(self.kernel, change)
-        if not own:
-            return
-        updates = rule.own_updates(pre, post, kernel, *own, linear_map=linear_map, **factors)
-        for weight, update in zip(self._own, updates, strict=True):
+        for weight, step in zip(self._own, steps, strict=True):
             if weight.trainable:
-                self._hand_over(weight, update)
+                self._hand_over(weight, step)
             else:
-                weight.assign(update)
+                weight.assign(step)
 
     def _factor(self, modulator: Tensor, outputs: Tensor) -> Tensor:
         """Return the third factor in a shape that broadcasts against the outputs."""
@@ -279,6 +296,16 @@ class HebbianLayer(keras.layers.Layer):
             "local_rate": self.local_rate,
             "global_rate": self.global_rate,
         }
+
+
+def _common(value: Tensor) -> Tensor:
+    """Return the mean over replicas of what the rule of each says of a memory.
+
+    A rule that has reduced it already says the same in all of them. One that has not would give
+    each replica a memory of its own, and nobody would notice.
+    """
+    replicas = replica_count()
+    return value if replicas == 1 else replica_sum(value) / replicas
 
 
 class _RuleConstraint(keras.constraints.Constraint):
