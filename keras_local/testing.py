@@ -5,7 +5,7 @@ Each function raises an `AssertionError` that says what does not hold. They need
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -47,52 +47,117 @@ def check_feedback_rule(rule: FeedbackRule, tolerance: float = 1e-5, seed: int =
 
 def check_plasticity_rule(
     rule: PlasticityRule,
-    change: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    change: Callable[..., np.ndarray],
     inputs: int = 12,
     units: int = 8,
     tolerance: float = 1e-5,
     seed: int = 0,
+    memory: Callable[..., Sequence[np.ndarray]] | None = None,
 ) -> None:
     """Check a plasticity rule against a formula of your own, in NumPy.
 
     * its config restores it;
-    * its change of the kernel is `change(pre, kernel)`;
+    * its change of the kernel is `change(pre, kernel, *own)`;
+    * what becomes of its own weights is `memory(pre, kernel, *own)`, if that is given;
     * one step of `fit` with plain SGD moves a `HebbianDense` kernel by the step size times the
-      rule's update, and moves it at all.
+      rule's update, under its constraint, and moves it at all;
+    * the step sets the rule's own weights to what the rule says of them.
+
+    A rule that does not learn without a modulator gets one, a number for each sample: both
+    functions are then called with `modulator=`, an array `(batch, 1)`, if the rule says that it
+    `needs_modulator`.
 
     Args:
         rule: The rule.
-        change: Function of inputs `(batch, inputs)` and kernel `(inputs, units)`, both float64
-            arrays, that returns the change summed over the batch. Write it from the paper, not
-            from the rule.
+        change: Function of inputs `(batch, inputs)`, kernel `(inputs, units)` and the rule's own
+            weights, all float64 arrays, that returns the change summed over the batch. Write it
+            from the paper, not from the rule.
         inputs: Number of inputs.
         units: Number of units.
         tolerance: Largest deviation allowed, relative to the largest entry.
         seed: Seed of weights and data.
+        memory: Function of the same arguments that returns what `own_updates` should, one array for
+            each of the rule's own weights.
 
     Raises:
         AssertionError: If one of these does not hold.
+
+    >>> import numpy as np, keras_local as kl
+    >>> kl.testing.check_plasticity_rule(
+    ...     kl.plasticity.Hebb(), lambda pre, kernel: pre.T @ (pre @ kernel)
+    ... )
     """
     _check_config(rule)
     rng = np.random.default_rng(seed)
     pre = rng.random((32, inputs)).astype("float32")
     kernel = rng.normal(size=(inputs, units)).astype("float32")
-    tensors = ops.convert_to_tensor(pre), ops.convert_to_tensor(kernel)
-    computed = rule.change(tensors[0], rule.currents(*tensors), tensors[1])
-    wanted = change(pre.astype("float64"), kernel.astype("float64"))
-    _check_close("the change", computed, wanted, tolerance)
+    modulator = rng.normal(size=(32, 1)).astype("float32")
+    own = _near_their_start(rule, (inputs, units), rng)
+    arrays = (pre, kernel, *own)
+    tensors = [ops.convert_to_tensor(each) for each in arrays]
+    wide = [each.astype("float64") for each in arrays]
+    gated = {"modulator": modulator} if rule.needs_modulator else {}
+    factors = {name: ops.convert_to_tensor(value) for name, value in gated.items()}
+    post = rule.currents(*tensors)
+    computed = rule.change(tensors[0], post, *tensors[1:], **factors)
+    _check_close("the change", computed, change(*wide, **gated), tolerance)
+    if memory is not None:
+        updates = rule.own_updates(tensors[0], post, *tensors[1:], **factors)
+        wanted = memory(*wide, **gated)
+        _check(len(updates) == len(wanted), "there is one update for each weight of the rule")
+        for number, (update, expected) in enumerate(zip(updates, wanted, strict=True)):
+            _check_close(f"the rule's own weight {number}", update, expected, tolerance)
+    _check_step_of_fit(rule, tensors, modulator, tolerance)
 
-    layer = layers.HebbianDense(units, plasticity=rule)
-    model = keras.Sequential([keras.Input((inputs,)), layer])
-    layer.kernel.assign(kernel)
-    update = ops.convert_to_numpy(rule.update(*tensors))
-    model.compile(keras.optimizers.SGD(0.01))
-    model.fit(pre, batch_size=len(pre), shuffle=False, verbose=0)
-    moved = ops.convert_to_numpy(layer.kernel) - kernel
+
+def _near_their_start(
+    rule: PlasticityRule, shape: tuple[int, int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Return values for the rule's own weights: a little above those that they start with."""
+    starts = [
+        ops.convert_to_numpy(keras.initializers.get(weight.initializer)(weight.shape, "float32"))
+        for weight in rule.own_weights(shape)
+    ]
+    return [start + 0.1 * rng.random(start.shape).astype("float32") for start in starts]
+
+
+def _check_step_of_fit(
+    rule: PlasticityRule, tensors: list[Any], modulator: np.ndarray, tolerance: float
+) -> None:
+    """Take one step of SGD, and compare the weights with what the rule says."""
+    pre, kernel, *own = tensors
+    factors: dict[str, Any] = {}
+    silent = rule.needs_modulator or not np.any(ops.convert_to_numpy(rule.update(*tensors)))
+    if silent:
+        factors = {"modulator": ops.convert_to_tensor(modulator)}
+    update = rule.update(*tensors, **factors)
+    updates = rule.own_updates(pre, rule.currents(*tensors), kernel, *own, **factors)
+
+    inputs, third = keras.Input(tuple(pre.shape[1:])), keras.Input(())
+    layer = layers.HebbianDense(int(kernel.shape[-1]), plasticity=rule)
+    outputs = layer(inputs, modulator=third) if silent else layer(inputs)
+    model = keras.Model([inputs, third] if silent else inputs, outputs)
+    for weight, value in zip([layer.kernel, *layer.own_weights], [kernel, *own], strict=True):
+        weight.assign(value)
+    rate = 0.01
+    model.compile(keras.optimizers.SGD(rate))
+    data = [ops.convert_to_numpy(pre), modulator[:, 0]] if silent else ops.convert_to_numpy(pre)
+    model.fit(data, batch_size=len(modulator), shuffle=False, verbose=0)
+
+    after = [
+        before + rate * step if weight.trainable else step
+        for weight, before, step in zip(layer.own_weights, own, updates, strict=True)
+    ]
+    start = ops.convert_to_numpy(kernel)
+    step = ops.convert_to_numpy(rule.constrain(kernel + rate * update, *after)) - start
+    moved = ops.convert_to_numpy(layer.kernel) - start
     _check(np.any(moved != 0), "one step of fit moves the kernel")
     # The difference of two float32 kernels is known to a few of their last digits only.
-    rounding = 1e-6 * np.abs(kernel).max() / np.abs(0.01 * update).max()
-    _check_close("the step of fit", moved, 0.01 * update, tolerance + rounding)
+    rounding = 1e-6 * np.abs(start).max() / max(np.abs(step).max(), 1e-30)
+    _check_close("the step of fit", moved, step, tolerance + rounding)
+    for weight, value in zip(layer.own_weights, after, strict=True):
+        wanted = ops.convert_to_numpy(value)
+        _check_close(f"{weight.name} after the step of fit", weight, wanted, max(tolerance, 1e-5))
 
 
 def _check(holds: Any, what: str) -> None:

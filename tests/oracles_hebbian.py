@@ -185,3 +185,44 @@ def patches(images: np.ndarray, size: tuple[int, int], strides: tuple[int, int])
         for b in range(batch)
     ]
     return np.array(cut)
+
+
+def foldiak_answers(
+    x: np.ndarray,
+    w: np.ndarray,
+    lateral: np.ndarray,
+    threshold: np.ndarray,
+    steps: int,
+    step: float,
+) -> np.ndarray:
+    """Answers 0 or 1 after `steps` Euler steps from rest, for a slope of 10."""
+    answers = np.zeros((len(x), w.shape[1]))
+    for b, sample in enumerate(x.astype("float64")):
+        h = [0.0] * w.shape[1]
+        for _ in range(steps):
+            inputs = [
+                float(sample @ w[:, k]) + sum(lateral[k, j] * h[j] for j in range(len(h)))
+                for k in range(len(h))
+            ]
+            h = [
+                one + step * (sigmoid(10.0 * (drive - limit)) - one)
+                for one, drive, limit in zip(h, inputs, threshold, strict=True)
+            ]
+        answers[b] = [float(one > 0.5) for one in h]
+    return answers
+
+
+def foldiak(
+    x: np.ndarray,
+    w: np.ndarray,
+    lateral: np.ndarray,
+    threshold: np.ndarray,
+    steps: int,
+    step: float,
+) -> np.ndarray:
+    """`y_k (x - w_k)`, summed over samples."""
+    change = np.zeros(w.shape)
+    for sample, y in zip(x, foldiak_answers(x, w, lateral, threshold, steps, step), strict=True):
+        for k in np.flatnonzero(y):
+            change[:, k] += sample - w[:, k]
+    return change

@@ -15,22 +15,25 @@ from a sample is a `Competition` where a rule lets it be chosen: `Winner`, `KWin
 | `"hebb"`, `"oja"` | `Hebb`, `Oja`: each unit by itself |
 | `"oja_subspace"`, `"sanger"`, `"hpca"` | `OjaSubspace`, `Sanger`, `HPCA`: principal components |
 | `"similarity_matching"` | `SimilarityMatching`: the same by local lateral weights |
+| `"foldiak"` | `Foldiak`: sparse binary codes by lateral inhibition that is learned |
 | `"bcm"` | `BCM`: a sliding threshold |
 | `"nonlinear_hebbian"` | `NonlinearHebbian`: projection pursuit |
 | `"convallis"` | `Convallis`: potentials leave a valley |
 | `"third_factor"`, `"reward_modulated_hebb"` | `ThirdFactor`, `RewardModulatedHebb`: a modulator |
 
 Without an alias: `EligibilityRule`, which puts a trace between any rule and a modulator,
-`SeparableRule` and `PointwiseRule`, which make a rule of functions.
+`SeparableRule` and `PointwiseRule`, which make a rule of functions. A rule of your own derives from
+`PlasticityRule`, one around another rule from `WrappedPlasticity`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from keras_local._serialization import resolve
+from keras_local._types import Config
 from keras_local.plasticity.bcm import BCM as BCM
 from keras_local.plasticity.competition import Competition as Competition
 from keras_local.plasticity.competition import KWinners as KWinners
@@ -39,6 +42,7 @@ from keras_local.plasticity.competition import Softmax as Softmax
 from keras_local.plasticity.competition import Winner as Winner
 from keras_local.plasticity.convallis import Convallis as Convallis
 from keras_local.plasticity.eligibility import EligibilityRule as EligibilityRule
+from keras_local.plasticity.foldiak import Foldiak as Foldiak
 from keras_local.plasticity.hard_wta import HardWTA as HardWTA
 from keras_local.plasticity.hebb import Hebb as Hebb
 from keras_local.plasticity.hpca import HPCA as HPCA
@@ -86,6 +90,7 @@ __all__ = [
     "ConstantRate",
     "Convallis",
     "EligibilityRule",
+    "Foldiak",
     "HardWTA",
     "Hebb",
     "KWinners",
@@ -101,6 +106,8 @@ __all__ = [
     "Oja",
     "OjaSubspace",
     "OwnWeight",
+    "PlasticityAlias",
+    "PlasticityLike",
     "PlasticityRule",
     "PointwiseRule",
     "PowerShare",
@@ -123,9 +130,34 @@ __all__ = [
     "serialize",
 ]
 
+PlasticityAlias = Literal[
+    "bcm",
+    "convallis",
+    "foldiak",
+    "hard_wta",
+    "hebb",
+    "hpca",
+    "krotov_hopfield",
+    "krotov_hopfield_dynamics",
+    "kwta",
+    "nonlinear_hebbian",
+    "oja",
+    "oja_subspace",
+    "reward_modulated_hebb",
+    "sanger",
+    "similarity_matching",
+    "soft_hebb",
+    "third_factor",
+]
+"""The names that stand for a rule with its default arguments."""
+
+PlasticityLike = PlasticityRule | PlasticityAlias | Config
+"""What a layer takes as `plasticity`: a rule, an alias, or a rule's config."""
+
 _ALIASES: dict[str, type[PlasticityRule]] = {
     "bcm": BCM,
     "convallis": Convallis,
+    "foldiak": Foldiak,
     "hard_wta": HardWTA,
     "hebb": Hebb,
     "hpca": HPCA,

@@ -8,9 +8,12 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.reduction import Mean
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Mean, Reduction
 from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_shape
 
 
@@ -34,8 +37,10 @@ class BCM(PlasticityRule):
         bounded: Whether phi is divided by theta (Law & Cooper), so that steps stay bounded.
         rectified: Whether `f` is the rectifier; else the identity.
         inhibition: Lateral inhibition between any two units, from 0 to less than 1.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For a wrong number, or a part of the wrong kind.
@@ -55,19 +60,22 @@ class BCM(PlasticityRule):
         bounded: bool = True,
         rectified: bool = True,
         inhibition: float = 0.0,
-        **parts: Any,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        super().__init__(**parts)
+        super().__init__(reduction, normaliser, rate, constraint)
         self.threshold_rate = check.real(
             "threshold_rate", threshold_rate, minimum=0.0, maximum=1.0, exclusive=True
         )
-        self.bounded = bool(bounded)
-        self.rectified = bool(rectified)
+        self.bounded = check.flag("bounded", bounded)
+        self.rectified = check.flag("rectified", rectified)
         self.inhibition = check.real("inhibition", inhibition, minimum=0.0)
         check.require(self.inhibition < 1.0, "inhibition", "less than 1", inhibition)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """The weights with inhibition settled: `(1 - a) I + a 1 1^T`, inverted."""
+        """Return the kernel times the inverse of `(1 - a) I + a 1 1^T`: inhibition has settled."""
         if self.inhibition == 0.0:
             return kernel
         weak, units = 1.0 - self.inhibition, kernel.shape[-1]
@@ -82,13 +90,13 @@ class BCM(PlasticityRule):
         return gains / ops.maximum(theta, 1e-6) if self.bounded else gains
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """There is no decay: the threshold bounds the weights."""
+        """Return None: the threshold bounds the weights."""
         return
 
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """`theta`, one for each unit, 1 to begin with."""
+        """Declare `theta`, one for each unit, 1 to begin with."""
         return [OwnWeight("threshold", unit_shape(kernel_shape, linear_map), "ones")]
 
     def own_updates(

@@ -8,11 +8,12 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.constraints import MeanRate
+from keras_local.constraints import Constraint, MeanRate
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.normaliser import Shrink
-from keras_local.plasticity.reduction import Mean
+from keras_local.plasticity.normaliser import Normaliser, Shrink
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Mean, Reduction
 from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule
 
 
@@ -41,8 +42,11 @@ class Convallis(PlasticityRule):
         ltd: Strength of weakening, positive.
         ltp: Strength of strengthening, greater than `ltd`.
         mean_rate: The mean current of every unit.
-        maximum: Largest weight.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, `Shrink(0)`; `rate`, constant.
+        maximum: Largest weight; None for no bound, above or below.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; `Shrink(0)` by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: Must be None: the rule has a constraint of its own.
 
     Raises:
         ValueError: For thresholds or strengths in the wrong order, or a wrong number.
@@ -68,16 +72,19 @@ class Convallis(PlasticityRule):
         ltp: float = 2.0,
         mean_rate: float = 0.6,
         maximum: float | None = 0.15,
-        **parts: Any,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        super().__init__(**parts)
+        super().__init__(reduction, normaliser, rate)
+        check.require(constraint is None, "constraint", "None: the rule has its own", constraint)
         self.theta_ltd = check.real("theta_ltd", theta_ltd)
         self.theta_ltp = check.real("theta_ltp", theta_ltp, minimum=self.theta_ltd, exclusive=True)
         self.width = check.real("width", width, minimum=0.0, exclusive=True)
         self.ltd = check.real("ltd", ltd, minimum=0.0, exclusive=True)
         self.ltp = check.real("ltp", ltp, minimum=self.ltd, exclusive=True)
-        self.bounds = MeanRate(mean_rate, maximum)
-        check.require(self.constraint is None, "constraint", "None: the rule has its own", parts)
+        self.bounds = MeanRate(check.real("mean_rate", mean_rate), maximum)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return `F'(V)`."""
@@ -86,13 +93,13 @@ class Convallis(PlasticityRule):
         return self.ltp * strengthen - self.ltd * weaken
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """The constraint bounds the weights."""
+        """Return None: the constraint bounds the weights."""
         return
 
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """The mean of the inputs to each synapse, over all samples seen, and their batches."""
+        """Declare the mean of the inputs to each synapse over all batches, and their number."""
         return [
             OwnWeight("mean_input", (*kernel_shape[:-1], 1), "zeros"),
             OwnWeight("batches", (), "zeros"),

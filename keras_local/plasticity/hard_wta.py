@@ -26,8 +26,10 @@ class HardWTA(PlasticityRule):
     Local: input, own current, own weights, and who wins. Not local: the scalar `max|dW|`.
 
     Args:
-        **parts: `reduction`, `Sum()` by default; `normaliser`, `MaxAbs()`; `rate`,
-            `NormDistance(0.5)`; `constraint`, none.
+        reduction: How changes are reduced over samples; `Sum()` by default.
+        normaliser: How the size of a change is bounded; `MaxAbs()` by default.
+        rate: How the step size depends on time and weights; `NormDistance(0.5)` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If a part is of the wrong kind.

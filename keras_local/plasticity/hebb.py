@@ -8,7 +8,11 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Reduction
 from keras_local.plasticity.rule import PlasticityRule
 
 
@@ -23,8 +27,10 @@ class Hebb(PlasticityRule):
 
     Args:
         decay: Rate at which weights decay, at least 0.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For a negative `decay`, or a part of the wrong kind.
@@ -38,8 +44,15 @@ class Hebb(PlasticityRule):
     Source: Hebb 1949, "The organization of behavior", in the usual linear form.
     """
 
-    def __init__(self, decay: float = 0.0, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(
+        self,
+        decay: float = 0.0,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(reduction, normaliser, rate, constraint)
         self.decay = check.real("decay", decay, minimum=0.0)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.normaliser import RootFanIn
+from keras_local.plasticity.normaliser import Normaliser, RootFanIn
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Reduction
 from keras_local.plasticity.rule import DENSE, PlasticityRule
 
-_ACTIVITIES = {"relu": ops.relu, "tanh": ops.tanh, "linear": lambda post: post}
+HPCANonlinearity = Literal["relu", "tanh", "linear"]
+
+_ACTIVITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": ops.relu,
+    "tanh": ops.tanh,
+    "linear": lambda post: post,
+}
 
 
 @serializable
@@ -30,8 +40,10 @@ class HPCA(PlasticityRule):
 
     Args:
         nonlinearity: `"relu"`, `"tanh"` or `"linear"`, which is `Sanger` over the root of N.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, `RootFanIn()`; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; `RootFanIn()` by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For an unknown nonlinearity, or a part of the wrong kind.
@@ -47,20 +59,29 @@ class HPCA(PlasticityRule):
 
     normaliser = RootFanIn()
 
-    def __init__(self, nonlinearity: str = "relu", **parts: Any) -> None:
-        super().__init__(**parts)
-        self.nonlinearity = check.one_of("nonlinearity", nonlinearity, tuple(_ACTIVITIES))
+    def __init__(
+        self,
+        nonlinearity: HPCANonlinearity = "relu",
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(reduction, normaliser, rate, constraint)
+        self.nonlinearity: HPCANonlinearity = check.one_of(
+            "nonlinearity", nonlinearity, tuple(_ACTIVITIES)
+        )
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return the activity `f(post)`."""
         return _ACTIVITIES[self.nonlinearity](post)
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """The mixing has it all."""
+        """Return None: the decay is part of the mixing."""
         return
 
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """The lower triangle of `Y^T Y`, with its diagonal."""
+        """Return the lower triangle of `Y^T Y`, with its diagonal."""
         return ops.tril(linear_map.unit_products(gains, self.gains(post)))
 
     def get_config(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class KrotovHopfield(PlasticityRule):
 
     @property
     def norm_exponent(self) -> float:
-        """`p`."""
+        """The argument `p`."""
         return self.p
 
     @property
@@ -92,7 +92,7 @@ class KrotovHopfield(PlasticityRule):
         return self.p == 2.0
 
     def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """`J(W) = sign(W) |W|^(p-1)`, element by element."""
+        """Return `J(W) = sign(W) |W|^(p-1)`, element by element."""
         if self.metric_is_identity:
             return kernel
         if self.p == 3.0:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.normaliser import MaxAbs
-from keras_local.plasticity.rate import LinearDecay
-from keras_local.plasticity.reduction import Sum
+from keras_local.plasticity.normaliser import MaxAbs, Normaliser
+from keras_local.plasticity.rate import LinearDecay, RatePolicy
+from keras_local.plasticity.reduction import Reduction, Sum
 from keras_local.plasticity.rule import DENSE, PlasticityRule
+
+Solver = Literal["closed_form", "ode"]
 
 
 @serializable
@@ -46,8 +49,10 @@ class KrotovHopfieldDynamics(PlasticityRule):
         tau: Time constant of the dynamics, positive.
         duration: How long the dynamics runs, in units of its slowest time constant
             `tau / (1 - w)`; positive.
-        **parts: `reduction`, `Sum()` by default; `normaliser`, `MaxAbs()`; `rate`, `LinearDecay()`;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Sum()` by default.
+        normaliser: How the size of a change is bounded; `MaxAbs()` by default.
+        rate: How the step size depends on time and weights; `LinearDecay()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For a number out of range, an unknown solver, or a part of the wrong kind.
@@ -76,24 +81,27 @@ class KrotovHopfieldDynamics(PlasticityRule):
         delta: float = 0.4,
         threshold: float = 1.0,
         inhibition: float = 0.5,
-        solver: str = "closed_form",
+        solver: Solver = "closed_form",
         tau: float = 1.0,
         duration: float = 20.0,
-        **parts: Any,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        super().__init__(**parts)
+        super().__init__(reduction, normaliser, rate, constraint)
         self.p = check.real("p", p, minimum=1.0)
         self.delta = check.real("delta", delta, minimum=0.0)
         self.threshold = check.real("threshold", threshold, minimum=0.0, exclusive=True)
         self.inhibition = check.real("inhibition", inhibition, minimum=0.0)
         check.require(self.inhibition < 1.0, "inhibition", "less than 1", inhibition)
-        self.solver = check.one_of("solver", solver, ("closed_form", "ode"))
+        self.solver: Solver = check.one_of("solver", solver, ("closed_form", "ode"))
         self.tau = check.real("tau", tau, minimum=0.0, exclusive=True)
         self.duration = check.real("duration", duration, minimum=0.0, exclusive=True)
 
     @property
     def norm_exponent(self) -> float:
-        """`p`."""
+        """The argument `p`."""
         return self.p
 
     @property
@@ -102,7 +110,7 @@ class KrotovHopfieldDynamics(PlasticityRule):
         return self.p == 2.0
 
     def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """`J(W) = sign(W) |W|^(p-1)`, element by element."""
+        """Return `J(W) = sign(W) |W|^(p-1)`, element by element."""
         if self.metric_is_identity:
             return kernel
         return ops.sign(kernel) * ops.power(ops.abs(kernel), self.p - 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
@@ -9,10 +10,13 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.competition import Competition, KWinners
-from keras_local.plasticity.reduction import Mean
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Mean, Reduction
 from keras_local.plasticity.rule import DENSE, PlasticityRule, weight_norms
 
 
@@ -33,8 +37,11 @@ class KWTA(PlasticityRule):
 
     Args:
         competition: A `Competition`, or the number of winners, 5 by default.
-        **parts: `reduction`, `Mean()` by default, over the wins of each unit; `normaliser`, none;
-            `rate`, constant; `constraint`, none.
+        reduction: How changes are reduced over samples; by default `Mean()`, over the
+            wins of each unit.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For a wrong competition or part; for fewer units than winners.
@@ -50,9 +57,19 @@ class KWTA(PlasticityRule):
 
     reduction = Mean()
 
-    def __init__(self, competition: Any = 5, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(
+        self,
+        competition: Competition | int = 5,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(reduction, normaliser, rate, constraint)
         if not isinstance(competition, Competition):
+            allowed = "a Competition, or a number of winners of at least 1"
+            number = isinstance(competition, numbers.Integral) and not isinstance(competition, bool)
+            check.require(number and int(competition) > 0, "competition", allowed, competition)
             competition = KWinners(check.positive_integer("competition", competition))
         self.competition = competition
 
@@ -61,7 +78,7 @@ class KWTA(PlasticityRule):
         self.competition.check_units(units)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """`W_k / |W_k|`."""
+        """Return `W_k / |W_k|`."""
         return kernel / weight_norms(kernel, linear_map)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
@@ -69,7 +86,7 @@ class KWTA(PlasticityRule):
         return ops.square(self.competition(post))
 
     def decays(self, gains: Tensor, post: Tensor) -> Tensor:
-        """The gains: units move to the input, not to its projection."""
+        """Return the gains: units move to the input, not to its projection."""
         return gains
 
     def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from keras import ops
 
@@ -11,9 +11,24 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.constraints import Constraint, UnitLength
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Reduction
 from keras_local.plasticity.rule import PlasticityRule
 
 _Function = Callable[[Tensor, float, float], Tensor]
+
+Nonlinearity = Literal[
+    "linear",
+    "relu",
+    "squared_relu",
+    "quadratic",
+    "cubic",
+    "sigmoid",
+    "sparse_coding",
+    "soft_threshold",
+    "bcm",
+]
 
 NONLINEARITIES: dict[str, _Function] = {
     "linear": lambda u, low, high: u,
@@ -56,8 +71,10 @@ class NonlinearHebbian(PlasticityRule):
         nonlinearity: One of the above.
         theta: First threshold, where there is one.
         theta_2: Second threshold of `"quadratic"`.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, `UnitLength()`.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; `UnitLength()` by default.
 
     Raises:
         ValueError: For an unknown nonlinearity, a threshold that is no number, or a part of the
@@ -75,10 +92,19 @@ class NonlinearHebbian(PlasticityRule):
     constraint: Constraint | None = UnitLength()
 
     def __init__(
-        self, nonlinearity: str = "cubic", theta: float = 1.0, theta_2: float = 2.0, **parts: Any
+        self,
+        nonlinearity: Nonlinearity = "cubic",
+        theta: float = 1.0,
+        theta_2: float = 2.0,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        super().__init__(**parts)
-        self.nonlinearity = check.one_of("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
+        super().__init__(reduction, normaliser, rate, constraint)
+        self.nonlinearity: Nonlinearity = check.one_of(
+            "nonlinearity", nonlinearity, tuple(NONLINEARITIES)
+        )
         self.theta = check.real("theta", theta)
         self.theta_2 = check.real("theta_2", theta_2)
 
@@ -87,7 +113,7 @@ class NonlinearHebbian(PlasticityRule):
         return NONLINEARITIES[self.nonlinearity](post, self.theta, self.theta_2)
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """The constraint bounds the weights."""
+        """Return None: the constraint bounds the weights."""
         return
 
     def get_config(self) -> dict[str, Any]:

@@ -21,8 +21,10 @@ class Oja(PlasticityRule):
     Local: pre- and postsynaptic activity, and the weight itself.
 
     Args:
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, `LinearDecay()`;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `LinearDecay()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If a part is of the wrong kind.

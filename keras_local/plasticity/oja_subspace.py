@@ -24,8 +24,10 @@ class OjaSubspace(PlasticityRule):
     which they share.
 
     Args:
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, `LinearDecay()`;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `LinearDecay()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If a part is of the wrong kind.
@@ -46,11 +48,11 @@ class OjaSubspace(PlasticityRule):
         return post
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """The mixing has it all."""
+        """Return None: the decay is part of the mixing."""
         return
 
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """`Y^T Y`."""
+        """Return `Y^T Y`."""
         return linear_map.unit_products(gains, post)
 
     def get_config(self) -> dict[str, Any]:

@@ -10,9 +10,16 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import Config
+from keras_local.constraints import Constraint
 from keras_local.ops import Dense, LinearMap
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Reduction
 from keras_local.plasticity.rule import DENSE, PlasticityRule
+
+PointwiseFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @serializable
@@ -29,8 +36,10 @@ class PointwiseRule(PlasticityRule):
         function: Function of three tensors that broadcast against `(batch, inputs, units)`: inputs,
             currents and weights. Register it with Keras for saving.
         block: How many units are evaluated at a time.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If `function` is not callable, `block` is not a positive integer, a part is of
@@ -45,13 +54,21 @@ class PointwiseRule(PlasticityRule):
     """
 
     def __init__(
-        self, function: Callable[[Tensor, Tensor, Tensor], Tensor], block: int = 32, **parts: Any
+        self,
+        function: PointwiseFunction | Config,
+        block: int = 32,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        super().__init__(**parts)
+        super().__init__(reduction, normaliser, rate, constraint)
         if isinstance(function, (dict, str)):
-            function = keras.saving.deserialize_keras_object(function)
-        check.require(callable(function), "function", "callable", function)
-        self.function = function
+            allowed = "a function, or the config of one that is registered with Keras"
+            restore = keras.saving.deserialize_keras_object
+            function = check.resolved("function", function, restore, allowed)
+        allowed = "a function of inputs, currents and weights"
+        self.function: PointwiseFunction = check.function("function", function, allowed)
         self.block = check.positive_integer("block", block)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:

@@ -8,9 +8,12 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap, replica_sum
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.reduction import Mean
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Mean, Reduction
 from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_shape
 
 
@@ -26,8 +29,10 @@ class RewardModulatedHebb(PlasticityRule):
 
     Args:
         baseline_rate: Rate at which the means follow, greater than 0 and at most 1.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For a wrong number or part; when used without a modulator.
@@ -41,8 +46,15 @@ class RewardModulatedHebb(PlasticityRule):
 
     needs_modulator = True
 
-    def __init__(self, baseline_rate: float = 0.05, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(
+        self,
+        baseline_rate: float = 0.05,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(reduction, normaliser, rate, constraint)
         self.baseline_rate = check.real(
             "baseline_rate", baseline_rate, minimum=0.0, maximum=1.0, exclusive=True
         )
@@ -52,7 +64,7 @@ class RewardModulatedHebb(PlasticityRule):
         return post - own[0]
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """There is no decay."""
+        """Return None: there is no decay."""
         return
 
     def change(
@@ -72,7 +84,7 @@ class RewardModulatedHebb(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """The mean activity of each unit, and the mean reward; zero to begin with."""
+        """Declare the mean activity of each unit and the mean reward, zero to begin with."""
         return [
             OwnWeight("mean_activity", unit_shape(kernel_shape, linear_map), "zeros"),
             OwnWeight("mean_reward", (), "zeros"),

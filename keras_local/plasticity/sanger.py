@@ -25,8 +25,10 @@ class Sanger(PlasticityRule):
     the input.
 
     Args:
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, `LinearDecay()`;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `LinearDecay()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If a part is of the wrong kind.
@@ -48,11 +50,11 @@ class Sanger(PlasticityRule):
         return post
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """The mixing has it all."""
+        """Return None: the decay is part of the mixing."""
         return
 
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """The lower triangle of `Y^T Y`, with its diagonal."""
+        """Return the lower triangle of `Y^T Y`, with its diagonal."""
         return ops.tril(linear_map.unit_products(gains, post))
 
     def get_config(self) -> dict[str, Any]:

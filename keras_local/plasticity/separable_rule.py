@@ -7,10 +7,16 @@ from typing import Any
 
 from keras import activations, ops
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import Activation
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import RatePolicy
+from keras_local.plasticity.reduction import Reduction
 from keras_local.plasticity.rule import DENSE, PlasticityRule
 
 
@@ -26,8 +32,10 @@ class SeparableRule(PlasticityRule):
         terms: Tuples `(c_r, a_r, b_r)` of a number, a function of the currents and a function of
             the inputs: names of Keras activations, or registered functions.
         decay: Rate at which weights decay, at least 0.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: For no terms, a term of another form, an unknown function, a negative decay, or
@@ -42,14 +50,25 @@ class SeparableRule(PlasticityRule):
     """
 
     def __init__(
-        self, terms: Sequence[tuple[float, Any, Any]], decay: float = 0.0, **parts: Any
+        self,
+        terms: Sequence[tuple[float, Activation, Activation]],
+        decay: float = 0.0,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        super().__init__(**parts)
+        super().__init__(reduction, normaliser, rate, constraint)
         form = "one or more tuples of a number, a function of post and a function of pre"
-        valid = isinstance(terms, Sequence) and not isinstance(terms, str) and len(terms) > 0
-        check.require(valid and all(len(term) == 3 for term in terms), "terms", form, terms)
+        valid = _is_sequence(terms) and len(terms) > 0
+        valid = valid and all(_is_sequence(term) and len(term) == 3 for term in terms)
+        check.require(valid, "terms", form, terms)
         self.terms = [
-            (check.real("terms", factor), activations.get(post), activations.get(pre))
+            (
+                check.real("terms", factor),
+                objects.activation("terms", post),
+                objects.activation("terms", pre),
+            )
             for factor, post, pre in terms
         ]
         self.decay = check.real("decay", decay, minimum=0.0)
@@ -85,3 +104,7 @@ class SeparableRule(PlasticityRule):
             for factor, post, pre in self.terms
         ]
         return {"terms": terms, "decay": self.decay, **self.parts_config()}
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -8,9 +8,12 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
-from keras_local.plasticity.rate import LinearDecay
+from keras_local.plasticity.normaliser import Normaliser
+from keras_local.plasticity.rate import LinearDecay, RatePolicy
+from keras_local.plasticity.reduction import Reduction
 from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_shape
 
 
@@ -32,8 +35,10 @@ class SimilarityMatching(PlasticityRule):
 
     Args:
         tau: How much slower `M` is, relative to half the rate of `W`; positive.
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, `LinearDecay()`;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `LinearDecay()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If `tau` is not positive, or a part is of the wrong kind.
@@ -50,12 +55,19 @@ class SimilarityMatching(PlasticityRule):
 
     rate = LinearDecay()
 
-    def __init__(self, tau: float = 0.5, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(
+        self,
+        tau: float = 0.5,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(reduction, normaliser, rate, constraint)
         self.tau = check.real("tau", tau, minimum=0.0, exclusive=True)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """The filters: `M^(-1)` is applied to the kernel, once for all samples."""
+        """Return the filters: `M^(-1)` is applied to the kernel, once for all samples."""
         (lateral,) = own
         rows = kernel
         if len(lateral.shape) == 2:
@@ -74,7 +86,7 @@ class SimilarityMatching(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """`M`, the unit matrix to begin with; one at each position that has units of its own."""
+        """Declare `M`, at first the unit matrix, one at each position with units of its own."""
         units = unit_shape(kernel_shape, linear_map)
         return [OwnWeight("lateral_kernel", (*units, units[-1]), _unit_matrices, trainable=True)]
 

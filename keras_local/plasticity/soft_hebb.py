@@ -8,11 +8,12 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local.constraints import Constraint
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
-from keras_local.plasticity.normaliser import MaxAbs
-from keras_local.plasticity.rate import NormDistance
-from keras_local.plasticity.reduction import Sum
+from keras_local.plasticity.normaliser import MaxAbs, Normaliser
+from keras_local.plasticity.rate import NormDistance, RatePolicy
+from keras_local.plasticity.reduction import Reduction, Sum
 from keras_local.plasticity.rule import PlasticityRule
 
 # For inputs of length 1, SoftHebb finds clusters with a beta of 4 and none with 1.
@@ -41,8 +42,10 @@ class SoftHebb(PlasticityRule):
     Args:
         beta: Inverse temperature of the softmax, positive.
         anti_hebbian: Whether losers learn against the Hebbian direction.
-        **parts: `reduction`, `Sum()` by default; `normaliser`, `MaxAbs()`; `rate`,
-            `NormDistance(0.5)`; `constraint`, none.
+        reduction: How changes are reduced over samples; `Sum()` by default.
+        normaliser: How the size of a change is bounded; `MaxAbs()` by default.
+        rate: How the step size depends on time and weights; `NormDistance(0.5)` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If `beta` is not positive, or a part is of the wrong kind.
@@ -62,10 +65,18 @@ class SoftHebb(PlasticityRule):
     normaliser = MaxAbs()
     rate = NormDistance(0.5)
 
-    def __init__(self, beta: float = 1.0, anti_hebbian: bool = True, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(
+        self,
+        beta: float = 1.0,
+        anti_hebbian: bool = True,
+        reduction: Reduction | None = None,
+        normaliser: Normaliser | None = None,
+        rate: RatePolicy | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        super().__init__(reduction, normaliser, rate, constraint)
         self.beta = check.real("beta", beta, minimum=0.0, exclusive=True)
-        self.anti_hebbian = bool(anti_hebbian)
+        self.anti_hebbian = check.flag("anti_hebbian", anti_hebbian)
 
     @property
     def norm_exponent(self) -> float:

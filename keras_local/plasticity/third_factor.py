@@ -28,8 +28,10 @@ class ThirdFactor(PlasticityRule):
     Local: the input and the signal that reaches the unit.
 
     Args:
-        **parts: `reduction`, `Mean()` by default; `normaliser`, none; `rate`, constant;
-            `constraint`, none.
+        reduction: How changes are reduced over samples; `Mean()` by default.
+        normaliser: How the size of a change is bounded; none by default.
+        rate: How the step size depends on time and weights; `ConstantRate()` by default.
+        constraint: What weights must obey after each step; none by default.
 
     Raises:
         ValueError: If a part is of the wrong kind.
@@ -52,7 +54,7 @@ class ThirdFactor(PlasticityRule):
         return ops.ones_like(post)
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
-        """There is no decay."""
+        """Return None: there is no decay."""
         return
 
     def get_config(self) -> dict[str, Any]:

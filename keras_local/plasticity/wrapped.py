@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local._serialization import serializable
 from keras_local.constraints import Constraint
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
@@ -24,6 +25,7 @@ from keras_local.plasticity.rule import (
 )
 
 
+@serializable
 class WrappedPlasticity(PlasticityRule):
     """Interface of a rule around another one: it does what the inner rule does, until overridden.
 
@@ -268,7 +270,7 @@ class WrappedPlasticity(PlasticityRule):
     @property
     def _has_parts(self) -> bool:
         parts = ("reduction", "normaliser", "rate")
-        return any(getattr(self, name) is not getattr(self.base, name) for name in parts)
+        return any(getattr(self, name) != getattr(self.base, name) for name in parts)
 
     def _check_base(self) -> None:
         """Refuse a base whose own change or step would be passed over."""

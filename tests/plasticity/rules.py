@@ -46,6 +46,12 @@ def _mean(inputs: int, units: int, seed: int) -> Own:
     return np.random.default_rng(seed).uniform(size=(inputs, 1)), np.array(3.0)
 
 
+def _inhibition(inputs: int, units: int, seed: int) -> Own:
+    rng = np.random.default_rng(seed)
+    lateral = -rng.uniform(size=(units, units)) * (1.0 - np.eye(units))
+    return lateral + lateral.T, rng.uniform(-0.5, 0.5, units)
+
+
 CASES: dict[str, Case] = {
     "krotov_hopfield": Case(plasticity.KrotovHopfield(3.0, rank=3), Krotov(3.0, 3).change),
     "krotov_hopfield_dynamics": Case(
@@ -82,6 +88,11 @@ CASES: dict[str, Case] = {
         plasticity.BCM(inhibition=0.2),
         lambda x, w, theta: oracle.bcm(x, w, theta, bounded=True, inhibition=0.2)[0],
         _threshold,
+    ),
+    "foldiak": Case(
+        plasticity.Foldiak(0.2, steps=20, step=0.3),
+        lambda x, w, *own: oracle.foldiak(x, w, *own, 20, 0.3),
+        _inhibition,
     ),
     "similarity_matching": Case(
         plasticity.SimilarityMatching(tau=0.4),

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_local.ops.backend import Tensor, backend
 from keras_local.ops.divergence import are_bounded, kept_if
+from keras_local.ops.precision import precise
 
 
 class DivergenceAlarm(keras.metrics.Metric):
@@ -45,16 +46,17 @@ class DivergenceAlarm(keras.metrics.Metric):
         Raises:
             ValueError: In eager execution, if a change is not finite.
         """
-        healthy = are_bounded(changes)
+        healthy, dtype = are_bounded(changes), precise(changes[0].dtype)
         known = backend.known(healthy)
         if known is not None:
             if not known:
                 raise ValueError(self.message())
-            return list(changes), ops.zeros((), dtype="float32")
+            return list(changes), ops.zeros((), dtype=dtype)
         if not backend.call_if(ops.logical_not(healthy), self._notice):
             self.missed.assign_add(1.0 - ops.cast(healthy, "float32"))
             healthy = ops.logical_and(healthy, ops.equal(self.missed.value, 0.0))
-        return kept_if(healthy, changes, otherwise), ops.where(healthy, 0.0, float("nan"))
+        loss = ops.cast(ops.where(healthy, 0.0, float("nan")), dtype)
+        return kept_if(healthy, changes, otherwise), loss
 
     def update_state(self, *arguments: Any, **keywords: Any) -> None:
         """Do nothing: the layer tells the alarm by itself."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Unpack
 
 import keras
 import numpy as np
@@ -11,40 +10,58 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+    Sizes,
+)
 from keras_local.layers.feedback.layer import Shape
-from keras_local.layers.hebbian.layer import HebbianLayer
-from keras_local.layers.plain_form import PlainForm
+from keras_local.layers.hebbian.layer import HebbianLayer, lower
 from keras_local.ops import Convolution, LinearMap, Scaled
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
+from keras_local.plasticity import PlasticityLike
+
+HebbianPadding = Literal["valid", "same", "reflect"]
+"""What a convolution does at the borders of its inputs."""
 
 
 class HebbianConvolution(HebbianLayer):
-    """Interface of a convolution with a plasticity rule; `HebbianConv1D/2D` fix its rank."""
+    """Interface of a convolution with a plasticity rule; `HebbianConv1D` and `2D` fix its rank."""
 
     rank: ClassVar[int]
 
     def __init__(
         self,
         filters: int,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...] = 1,
-        padding: str = "valid",
-        plasticity: Any = "krotov_hopfield",
-        activation: Any = None,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: HebbianPadding = "valid",
+        plasticity: PlasticityLike = "krotov_hopfield",
+        activation: Activation = None,
         patch_norm: bool = False,
         floor: float = 1e-3,
-        kernel_initializer: Any = None,
-        kernel_constraint: Any = None,
+        kernel_initializer: InitializerLike | None = None,
+        kernel_constraint: ConstraintLike = None,
         local_rate: float = 1.0,
         global_rate: float = 0.0,
         border: int | None = None,
-        **kwargs: Any,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         filters = check.positive_integer("filters", filters)
         kernel_size = check.sizes("kernel_size", kernel_size, self.rank)
         strides = check.sizes("strides", strides, self.rank)
-        padding = check.one_of("padding", str(padding).lower(), ("valid", "same", "reflect"))
+        padding = check.one_of("padding", lower(padding), ("valid", "same", "reflect"))
+        patch_norm = check.flag("patch_norm", patch_norm)
         floor = check.real("floor", floor, minimum=0.0, exclusive=True)
         if border is not None:
             border = check.positive_integer("border", border)
@@ -57,13 +74,17 @@ class HebbianConvolution(HebbianLayer):
             kernel_constraint,
             local_rate,
             global_rate,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
             **kwargs,
         )
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
         self.padding = padding
-        self.patch_norm = bool(patch_norm)
+        self.patch_norm = patch_norm
         self.floor = floor
         self.border = border
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
@@ -155,22 +176,21 @@ class HebbianConvolution(HebbianLayer):
         padding = "same" if self.padding == "same" else "valid"
         return tuple(ops.conv(inputs, kernel, strides=list(self.strides), padding=padding).shape)
 
-    def plain_form(self) -> PlainForm:
-        """Return the built-in convolution; with `patch_norm`, over the lengths of the patches."""
-        form = super().plain_form()
-        if not self.patch_norm:
-            return form
-        # The quotient comes before the activation.
-        return replace(form, config={**form.config, "activation": "linear"}, behind=self._normed)
+    @property
+    def plain_sums_are_outputs(self) -> bool:
+        """Whether the built-in convolution computes the weighted sums: without `patch_norm`."""
+        return not self.patch_norm
 
-    def _normed(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+    def plain_sums(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs of the built-in convolution over the lengths of the patches."""
+        if not self.patch_norm:
+            return outputs
         squares = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
         # An array of NumPy: a tensor would become an input of an ONNX file.
         window = np.ones((*self.kernel_size, 1, 1), self.compute_dtype)
         padding = "same" if self.padding == "same" else "valid"
         total = ops.conv(squares, window, strides=list(self.strides), padding=padding)
-        outputs = outputs / ops.sqrt(ops.maximum(total, self.floor**2))
-        return getattr(self.activation, "plain", self.activation)(outputs)
+        return outputs / ops.sqrt(ops.maximum(total, self.floor**2))
 
     def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
         config = super()._plain_config(plain)
@@ -220,13 +240,18 @@ class HebbianConv1D(HebbianConvolution):
         activation: Activation function; none by default.
         patch_norm: Whether patches are divided by their length.
         floor: Least length by which a patch is divided, so that black patches give 0.
-        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
         kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
         border: How many inputs `padding="reflect"` mirrors at every border; by default so many that
             the size stays.
-        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+        activity_regularizer: Regularizer of the outputs.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
+            precision.
+        trainable: Whether the layer learns.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, steps, channels)`.
     Output shape: `(batch, steps', filters)` with the built-in layer's sizes; `"reflect"`
@@ -277,13 +302,18 @@ class HebbianConv2D(HebbianConvolution):
         activation: Activation function; none by default.
         patch_norm: Whether patches are divided by their length.
         floor: Least length by which a patch is divided, so that black patches give 0.
-        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
         kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
         border: How many inputs `padding="reflect"` mirrors at every border; by default so many that
             the size stays.
-        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+        activity_regularizer: Regularizer of the outputs.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
+            precision.
+        trainable: Whether the layer learns.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height', width', filters)` with the built-in layer's sizes; `"reflect"`

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+)
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.active_units import ActiveUnitsDense
 from keras_local.layers.hebbian.layer import HebbianLayer
 from keras_local.layers.plain_form import PlainForm
 from keras_local.ops import LinearMap, replica_count
 from keras_local.ops.backend import Tensor
+from keras_local.plasticity import PlasticityLike
 from keras_local.plasticity.rule import DENSE
 
 
@@ -35,14 +44,19 @@ class HebbianDense(HebbianLayer):
         units: Number of units.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
-        kernel_initializer: Law of the initial weights. Normal with deviation 1 by default: units
+        kernel_initializer: Initializer of the kernel. Normal with deviation 1 by default: units
             must start outside the unit sphere, or they never win. For non-negative data
             `keras.initializers.RandomUniform(0, 1)` leaves fewer units unused.
         kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
             With `local_rate=0, global_rate=1` the layer is a `keras.layers.Dense` without bias.
-        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+        activity_regularizer: Regularizer of the outputs.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
+            precision.
+        trainable: Whether the layer learns.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, ..., inputs)`. Output shape: `(batch, ..., units)`.
 
@@ -61,13 +75,18 @@ class HebbianDense(HebbianLayer):
     def __init__(
         self,
         units: int,
-        plasticity: Any = "krotov_hopfield",
-        activation: Any = None,
-        kernel_initializer: Any = None,
-        kernel_constraint: Any = None,
+        plasticity: PlasticityLike = "krotov_hopfield",
+        activation: Activation = None,
+        kernel_initializer: InitializerLike | None = None,
+        kernel_constraint: ConstraintLike = None,
         local_rate: float = 1.0,
         global_rate: float = 0.0,
-        **kwargs: Any,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(
             check.positive_integer("units", units),
@@ -77,6 +96,10 @@ class HebbianDense(HebbianLayer):
             kernel_constraint,
             local_rate,
             global_rate,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
             **kwargs,
         )
         self.input_spec = keras.layers.InputSpec(min_ndim=2)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import keras
 from keras import activations, constraints, initializers, ops
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import plasticity as plasticity_rules
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+)
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.alarm import DivergenceAlarm
 from keras_local.layers.plain_form import (
@@ -22,7 +31,7 @@ from keras_local.layers.plain_form import (
 from keras_local.ops import LinearMap, read, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
-from keras_local.plasticity import PlasticityRule
+from keras_local.plasticity import PlasticityLike, PlasticityRule
 
 
 class HebbianLayer(keras.layers.Layer):
@@ -43,11 +52,16 @@ class HebbianLayer(keras.layers.Layer):
         units: Number of units, or of filters.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
-        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
         kernel_constraint: A Keras constraint; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient of the losses, at least 0.
-        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+        activity_regularizer: Regularizer of the outputs.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
+            precision.
+        trainable: Whether the layer learns.
+        **kwargs: The other arguments of every Keras layer.
     """
 
     plain: ClassVar[Any]
@@ -55,33 +69,62 @@ class HebbianLayer(keras.layers.Layer):
     def __init__(
         self,
         units: int,
-        plasticity: Any = "krotov_hopfield",
-        activation: Any = None,
-        kernel_initializer: Any = None,
-        kernel_constraint: Any = None,
+        plasticity: PlasticityLike = "krotov_hopfield",
+        activation: Activation = None,
+        kernel_initializer: InitializerLike | None = None,
+        kernel_constraint: ConstraintLike = None,
         local_rate: float = 1.0,
         global_rate: float = 0.0,
-        **kwargs: Any,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         rule = plasticity_rules.get(plasticity)
         rule.check_units(units)
         local_rate = check.real("local_rate", local_rate, minimum=0.0)
         global_rate = check.real("global_rate", global_rate, minimum=0.0)
-        super().__init__(**kwargs)
-        self.units = units
-        self.plasticity: PlasticityRule = rule
-        self.activation = activations.get(activation)
-        self.kernel_initializer = initializers.get(
-            keras.initializers.RandomNormal(stddev=1.0)
-            if kernel_initializer is None
-            else kernel_initializer
+        function = objects.activation("activation", activation)
+        initializer = objects.initializer("kernel_initializer", kernel_initializer)
+        constraint = objects.constraint("kernel_constraint", kernel_constraint)
+        policy = objects.dtype_policy("dtype", dtype)
+        quantised = getattr(policy, "quantization_mode", None) is not None
+        check.require(not quantised, "dtype", "a precision without quantisation", dtype)
+        super().__init__(
+            name=name,
+            dtype=policy,
+            trainable=check.flag("trainable", trainable),
+            activity_regularizer=objects.regularizer("activity_regularizer", activity_regularizer),
+            **kwargs,
         )
-        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.units = units
+        self._plasticity = rule
+        self.activation = function
+        self.kernel_initializer = initializer or keras.initializers.RandomNormal(stddev=1.0)
+        self.kernel_constraint = constraint
         self.local_rate = local_rate
         self.global_rate = global_rate
         # Sorting under XLA is many times slower on a CPU. Keras then runs models with this layer as
         # plain graphs; set `supports_jit` to True to have XLA all the same.
         self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    @property
+    def plasticity(self) -> PlasticityRule:
+        """The rule; a built layer holds the weights of its rule, so that it keeps it."""
+        return self._plasticity
+
+    @plasticity.setter
+    def plasticity(self, rule: PlasticityLike) -> None:
+        if self.built:
+            raise AttributeError(
+                f"`plasticity` of layer {self.name!r} cannot be exchanged: the layer is built with "
+                f"the weights of {type(self._plasticity).__name__}. Make another layer."
+            )
+        rule = plasticity_rules.get(rule)
+        rule.check_units(self.units)
+        self._plasticity = rule
 
     @property
     @abstractmethod
@@ -165,7 +208,7 @@ class HebbianLayer(keras.layers.Layer):
         if training and self.trainable and self.local_rate > 0.0 and not silent:
             factor = None if modulator is None else self._factor(modulator, outputs)
             self._learn(linear_map, arranged, outputs, kernel, own, factor)
-        return self.activation(outputs)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def _reached(self, kernel: Tensor) -> Tensor:
         """Return the kernel as the losses see it: with `global_rate` times their gradient."""
@@ -272,9 +315,33 @@ class HebbianLayer(keras.layers.Layer):
 
     def plain_form(self) -> PlainForm:
         """Return the layer `plain` without bias, with the kernel of the forward pass."""
-        plain = plain_twin(type(self))
+        return self._plain(plain_twin(type(self)))
+
+    @property
+    def plain_sums_are_outputs(self) -> bool:
+        """Whether the plain layer computes the weighted sums of the inputs by itself."""
+        return True
+
+    def plain_sums(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """Return the weighted sums from outputs and inputs of the plain layer."""
+        return outputs
+
+    def _plain(self, plain: type[keras.layers.Layer]) -> PlainForm:
         config, behind = plain_activation(self, self._plain_config(plain))
+        if not (self.plain_sums_are_outputs and self.plasticity.has_linear_outputs):
+            # What else the units do comes before the activation.
+            config, behind = {**config, "activation": "linear"}, self._behind
         return PlainForm(plain, config, self._plain_weights(), self.arrange, behind)
+
+    def _behind(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        own = (ops.convert_to_numpy(weight) for weight in self._own)
+        sums = self.plain_sums(outputs, inputs)
+        outputs = self.plasticity.plain_outputs(sums, *own, linear_map=self.linear_map)
+        return outputs if self.activation is None else self._plain_activation(outputs)
+
+    @property
+    def _plain_activation(self) -> Any:
+        return getattr(self.activation, "plain", self.activation)
 
     def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
         """Return the arguments without those of learning: the weights are copies."""
@@ -296,6 +363,11 @@ class HebbianLayer(keras.layers.Layer):
             "local_rate": self.local_rate,
             "global_rate": self.global_rate,
         }
+
+
+def lower(padding: Any) -> Any:
+    """Return a name in small letters, as Keras takes it, and all else as it is."""
+    return padding.lower() if isinstance(padding, str) else padding
 
 
 def _common(value: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops as kops
@@ -12,11 +13,22 @@ from keras import ops as kops
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._serialization import serializable
+from keras_local._types import (
+    Activation,
+    ConstraintLike,
+    DType,
+    InitializerLike,
+    LayerArguments,
+    Padding,
+    RegularizerLike,
+    Sizes,
+)
 from keras_local.layers.feedback.convolution_scaling import at_each_position
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.locally_connected import patches
-from keras_local.layers.hebbian.layer import HebbianLayer
-from keras_local.layers.plain_form import PlainForm, plain_activation
+from keras_local.layers.hebbian.layer import HebbianLayer, lower
+from keras_local.layers.plain_form import PlainForm
+from keras_local.plasticity import PlasticityLike
 
 
 @serializable
@@ -37,11 +49,16 @@ class HebbianLocallyConnected2D(HebbianLayer):
         padding: `"valid"` or `"same"`.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
-        kernel_initializer: Law of the initial weights; normal with deviation 1 by default.
+        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
         kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
-        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+        activity_regularizer: Regularizer of the outputs.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
+            precision.
+        trainable: Whether the layer learns.
+        **kwargs: The other arguments of every Keras layer.
 
     Input shape: `(batch, height, width, channels)`. All sizes but the batch must be known.
     Output shape: `(batch, height', width', filters)`.
@@ -63,21 +80,26 @@ class HebbianLocallyConnected2D(HebbianLayer):
     def __init__(
         self,
         filters: int,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...] = 1,
-        padding: str = "valid",
-        plasticity: Any = "krotov_hopfield",
-        activation: Any = None,
-        kernel_initializer: Any = None,
-        kernel_constraint: Any = None,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: Padding = "valid",
+        plasticity: PlasticityLike = "krotov_hopfield",
+        activation: Activation = None,
+        kernel_initializer: InitializerLike | None = None,
+        kernel_constraint: ConstraintLike = None,
         local_rate: float = 1.0,
         global_rate: float = 0.0,
-        **kwargs: Any,
+        *,
+        activity_regularizer: RegularizerLike = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         filters = check.positive_integer("filters", filters)
         kernel_size = check.sizes("kernel_size", kernel_size, self.rank)
         strides = check.sizes("strides", strides, self.rank)
-        padding = check.one_of("padding", str(padding).lower(), ("valid", "same"))
+        padding = check.one_of("padding", lower(padding), ("valid", "same"))
         super().__init__(
             filters,
             plasticity,
@@ -86,6 +108,10 @@ class HebbianLocallyConnected2D(HebbianLayer):
             kernel_constraint,
             local_rate,
             global_rate,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
             **kwargs,
         )
         taps = math.prod(kernel_size)
@@ -135,10 +161,9 @@ class HebbianLocallyConnected2D(HebbianLayer):
 
     def plain_form(self) -> PlainForm:
         """Return slices of the inputs and a `keras.layers.EinsumDense` of the same weights."""
-        config, behind = plain_activation(self, self._plain_config(keras.layers.EinsumDense))
-        before = partial(patches, self.linear_map)
-        weights = self._plain_weights()
-        return PlainForm(keras.layers.EinsumDense, config, weights, before, behind)
+        return replace(
+            self._plain(keras.layers.EinsumDense), before=partial(patches, self.linear_map)
+        )
 
     def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
         config = super()._plain_config(plain)

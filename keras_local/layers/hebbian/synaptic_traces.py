@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, LayerArguments
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.plain_form import PlainForm, twin_config
 from keras_local.ops.backend import Tensor
@@ -32,7 +34,10 @@ class SynapticTraces(keras.layers.Layer):
     Args:
         tau_decay: Time constant of the decay in steps, positive.
         tau_rise: Time constant of the rise in steps, positive and less than `tau_decay`; or None.
-        **kwargs: `name`, `dtype`.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Without effect: the layer has no weights.
+        **kwargs: The other arguments of every Keras layer.
 
     Input and output shape: `(batch, time, inputs)`. The number of steps must be known.
 
@@ -47,14 +52,23 @@ class SynapticTraces(keras.layers.Layer):
     """
 
     def __init__(
-        self, tau_decay: float = 10.0, tau_rise: float | None = None, **kwargs: Any
+        self,
+        tau_decay: float = 10.0,
+        tau_rise: float | None = None,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         tau_decay = check.real("tau_decay", tau_decay, minimum=0.0, exclusive=True)
         if tau_rise is not None:
             tau_rise = check.real("tau_rise", tau_rise, minimum=0.0, exclusive=True)
             allowed = f"less than tau_decay={tau_decay:g}"
             check.require(tau_rise < tau_decay, "tau_rise", allowed, tau_rise)
-        super().__init__(**kwargs)
+        policy = objects.dtype_policy("dtype", dtype)
+        trainable = check.flag("trainable", trainable)
+        super().__init__(name=name, dtype=policy, trainable=trainable, **kwargs)
         self.tau_decay = tau_decay
         self.tau_rise = tau_rise
         self.input_spec = keras.layers.InputSpec(ndim=3)

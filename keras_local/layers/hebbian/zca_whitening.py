@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import DType, LayerArguments
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.plain_form import PlainForm, twin_config
 from keras_local.ops.backend import Tensor
@@ -24,15 +27,25 @@ class ZCAWhitening(keras.layers.Layer):
     `adapt` measures mean and covariance. Before that, outputs are inputs. Directions whose variance
     is far below `epsilon` are left small rather than blown up.
 
+    Inputs with more axes, such as images, are flattened inside: pixels are made independent of each
+    other. The matrix then has the square of their number of entries.
+
     Args:
         epsilon: Variance below which directions are damped, positive; relative to the mean
             variance of an input.
-        **kwargs: `name`, `dtype`.
+        flatten: Whether all axes but the batch are whitened together. With False only the last
+            one is, and each place along the others is a sample: right for sequences, but
+            neighbouring pixels of an image stay as correlated as they were.
+        name: Name of the layer.
+        dtype: Precision, or a Keras dtype policy.
+        trainable: Without effect: `adapt` alone changes mean and matrix.
+        **kwargs: The other arguments of every Keras layer.
 
-    Input and output shape: `(batch, ..., inputs)`; images are flattened before.
+    Input and output shape: `(batch, ..., inputs)`. All sizes but the batch must be known; with
+    `flatten=False`, that of the last axis.
 
     Raises:
-        ValueError: If `epsilon` is not positive, or the data of `adapt` have another width, no
+        ValueError: If `epsilon` is not positive, or the data of `adapt` have another shape, no
             second sample, no variance, or entries that are not finite.
 
     >>> import numpy as np, keras_local as kl
@@ -46,21 +59,40 @@ class ZCAWhitening(keras.layers.Layer):
 
     plain = keras.layers.Dense
 
-    def __init__(self, epsilon: float = 1e-3, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        epsilon: float = 1e-3,
+        flatten: bool = True,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         epsilon = check.real("epsilon", epsilon, minimum=0.0, exclusive=True)
-        super().__init__(**kwargs)
+        flatten = check.flag("flatten", flatten)
+        policy = objects.dtype_policy("dtype", dtype)
+        trainable = check.flag("trainable", trainable)
+        super().__init__(name=name, dtype=policy, trainable=trainable, **kwargs)
         self.epsilon = epsilon
+        self.flatten = flatten
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Shape) -> None:
         """Create mean and matrix, which change nothing yet."""
-        inputs = input_shape[-1]
-        if inputs is None:
+        sizes = tuple(input_shape[1:]) if self.flatten else (input_shape[-1],)
+        if None in sizes:
+            axes = "All axes of the inputs but the batch" if self.flatten else "The last axis"
             raise ValueError(
-                "The last axis of the inputs to `ZCAWhitening` must be defined. "
-                f"Received: input_shape={input_shape}"
+                f"{axes} must be defined for `ZCAWhitening`. Received: input_shape={input_shape}"
             )
-        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: inputs})
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape) if self.flatten else None,
+            min_ndim=2,
+            axes={place - len(sizes): size for place, size in enumerate(sizes)},
+        )
+        self.sizes = tuple(int(size or 0) for size in sizes)
+        inputs = math.prod(self.sizes)
         self.mean = self.add_weight(
             name="mean", shape=(inputs,), initializer="zeros", trainable=False
         )
@@ -78,15 +110,19 @@ class ZCAWhitening(keras.layers.Layer):
         """
         batches = [data] if hasattr(data, "shape") else data
         count, total, products = 0, np.zeros(()), np.zeros(())
+        sizes: tuple[int, ...] | None = self.sizes if self.built else None
         for batch in batches:
             batch = batch[0] if isinstance(batch, (tuple, list)) else batch
             rows = np.asarray(ops.convert_to_numpy(batch), "float64")
             check.require(rows.ndim >= 2, "data", "of shape (samples, ..., inputs)", rows.shape)
-            if self.built:
-                width = self.mean.shape[0]
-                check.require(rows.shape[-1] == width, "data", f"of width {width}", rows.shape)
+            if sizes is None:
+                sizes = rows.shape[1:] if self.flatten else rows.shape[-1:]
+            fits = rows.shape[-len(sizes) :] == sizes and (
+                not self.flatten or rows.ndim == len(sizes) + 1
+            )
+            check.require(fits, "data", f"of shape (samples, ..., {str(sizes)[1:-1]})", rows.shape)
             check.require(bool(np.isfinite(rows).all()), "data", "finite", "NaN or infinity")
-            rows = rows.reshape(-1, rows.shape[-1])
+            rows = rows.reshape(-1, math.prod(sizes))
             count += len(rows)
             total = total + rows.sum(axis=0)
             products = products + rows.T @ rows
@@ -97,13 +133,21 @@ class ZCAWhitening(keras.layers.Layer):
         check.require(least > 0.0, "data", "of samples that differ", f"variance {np.mean(values)}")
         matrix = vectors @ np.diag((np.maximum(values, 0.0) + least) ** -0.5) @ vectors.T
         if not self.built:
-            self.build((None, len(mean)))
+            self.build((None, *(sizes or ())))
         self.mean.assign(mean)
         self.matrix.assign(matrix)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return the white inputs."""
-        return ops.matmul(inputs - self.mean, self.matrix)
+        rows = self._rows(inputs)
+        white = ops.matmul(rows - self.mean, self.matrix)
+        return white if rows is inputs else ops.reshape(white, (-1, *self.sizes))
+
+    def _rows(self, inputs: Tensor) -> Tensor:
+        """Return the inputs with one axis for all that is whitened together."""
+        if len(self.sizes) == 1:
+            return inputs
+        return ops.reshape(inputs, (-1, math.prod(self.sizes)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """That of the inputs."""
@@ -113,8 +157,19 @@ class ZCAWhitening(keras.layers.Layer):
         """Return a `keras.layers.Dense`: `x matrix - mean matrix`."""
         mean, matrix = map(ops.convert_to_numpy, (self.mean, self.matrix))
         config = {**twin_config(self.get_config(), self.plain), "units": len(mean)}
-        return PlainForm(self.plain, config, [matrix, -mean @ matrix])
+        weights = [matrix, -mean @ matrix]
+        if len(self.sizes) == 1:
+            return PlainForm(self.plain, config, weights)
+        return PlainForm(self.plain, config, weights, before=self._rows, behind=self._shaped)
+
+    def _shaped(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        return ops.reshape(outputs, (-1, *self.sizes))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "epsilon": self.epsilon}
+        return {**super().get_config(), "epsilon": self.epsilon, "flatten": self.flatten}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ZCAWhitening:
+        """Restore the layer; configs without `flatten` are of a version that whitened one axis."""
+        return cls(**{"flatten": False, **config})
