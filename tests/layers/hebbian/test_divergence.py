@@ -59,9 +59,13 @@ def test_train_on_batch() -> None:
     """The error comes at the next call: a compiled step cannot raise it."""
     model = model_of(**compile_options())
     with pytest.raises(ValueError, match=REMEDY):
-        for _ in range(20):
-            model.train_on_batch(X[:10])
+        steps(model, 20)
     assert np.all(np.isfinite(array(model.layers[0].kernel)))
+
+
+def steps(model: keras.Model, count: int) -> None:
+    for _ in range(count):
+        model.train_on_batch(X[:10])
 
 
 def test_pretrain() -> None:
