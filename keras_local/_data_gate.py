@@ -44,6 +44,7 @@ label is, for losses too.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -60,9 +61,10 @@ from keras_local._streams import (
     Refusal,
     batches_of,
     first_batches,
+    is_empty,
+    is_endless,
     is_stream,
     refusal_in,
-    require_end,
     wrapped,
 )
 
@@ -105,9 +107,7 @@ class Gate:
         """Return an array of samples, refused if it is none or holds what the model cannot take."""
         x = _one_array(argument, x, where)
         shape = tuple(x.shape)
-        allowed = f"of shape (samples, {', '.join(map(str, self.sample_shape))}){where}"
-        if not self.sample_shape:
-            allowed = f"of shape (samples,){where}"
+        allowed = f"of shape {(None, *self.sample_shape)}{where}"
         check.require(fits(shape[1:], self.sample_shape) and shape != (), argument, allowed, shape)
         check.require(shape[0] != 0, argument, f"at least one sample{where}", shape)
         require_finite(argument, x, self.limit, where)
@@ -189,28 +189,31 @@ class Gate:
             return _labels.as_numpy(x[:samples]), x
         where = f" in every batch of `{argument}`"
         batches, x = first_batches(x, samples)
-        check.require(bool(batches), argument, "at least one batch", "an empty source")
+        check.require(bool(batches), argument, "a source of at least one batch", "an empty one")
         parts = [_labels.as_numpy(self.inputs(argument, batch[0], where)) for batch in batches]
         return np.concatenate(parts), x
 
-    def arrays(self, argument: str, x: Any, y: Any = None) -> tuple[Any, Any]:
-        """Return inputs and labels as arrays; a stream is read to its end, once.
+    def arrays(self, argument: str, x: Any, y: Any = None, steps: Any = None) -> tuple[Any, Any]:
+        """Return inputs and labels as arrays; a stream is read once, to its end or for some steps.
 
         Without `classes`, labels in a stream are left unread.
         """
         if not is_stream(x):
             return self.batch(x, y, names=(argument, "y", "sample_weight"))[:2]
-        require_end(argument, x)
+        allowed = f"left out: a stream given as `{argument}` holds it"
+        check.require(y is None, "y", allowed, type(y).__name__)
+        _require_steps(argument, x, "steps_per_epoch", steps)
+        check_counts(steps_per_epoch=steps)
         labelled = self.classes is not None
         checked = BatchCheck(self, argument, labelled)
         kept: list[Any] = []
-        for batch in batches_of(x):
+        for batch in itertools.islice(batches_of(x), steps):
             check.require(
                 len(kept) < _MOST_BATCHES, argument, "a source with an end", "an endless one"
             )
             x_batch, y_batch, _ = checked(batch, strict=False)
             kept.append((_labels.as_numpy(x_batch), _labels.as_numpy(y_batch) if labelled else 0))
-        check.require(bool(kept), argument, "at least one batch", "an empty source")
+        check.require(bool(kept), argument, "a source of at least one batch", "an empty one")
         inputs = np.concatenate([batch[0] for batch in kept])
         return inputs, np.concatenate([batch[1] for batch in kept]) if labelled else None
 
@@ -270,9 +273,9 @@ class Guard:
         check.require(fits, name, allowed, type(validation_data).__name__)
         if is_stream(validation_data[0]):
             check.require(False, name, allowed, "a stream inside a tuple")
-        names = (f"{name}[0]", f"{name}[1]", f"{name}[2]")
         x, y, sample_weight = (*validation_data, None, None)[:3]
-        x, y, sample_weight = self.gate.batch(x, y, sample_weight, names=names)
+        where = f" in `{name}`"
+        x, y, sample_weight = self.gate.batch(x, y, sample_weight, where=where)
         return (x, y) if sample_weight is None else (x, y, sample_weight)
 
     def refusal(self, error: BaseException) -> Exception | None:
@@ -358,7 +361,7 @@ def require_finite(argument: str, x: Any, limit: float, where: str = "") -> None
 
 def _one_array(argument: str, x: Any, where: str) -> Any:
     """Return the one array of inputs, from a list of numbers or of one array too."""
-    allowed = f"one array of inputs{where}"
+    allowed = f"an array or a dataset{where}"
     received = f"a {type(x).__name__}"
     check.require(
         x is not None and not isinstance(x, (dict, str, bytes)), argument, allowed, received
@@ -370,7 +373,7 @@ def _one_array(argument: str, x: Any, where: str) -> Any:
         else:
             x = _labels.as_numpy(x)
             check.require(_labels.is_numeric(x), argument, f"numbers{where}", f"{received}")
-    check.require(hasattr(x, "shape"), argument, f"an array or a dataset{where}", received)
+    check.require(hasattr(x, "shape"), argument, allowed, received)
     dense = not hasattr(x, "toarray") and not hasattr(x, "dense_shape")
     check.require(dense, argument, f"dense{where}", f"a sparse {type(x).__name__}")
     return x
@@ -383,11 +386,20 @@ def _largest(dtype: str) -> float:
 
 
 def _require_steps(argument: str, x: Any, steps_name: str, steps: Any) -> None:
+    check.require(not is_empty(x), argument, "a source of at least one batch", "an empty one")
     if steps is None:
-        try:
-            require_end(argument, x)
-        except ValueError as error:
-            raise ValueError(f"{error}. Or give `{steps_name}`.") from None
+        allowed = f"a source with an end, where `{steps_name}` is not given"
+        check.require(not is_endless(x), argument, allowed, "an endless one")
+
+
+def check_counts(**counts: Any) -> None:
+    """Refuse numbers of samples, steps or epochs that are neither None nor integers of at least 1.
+
+    For example `check_counts(batch_size=batch_size, epochs=epochs)`.
+    """
+    for argument, count in counts.items():
+        if count is not None:
+            check.positive_integer(argument, count)
 
 
 def _empty(argument: str) -> str:

@@ -111,18 +111,27 @@ def is_stream(x: Any) -> bool:
     return known or hasattr(x, "__next__")
 
 
-def require_end(argument: str, x: Any) -> None:
-    """Refuse a stream that says that it has no end, and one that says that it is empty."""
-    count: Any = None
+def is_endless(x: Any) -> bool:
+    """Return whether a stream says that it has no end; some cannot know."""
+    return _count(x) == -1
+
+
+def is_empty(x: Any) -> bool:
+    """Return whether a stream says that it has no batch; some cannot know."""
+    return _count(x) == 0
+
+
+def _count(x: Any) -> int | None:
+    """Return how many batches a stream says that it has: -1 for no end, None if it cannot say."""
     if isinstance(x, keras.utils.PyDataset):
-        count = -1 if x.num_batches is None else x.num_batches
-    elif is_dataset(x):
+        number = x.num_batches
+        return -1 if number is None else int(number)
+    if is_dataset(x):
         cardinality = x.cardinality
-        count = int(cardinality() if callable(cardinality) else cardinality)
-    elif is_loader(x) and hasattr(x.dataset, "__len__"):
-        count = len(x)
-    check.require(count != -1, argument, "a finite dataset", "an infinite one")
-    check.require(count != 0, argument, "a source of at least one batch", "an empty one")
+        return int(cardinality() if callable(cardinality) else cardinality)
+    if is_loader(x) and hasattr(x.dataset, "__len__"):
+        return len(x)
+    return None
 
 
 def wrapped(source: Any, each: BatchCheck) -> Any:
@@ -158,8 +167,7 @@ def _wrapped_dataset(source: Any, each: BatchCheck) -> Any:
 def require_spec(each: BatchCheck, spec: Any) -> tuple[Any, ...]:
     """Refuse a `tf.data.Dataset` whose elements cannot be batches of what the model takes."""
     argument, gate = each.argument, each.gate
-    wanted = ", ".join(map(str, ("batch", *gate.sample_shape)))
-    allowed = f"a dataset of batches of inputs of shape ({wanted})"
+    allowed = f"a dataset of batches of inputs of shape {(None, *gate.sample_shape)}"
     if each.labelled:
         allowed += ", each with its labels: (inputs, labels)"
     check.require(not isinstance(spec, dict), argument, allowed, "a dataset of dicts")

@@ -540,7 +540,7 @@ def _sizes_hold(
     inputs: tf.Tensor, sample_shape: tuple[int | None, ...], argument: str, where: str
 ) -> list[_Condition]:
     shape = tf.shape(inputs)
-    said = f"`{argument}` must be of shape (samples, {', '.join(map(str, sample_shape))}){where}"
+    said = f"`{argument}` must be of shape {(None, *sample_shape)}{where}"
     conditions = [
         (shape[axis] == size, f"{said}. Received: {argument}= shape ", lambda: shape)
         for axis, size in enumerate(sample_shape, start=1)
@@ -555,7 +555,7 @@ def _within(values: tf.Tensor, limit: float, argument: str, where: str) -> _Cond
         values = tf.cast(values, "float32")
     # Comparisons with NaN are false.
     inside = tf.abs(values) <= tf.cast(min(limit, values.dtype.max), values.dtype)
-    said = f"`{argument}` must be finite, and at most {limit:.2g} in absolute value{where}"
+    said = f"`{argument}` must be finite (no NaN), and at most {limit:.2g} in absolute value{where}"
     said += f". Received: {argument}= "
     return tf.reduce_all(inside), said, lambda: tf.boolean_mask(values, ~inside)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local._labels import class_targets
 from keras_local._serialization import serializable
+from keras_local._types import DType, LayerArguments, RegularizerLike
 from keras_local.layers.plain_form import ErrorKernel, PlainForm, twin_config
-from keras_local.models.readouts.frozen_features import one_hot, steep_features
-from keras_local.models.readouts.linear import FeatureScale, Readout
-from keras_local.ops import replica_count, replica_sum, surrogate_loss
+from keras_local.models.readouts.frozen_features import check_encoder, steep_features
+from keras_local.models.readouts.linear import FeatureScale, Readout, resolved_optimizer
+from keras_local.models.training_state import flags_kept
+from keras_local.ops import assured, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.precision import precise
 
 _TINY = 1e-12
@@ -32,7 +35,11 @@ class ClassMeans(keras.layers.Layer):
 
     Args:
         classes: Number of classes, at least 2.
-        **kwargs: `name`, `dtype`. Weights and learning stay in float32 under mixed precision.
+        name: Name of the layer.
+        dtype: Precision, as in every Keras layer. Weights and learning stay in float32 under mixed
+            precision.
+        trainable: Whether the layer learns.
+        activity_regularizer: As in every Keras layer.
 
     Input shape: `(batch, features)`. Output shape: `(batch, classes)`.
 
@@ -40,9 +47,24 @@ class ClassMeans(keras.layers.Layer):
         ValueError: If `classes` is not an integer of at least 2.
     """
 
-    def __init__(self, classes: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        classes: int,
+        *,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        activity_regularizer: RegularizerLike = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         self.classes = check.positive_integer("classes", classes, minimum=2)
-        super().__init__(**kwargs)
+        super().__init__(
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the kernel `(features, classes)`: zero, as nothing has been taught."""
@@ -78,7 +100,9 @@ class ClassMeans(keras.layers.Layer):
         dtype = keras.backend.standardize_dtype(self.kernel.dtype)
         inputs = ops.cast(ops.stop_gradient(inputs), dtype)
         kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
-        teacher = one_hot(labels, self.classes, dtype)
+        teacher, valid = class_targets("y", labels, self.classes, dtype)
+        message = f"`y` must be integers from 0 to {self.classes - 1}, or one-hot rows"
+        teacher = assured(teacher, ops.all(valid), message)
         distance = ops.mean(
             ops.sum(ops.square(inputs - ops.matmul(teacher, ops.transpose(kernel))), axis=-1)
         )
@@ -149,17 +173,19 @@ def hebbian_readout(
     GabrieleLagani/HebbianPCA).
     """
     classes = check.positive_integer("classes", classes, minimum=2)
-    features = steep_features(encoder, power)
-    head = keras.Sequential(
-        [
-            keras.Input(features.output_shape[1:]),
-            FeatureScale(name="feature_scale"),
-            ClassMeans(classes, name="scores"),
-        ],
-        name="head",
-    )
-    model = Readout(features, head, name="hebbian_readout")
-    if optimizer is None:
-        optimizer = keras.optimizers.SGD(keras.optimizers.schedules.InverseTimeDecay(1.0, 1, 1.0))
-    model.compile(optimizer=optimizer, metrics=["accuracy"])
+    decaying = keras.optimizers.schedules.InverseTimeDecay(1.0, 1, 1.0)
+    optimizer = resolved_optimizer(optimizer, keras.optimizers.SGD, decaying)
+    check_encoder(encoder)
+    with flags_kept(encoder, on_error_only=True):
+        features = steep_features(encoder, power)
+        head = keras.Sequential(
+            [
+                keras.Input(features.output_shape[1:]),
+                FeatureScale(name="feature_scale"),
+                ClassMeans(classes, name="scores"),
+            ],
+            name="head",
+        )
+        model = Readout(features, head, name="hebbian_readout")
+        model.compile(optimizer=optimizer, metrics=["accuracy"])
     return model

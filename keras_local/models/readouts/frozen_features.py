@@ -1,8 +1,10 @@
-"""What all readouts share: steep features of a frozen encoder, and the checks of labelled data."""
+"""What all readouts share: the steep features of a frozen encoder, and their scale."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -10,28 +12,120 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local._data_gate import Gate
 from keras_local.activations import RePU
+from keras_local.layers import HebbianLayer
+from keras_local.models.conversion.graph_walks import calls_of
+from keras_local.ops.precision import precise
 
 _FEATURE_BATCH = 1000
-_SAMPLES_FOR_SCALE = 10_000
 _USED_BELOW = 1.2
+SAMPLES_FOR_SCALE = 10_000
+"""On how many inputs the scale of the features is measured."""
+
+_MOVE_ONLY = (
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.InputLayer,
+    keras.layers.Permute,
+    keras.layers.Reshape,
+)
+"""Layers that move entries and leave them as they are: the norm of a sample passes through."""
 
 
-def steep_features(encoder: keras.Model, power: float) -> keras.Model:
-    """Return the model `RePU(encoder(x / |x|))`."""
-    power = check.real("power", power, minimum=1.0)
-    built = isinstance(encoder, keras.Model) and hasattr(encoder, "inputs")
+def check_encoder(encoder: Any) -> None:
+    """Refuse what is not a built model from one input to features."""
+    built = isinstance(encoder, keras.Model) and bool(getattr(encoder, "inputs", None))
     check.require(
-        built and len(encoder.inputs) == 1 and len(encoder.outputs[0].shape) == 2,
+        built and len(encoder.inputs) == len(encoder.outputs) == 1 and _is_flat(encoder),
         "encoder",
         "a built Sequential or functional keras.Model from one input to (batch, features)",
         getattr(encoder, "output_shape", encoder) if built else encoder,
     )
-    inputs = keras.Input(encoder.input_shape[1:], name="inputs")
-    axes = tuple(range(1, len(inputs.shape)))
-    unit = keras.layers.UnitNormalization(axis=axes, name="unit_norm")(inputs)
-    steep = keras.layers.Activation(RePU(power), name="repu")(encoder(unit, training=False))
+
+
+def _is_flat(encoder: keras.Model) -> bool:
+    shape = tuple(encoder.outputs[0].shape)
+    return len(shape) == 2 and shape[1] is not None
+
+
+def steep_features(encoder: keras.Model, power: float) -> keras.Model:
+    """Return the model `RePU(above(z / |z|))`, `z = below(x)`, the encoder cut in two.
+
+    `z` is what the lowest Hebbian layer receives (in an encoder without one: the lowest layer with
+    a kernel), so that preprocessing inside the encoder sees its inputs as they are. Where nothing
+    but a change of shape comes before that layer, `z` is `x`.
+    """
+    power = check.real("power", power, minimum=1.0)
+    check_encoder(encoder)
+    below, above = _halves(encoder)
+    inputs = keras.Input(encoder.input_shape[1:], name="inputs", dtype=encoder.inputs[0].dtype)
+    received = inputs if below is None else below(inputs, training=False)
+    axes = tuple(range(1, len(received.shape)))
+    # In half precision the sum of squares of an image may be infinite.
+    dtype = precise(keras.config.floatx())
+    unit = keras.layers.UnitNormalization(axis=axes, name="unit_norm", dtype=dtype)(received)
+    steep = keras.layers.Activation(RePU(power), name="repu")(above(unit, training=False))
     return keras.Model(inputs, steep, name="features")
+
+
+def _halves(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
+    """Cut a model at what its lowest Hebbian layer receives."""
+    calls = calls_of(model)
+    cut = next((call for call in calls if _holds_plasticity(call[0])), None)
+    if cut is None:
+        cut = next((call for call in calls if _holds_kernel(call[0])), None)
+    if cut is None:
+        return None, model
+    operation, received, output = cut
+    nested = isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
+    lower, upper = _halves(operation) if nested else (None, operation)
+    start = received[0]
+    if lower is None and _moves_only(calls, start, model.inputs[0]):
+        return None, model
+    try:
+        if lower is None:
+            return keras.Model(model.inputs[0], start), keras.Model(start, model.outputs[0])
+        split = keras.Input(lower.output_shape[1:], dtype=lower.outputs[0].dtype)
+        ends = upper(split)
+        if output is not model.outputs[0]:
+            ends = keras.Model(output, model.outputs[0])(ends)
+        return keras.Model(model.inputs[0], lower(start)), keras.Model(split, ends)
+    except ValueError as error:
+        allowed = "a model in which all that goes up passes through one tensor that is preprocessed"
+        raise ValueError(check.refusal("encoder", allowed, model.name)) from error
+
+
+def _moves_only(calls: list[Any], tensor: Any, start: Any) -> bool:
+    """Return whether a tensor holds the entries of `start` in another order or shape."""
+    made = {id(output): (operation, inputs) for operation, inputs, output in calls}
+    while tensor is not start:
+        operation, inputs = made[id(tensor)]
+        if not isinstance(operation, _MOVE_ONLY) or len(inputs) > 1:
+            return False
+        if not inputs:
+            return True
+        tensor = inputs[0]
+    return True
+
+
+def _holds_plasticity(operation: Any) -> bool:
+    return isinstance(operation, keras.layers.Layer) and bool(plastic_layers(operation))
+
+
+def _holds_kernel(operation: Any) -> bool:
+    weights = operation.weights if isinstance(operation, keras.layers.Layer) else []
+    return any(len(weight.shape) > 1 for weight in weights)
+
+
+def plastic_layers(model: Any) -> list[Any]:
+    """Return the Hebbian layers in a model or layer, inside of nested ones and wrappers too."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, HebbianLayer)]
+
+
+def gate_of(features: keras.Model, classes: int) -> Gate:
+    """Return the gate for inputs of the features and labels of the classes."""
+    return Gate(tuple(features.input_shape[1:]), classes, features.compute_dtype)
 
 
 def encode(features: keras.Model, inputs: Any) -> np.ndarray:
@@ -39,77 +133,52 @@ def encode(features: keras.Model, inputs: Any) -> np.ndarray:
     return np.asarray(features.predict(inputs, batch_size=_FEATURE_BATCH, verbose=0))
 
 
-def measure_scale(scale: Any, features: keras.Model, inputs: Any) -> None:
+def measure_scale(scale: Any, features: keras.Model, inputs: Any, stacklevel: int = 4) -> None:
     """Let a `FeatureScale` measure the features of the first inputs."""
-    inputs = inputs[:_SAMPLES_FOR_SCALE]
-    finite = np.isfinite(ops.convert_to_numpy(inputs)).all()
-    check.require(finite, "x", "finite", "NaN or infinite entries")
-    encoded = encode(features, inputs)
-    scale.adapt(encoded, used_features(features, encoded.shape[-1]))
+    encoded = encode(features, inputs[:SAMPLES_FOR_SCALE])
+    used = used_features(features, encoded.shape[-1], stacklevel + 1)
+    if not encoded[:, used].any():  # Better those that have not converged than none.
+        used = np.ones_like(used)
+    scale.adapt(encoded, used)
 
 
-def used_features(features: keras.Model, count: int) -> np.ndarray:
+@contextmanager
+def scale_for(scale: Any, features: keras.Model, gate: Gate, x: Any) -> Iterator[Any]:
+    """Let a scale that has not been measured be that of `x` for one call, and forget it after.
+
+    Yields:
+        `x`, of which a look may have drawn the first batches and put them back.
+    """
+    if scale.adapted:
+        yield x
+        return
+    first, x = gate.peeked(x, SAMPLES_FOR_SCALE)
+    try:
+        measure_scale(scale, features, first, stacklevel=5)
+        yield x
+    finally:
+        scale.reset()
+
+
+def used_features(features: keras.Model, count: int, stacklevel: int = 4) -> np.ndarray:
     """Leave out units that never won: they keep their large initial weights."""
     everything = np.ones(count, dtype=bool)
-    plastic = [
-        layer
-        for layer in features._flatten_layers()
-        if getattr(getattr(layer, "plasticity", None), "norm_exponent", None) is not None
-    ]
-    if not plastic or plastic[-1].units != count:
+    layer = next(reversed(plastic_layers(features)), None)
+    exponent = None if layer is None else layer.plasticity.norm_exponent
+    if layer is None or exponent is None:
         return everything
-    layer = plastic[-1]
-    weights = np.abs(ops.convert_to_numpy(layer.kernel))
-    used: np.ndarray = np.sum(weights**layer.plasticity.norm_exponent, axis=0) < _USED_BELOW
+    kernel = np.abs(np.asarray(ops.convert_to_numpy(layer.kernel), dtype="float64"))
+    units = [axis % kernel.ndim for axis in layer.linear_map.unit_axes(kernel.ndim)]
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in units)
+    norms = np.sum(kernel**exponent, axis=others)
+    if norms.size != count:
+        return everything
+    used: np.ndarray = norms.reshape(-1) < _USED_BELOW
     if used.any():
         return used
     warnings.warn(
         f"No unit of layer {layer.name!r} has converged: the readout uses all of them. Has the "
         "encoder been pretrained (models.pretrain)?",
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
     return everything
-
-
-def check_labelled(x: Any, y: Any, features: keras.Model, classes: int) -> None:
-    """Refuse inputs or labels that do not fit the model and each other."""
-    inputs = np.asarray(ops.convert_to_numpy(x))
-    wanted = tuple(features.input_shape)
-    fits = inputs.ndim == len(wanted) and inputs.shape[1:] == wanted[1:]
-    check.require(fits, "x", f"of the encoder's input shape {wanted}", inputs.shape)
-    finite = all(np.isfinite(inputs[i : i + 4096]).all() for i in range(0, len(inputs), 4096))
-    check.require(finite, "x", "finite", "NaN or infinite entries")
-    labels = np.asarray([] if y is None else ops.convert_to_numpy(y))
-    allowed = f"{len(inputs)} integer labels, or one-hot labels of {classes} classes"
-    one_hot = labels.ndim == 2 and labels.shape[1] == classes
-    integers = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
-    numeric = labels.dtype.kind in "biuf"
-    fits = numeric and (one_hot or integers) and len(labels) == len(inputs)
-    received = f"shape {labels.shape}" if numeric else f"{labels.dtype} labels"
-    check.require(fits, "y", allowed, None if y is None else received)
-    if one_hot:
-        wrong = labels[(labels.sum(axis=1) != 1) | ~np.isin(labels, (0, 1)).all(axis=1)]
-        allowed = "one-hot rows (one entry 1, all others 0)"
-    else:
-        wrong = labels[~np.isin(labels, np.arange(classes))]
-        allowed = f"integers from 0 to {classes - 1}"
-    check.require(wrong.size == 0, "y", allowed, wrong[:3].tolist())
-
-
-def one_hot(labels: Any, classes: int, dtype: str) -> Any:
-    """Return integer or one-hot labels as one-hot rows."""
-    labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2 and labels.shape[1] == classes:
-        return ops.cast(labels, dtype)
-    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype=dtype)
-
-
-def first_inputs(data: Any) -> np.ndarray:
-    """Return inputs of the first batches of a dataset, enough to measure a scale."""
-    batches: list[np.ndarray] = []
-    for batch in data:
-        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-        batches.append(np.asarray(ops.convert_to_numpy(inputs)))
-        if sum(map(len, batches)) >= _SAMPLES_FOR_SCALE:
-            break
-    return np.concatenate(batches)

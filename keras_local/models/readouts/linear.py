@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import keras
@@ -9,15 +11,21 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local._data_gate import check_counts
 from keras_local._serialization import serializable
+from keras_local._streams import is_stream
+from keras_local._types import DType
 from keras_local.losses import PowerLoss
 from keras_local.models.readouts.frozen_features import (
-    check_labelled,
+    SAMPLES_FOR_SCALE,
+    check_encoder,
     encode,
-    first_inputs,
+    gate_of,
     measure_scale,
+    scale_for,
     steep_features,
 )
+from keras_local.models.training_state import StopAtDivergence, flags_kept, with_callback
 
 
 @serializable
@@ -65,14 +73,20 @@ class Readout(keras.Model):
     `score = S^T (scale * RePU(encoder(x / |x|)))`
 
     `fit` computes the features of arrays once and trains the last layer on them; those of a
-    dataset, or of inputs with entries left out, are computed in every step. That layer is linear,
+    stream, or of inputs with entries left out, are computed in every step. That layer is linear,
     or that of `hebbian_readout`.
+
+    The first `fit` or `train_on_batch` measures the scale of the features on its inputs. Before it,
+    `evaluate`, `test_on_batch`, `predict` and `predict_on_batch` use the scale of what they are
+    given, for that call alone.
 
     Args:
         features: Model from inputs to features; its weights do not change.
         head: Model from features to class scores.
         input_dropout: Share of the entries of each input that are left out while training.
-        **kwargs: `name`, `dtype`.
+        name: Name of the model.
+        trainable: Whether the head can be trained.
+        dtype: Precision, as in every Keras layer.
     """
 
     def __init__(
@@ -80,15 +94,23 @@ class Readout(keras.Model):
         features: keras.Model,
         head: keras.Model,
         input_dropout: float = 0.0,
-        **kwargs: Any,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: DType = None,
     ) -> None:
-        super().__init__(**kwargs)
+        check.instance("features", features, keras.Model)
+        check.instance("head", head, keras.Model)
+        input_dropout = check.real("input_dropout", input_dropout, minimum=0.0)
+        check.require(input_dropout < 1.0, "input_dropout", "less than 1", input_dropout)
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.features = features
         self.head = head
         self.features.trainable = False
         self.input_dropout = input_dropout
         # The layer draws a seed: none where it is not needed.
         self.dropout = keras.layers.Dropout(input_dropout) if input_dropout else None
+        self._gate = gate_of(features, head.output_shape[-1])
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -102,38 +124,198 @@ class Readout(keras.Model):
             features = self.features(inputs, training=False)
         return self.head(features, training=training)
 
-    def fit(self, x: Any = None, y: Any = None, **arguments: Any) -> keras.callbacks.History:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> keras.callbacks.History:
         """Train the last layer; arguments as in `keras.Model.fit`.
 
-        The first fit measures the scale of the features on `x`.
+        Raises:
+            ValueError: For labels out of range, NaN in the data, or shapes that do not fit: the
+                weights are then as before the call. If the readout diverges: they are then those of
+                the last epoch that went well.
+        """
+        check_counts(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+        check.positive_integer("epochs", epochs, minimum=0)
+        array = not is_stream(x)
+        with self._gate.guard(self) as guard, self._scale_kept_on_success():
+            x, y, sample_weight = guard.training(x, y, sample_weight, class_weight, steps_per_epoch)
+            arrays_only = validation_data is None or isinstance(validation_data, (tuple, list))
+            validation_data = guard.validation(validation_data, validation_steps)
+            x = self._measured(x)
+            if array and arrays_only and not self.input_dropout:
+                x = {"features": encode(self.features, x)}
+                if validation_data is not None:
+                    encoded = {"features": encode(self.features, validation_data[0])}
+                    validation_data = (encoded, *validation_data[1:])
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=with_callback(callbacks, self._watch()),
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_batch_size=validation_batch_size,
+                validation_freq=validation_freq,
+            )
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **keywords: Any,
+    ) -> Any:
+        """Return loss and metrics; arguments as in `keras.Model.evaluate`.
 
         Raises:
-            ValueError: For labels out of range, NaN in the data, or shapes that do not fit. The
-                weights are then as before.
+            ValueError: For data that do not fit.
         """
-        classes = self.head.output_shape[-1]
-        if hasattr(x, "shape"):
-            check_labelled(x, y, self.features, classes)
-        validation: Any = arguments.get("validation_data")
-        checked = isinstance(validation, (tuple, list)) and hasattr(validation[0], "shape")
-        if checked:
-            check_labelled(validation[0], validation[1], self.features, classes)
-        scale = self.head.layers[0]
-        fresh = not scale.adapted
-        if fresh:
-            measure_scale(scale, self.features, x if hasattr(x, "shape") else first_inputs(x))
+
+        def measure(x: Any, y: Any, sample_weight: Any) -> Any:
+            return super(Readout, self).evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **keywords,
+            )
+
+        check_counts(batch_size=batch_size, steps=steps)
+        if keywords.get("_use_cached_eval_dataset"):  # From `fit`, which has checked it.
+            return measure(x, y, sample_weight)
+        with self._gate.guard(self) as guard:
+            x, y, sample_weight = guard.evaluation(x, y, sample_weight, steps)
+            with self._scale_for(x) as source:
+                return measure(source, y, sample_weight)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Return the class scores of inputs; arguments as in `keras.Model.predict`.
+
+        Raises:
+            ValueError: For data that do not fit.
+        """
+        check_counts(batch_size=batch_size, steps=steps)
+        with self._gate.guard(self) as guard, self._scale_for(guard.inputs(x, steps)) as source:
+            return super().predict(
+                source, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
+            )
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Train on one batch; arguments as in `keras.Model.train_on_batch`.
+
+        Raises:
+            ValueError: For data that do not fit, or if the readout diverges. The weights are then
+                as before the call.
+        """
+        x, y, sample_weight = self._gate.batch(x, y, sample_weight, class_weight)
+        with self._scale_kept_on_success():
+            x = self._measured(x)
+            watch = self._watch().finite
+            logs = super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+            watch.look()
+        return logs
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Return loss and metrics of one batch; arguments as in `keras.Model.test_on_batch`."""
+        x, y, sample_weight = self._gate.batch(x, y, sample_weight)
+        with self._scale_for(x):
+            return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the class scores of one batch; as `keras.Model.predict_on_batch`."""
+        x = self._gate.inputs("x", x)
+        with self._scale_for(x):
+            return super().predict_on_batch(x)
+
+    def export(self, filepath: Any, *arguments: Any, **keywords: Any) -> None:
+        """Write the model from inputs to class scores; as `keras.Model.export`."""
+        export_from(self, self.features, super().export, filepath, *arguments, **keywords)
+
+    @property
+    def _scale(self) -> FeatureScale:
+        scale: FeatureScale = self.head.layers[0]
+        return scale
+
+    def _measured(self, x: Any) -> Any:
+        """Measure the scale on the first inputs of `x` unless there is one, and return `x`."""
+        if self._scale.adapted:
+            return x
+        first, x = self._gate.peeked(x, SAMPLES_FOR_SCALE)
+        measure_scale(self._scale, self.features, first)
+        return x
+
+    def _scale_for(self, x: Any) -> AbstractContextManager[Any]:
+        return scale_for(self._scale, self.features, self._gate, x)
+
+    @contextmanager
+    def _scale_kept_on_success(self) -> Iterator[None]:
+        """Forget a scale measured in a call that raises before the head has learned anything."""
+        fresh = not self._scale.adapted
+        before = [ops.convert_to_numpy(weight) for weight in self.head.trainable_weights]
         try:
-            once = hasattr(x, "shape") and not self.input_dropout
-            if once and (checked or validation is None):
-                if checked:
-                    encoded = {"features": encode(self.features, validation[0])}
-                    arguments["validation_data"] = (encoded, *validation[1:])
-                x = {"features": encode(self.features, x)}
-            return super().fit(x, y, **arguments)
-        except ValueError:
-            if fresh:
-                scale.reset()
+            yield
+        except BaseException:
+            after = [ops.convert_to_numpy(weight) for weight in self.head.trainable_weights]
+            if fresh and all(map(np.array_equal, before, after)):
+                self._scale.reset()
             raise
+
+    def _watch(self) -> StopAtDivergence:
+        return StopAtDivergence(
+            self.head.trainable_variables,
+            f"the readout {self.name!r}",
+            "an optimizer with a smaller learning rate",
+            self.optimizer,
+        )
 
     def compute_loss(
         self,
@@ -189,7 +371,8 @@ def readout(
 
     Args:
         encoder: A built Sequential or functional model with one output of shape
-            `(batch, features)`.
+            `(batch, features)`. Preprocessing in it comes before the scaling to unit norm: that is
+            of what its lowest Hebbian layer receives.
         classes: Number of classes, at least 2.
         power: Power of the rectified currents, at least 1.
         loss: A Keras loss on scores that are no probabilities. By default
@@ -222,21 +405,43 @@ def readout(
     Source: Krotov & Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS 116.
     """
     classes = check.positive_integer("classes", classes, minimum=2)
-    input_dropout = check.real("input_dropout", input_dropout, minimum=0.0)
-    check.require(input_dropout < 1.0, "input_dropout", "less than 1", input_dropout)
-    features = steep_features(encoder, power)
-    head = keras.Sequential(
-        [
-            keras.Input(features.output_shape[1:]),
-            FeatureScale(name="feature_scale"),
-            keras.layers.Dense(classes, use_bias=use_bias, name="scores"),
-        ],
-        name="head",
-    )
-    model = Readout(features, head, input_dropout, name="readout")
-    model.compile(
-        optimizer=keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
-        loss=PowerLoss(power=6.0, beta=0.3) if loss is None else loss,
-        metrics=["accuracy"],
-    )
+    use_bias = check.flag("use_bias", use_bias)
+    optimizer = resolved_optimizer(optimizer, keras.optimizers.Adam, 1e-3)
+    if loss is None:
+        loss = PowerLoss(power=6.0, beta=0.3)
+    else:
+        loss = check.resolved("loss", loss, keras.losses.get, "a Keras loss")
+    check_encoder(encoder)
+    with flags_kept(encoder, on_error_only=True):
+        features = steep_features(encoder, power)
+        head = keras.Sequential(
+            [
+                keras.Input(features.output_shape[1:]),
+                FeatureScale(name="feature_scale"),
+                keras.layers.Dense(classes, use_bias=use_bias, name="scores"),
+            ],
+            name="head",
+        )
+        model = Readout(features, head, input_dropout, name="readout")
+        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
     return model
+
+
+def resolved_optimizer(optimizer: Any, default: Any, *arguments: Any) -> Any:
+    """Return the optimizer that was asked for, or a new default."""
+    if optimizer is None:
+        return default(*arguments)
+    return check.resolved("optimizer", optimizer, keras.optimizers.get, "a Keras optimizer")
+
+
+def export_from(
+    model: Any, features: keras.Model, export: Any, filepath: Any, *arguments: Any, **keywords: Any
+) -> None:
+    """Export a model that was never called on inputs, or on features alone, with its inputs."""
+    inputs = features.inputs[0]
+    if "input_signature" not in keywords:
+        spec = keras.layers.InputSpec(shape=inputs.shape, dtype=inputs.dtype, name="inputs")
+        keywords["input_signature"] = [spec]
+    shape = (1, *(size or 1 for size in inputs.shape[1:]))
+    model(ops.zeros(shape, inputs.dtype))
+    export(filepath, *arguments, **keywords)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
+from keras_local._data_gate import check_counts
+from keras_local._labels import class_targets
 from keras_local._serialization import serializable
+from keras_local._types import DType
 from keras_local.models.readouts.frozen_features import (
-    check_labelled,
+    check_encoder,
     encode,
+    gate_of,
     measure_scale,
-    one_hot,
     steep_features,
 )
-from keras_local.models.readouts.linear import FeatureScale
+from keras_local.models.readouts.linear import FeatureScale, export_from
+from keras_local.models.training_state import flags_kept
+
+Metric = Literal["cosine", "euclidean"]
+"""How near two features are: by the angle between them, or by their distance."""
 
 _METRICS = ("cosine", "euclidean")
 _TINY = 1e-12
@@ -37,7 +43,9 @@ class NearestNeighbours(keras.Model):
         classes: Number of classes, at least 2.
         neighbours: Number of stored samples that vote, at least 1.
         metric: `"cosine"` or `"euclidean"`.
-        **kwargs: `name`, `dtype`.
+        name: Name of the model.
+        trainable: As in every Keras layer; nothing is trained.
+        dtype: Precision, as in every Keras layer.
 
     Raises:
         ValueError: For a number out of its range or an unknown metric.
@@ -48,18 +56,23 @@ class NearestNeighbours(keras.Model):
         features: keras.Model,
         classes: int,
         neighbours: int = 5,
-        metric: str = "cosine",
-        **kwargs: Any,
+        metric: Metric = "cosine",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: DType = None,
     ) -> None:
         self.classes = check.positive_integer("classes", classes, minimum=2)
         self.neighbours = check.positive_integer("neighbours", neighbours)
-        self.metric = check.one_of("metric", metric, _METRICS)
-        super().__init__(**kwargs)
+        self.metric: str = check.one_of("metric", metric, _METRICS)
+        check.instance("features", features, keras.Model)
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.features = features
         self.features.trainable = False
         self.scale = FeatureScale(name="feature_scale")
         self.scale.build(features.output_shape)
         self.memory: Any = None
+        self._gate = gate_of(features, self.classes)
         self.built = True
 
     def call(self, inputs: Any) -> Any:
@@ -68,8 +81,7 @@ class NearestNeighbours(keras.Model):
         Raises:
             ValueError: If `fit` has stored nothing yet.
         """
-        if self.memory is None:
-            raise ValueError("Nothing is stored yet: call `fit` before this model is used.")
+        self._require_memory()
         query = self.scale(self.features(inputs, training=False))
         # The norm of a query changes no ranking. Of |h - m|^2 only m . h - |m|^2 / 2 does.
         nearness = ops.matmul(ops.cast(query, self.memory.dtype), ops.transpose(self.memory))
@@ -77,49 +89,152 @@ class NearestNeighbours(keras.Model):
         return ops.mean(ops.take(self.teacher, nearest, axis=0), axis=1)
 
     def fit(
-        self, x: Any = None, y: Any = None, validation_data: Any = None, verbose: int | str = "auto"
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: None = None,
+        sample_weight: None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
     ) -> keras.callbacks.History:
-        """Store the features and labels of samples.
+        """Store the features and labels of samples; arguments as in `keras.Model.fit`.
 
-        Args:
-            x: Inputs, or a dataset of batches of inputs and labels.
-            y: Integer or one-hot labels, one for each input.
-            validation_data: None, or what `evaluate` takes: a pair of inputs and labels, or a
-                dataset.
-            verbose: Whether the evaluation shows its progress, as in `keras.Model.evaluate`.
+        One pass says all there is to say, so that `epochs`, `shuffle` and what else belongs to
+        learning in steps have no effect. A stream is read into memory, once and to its end, or for
+        `steps_per_epoch` batches. Samples cannot have weights.
 
         Returns:
-            A history of one epoch, empty without `validation_data`.
+            A history of one epoch, empty without validation.
 
         Raises:
-            ValueError: For labels out of range, NaN in the data, shapes that do not fit, or fewer
-                samples than `neighbours`. The stored samples are then as before.
+            ValueError: For labels out of range, NaN in the data, shapes that do not fit, weights of
+                samples or classes, or fewer samples than `neighbours`. The stored samples are then
+                as before.
         """
-        if not hasattr(x, "shape"):
-            x, y = _arrays(x)
-        check_labelled(x, y, self.features, self.classes)
-        allowed = f"at most the {len(x)} samples"
-        check.require(self.neighbours <= len(x), "neighbours", allowed, self.neighbours)
-        pair = isinstance(validation_data, (tuple, list))
-        if pair:
-            inputs, labels = validation_data[:2]
-            check_labelled(inputs, labels, self.features, self.classes)
-        # Which features are used follows from the encoder; a common factor changes no ranking.
-        measure_scale(self.scale, self.features, x)
-        stored = encode(self.features, x) * ops.convert_to_numpy(self.scale.scale)
-        if self.metric == "cosine":
-            stored = stored / np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), _TINY)
-        self._store(stored, ops.convert_to_numpy(one_hot(y, self.classes, "float32")))
-        history = keras.callbacks.History()
-        history.set_model(self)
-        history.on_train_begin()
-        logs: dict[str, float] = {}
-        if validation_data is not None:
-            data = validation_data if pair else (validation_data,)
-            found = self.evaluate(*data, verbose=verbose, return_dict=True)
-            logs = {f"val_{name}": value for name, value in found.items()}
-        history.on_epoch_end(0, logs)
-        return history
+        check_counts(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+        check.positive_integer("epochs", epochs, minimum=0)
+        for name, given in (("class_weight", class_weight), ("sample_weight", sample_weight)):
+            check.require(given is None, name, "None: all votes count alike", given)
+        with self._gate.guard(self) as guard:
+            validation_data = guard.validation(validation_data, validation_steps)
+            x, y = self._gate.arrays("x", x, y, steps_per_epoch)
+            share = check.real("validation_split", validation_split, 0.0, 1.0)
+            if share and validation_data is None:
+                kept = int(len(x) * (1.0 - share))
+                validation_data, x, y = (x[kept:], y[kept:]), x[:kept], y[:kept]
+            allowed = f"at most the {len(x)} samples"
+            check.require(self.neighbours <= len(x), "neighbours", allowed, self.neighbours)
+            self._learn(x, y)
+            callbacks = _callback_list(callbacks, self, verbose)
+            callbacks.on_train_begin()
+            callbacks.on_epoch_begin(0)
+            logs: dict[str, float] = {}
+            if validation_data is not None:
+                pair = isinstance(validation_data, (tuple, list))
+                given = (*validation_data, None)[:3] if pair else (validation_data, None, None)
+                found = super().evaluate(
+                    given[0],
+                    given[1],
+                    sample_weight=given[2],
+                    batch_size=validation_batch_size or batch_size,
+                    steps=validation_steps,
+                    verbose=verbose,
+                    return_dict=True,
+                )
+                logs = {f"val_{name}": value for name, value in found.items()}
+            callbacks.on_epoch_end(0, logs)
+            callbacks.on_train_end(logs)
+        return self.history
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return loss and metrics; arguments as in `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: For data that do not fit, or if nothing is stored yet.
+        """
+        check_counts(batch_size=batch_size, steps=steps)
+        self._require_memory()
+        with self._gate.guard(self) as guard:
+            x, y, sample_weight = guard.evaluation(x, y, sample_weight, steps)
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+            )
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Return the share of the votes for each class; arguments as in `keras.Model.predict`.
+
+        Raises:
+            ValueError: For data that do not fit, or if nothing is stored yet.
+        """
+        check_counts(batch_size=batch_size, steps=steps)
+        self._require_memory()
+        with self._gate.guard(self) as guard:
+            return super().predict(
+                guard.inputs(x, steps),
+                batch_size=batch_size,
+                verbose=verbose,
+                steps=steps,
+                callbacks=callbacks,
+            )
+
+    def train_on_batch(self, *arguments: Any, **keywords: Any) -> Any:
+        """Refuse: samples are stored all at once.
+
+        Raises:
+            NotImplementedError: Always; `fit` stores samples.
+        """
+        raise NotImplementedError("Nothing is learned in steps here: `fit` stores all samples.")
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Return loss and metrics of one batch; arguments as in `keras.Model.test_on_batch`."""
+        self._require_memory()
+        x, y, sample_weight = self._gate.batch(x, y, sample_weight)
+        return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the votes for one batch; as `keras.Model.predict_on_batch`."""
+        self._require_memory()
+        return super().predict_on_batch(self._gate.inputs("x", x))
+
+    def export(self, filepath: Any, *arguments: Any, **keywords: Any) -> None:
+        """Write the model from inputs to votes; as `keras.Model.export`."""
+        export_from(self, self.features, super().export, filepath, *arguments, **keywords)
 
     def compute_loss(
         self,
@@ -130,7 +245,8 @@ class NearestNeighbours(keras.Model):
         training: bool = True,
     ) -> Any:
         """Return the mean share of the votes against the right class."""
-        against = 1.0 - ops.sum(one_hot(y, self.classes, "float32") * y_pred, axis=-1)
+        targets, _ = class_targets("y", y, self.classes, "float32")
+        against = 1.0 - ops.sum(targets * y_pred, axis=-1)
         if sample_weight is not None:
             against = against * ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
         return ops.mean(against)
@@ -155,6 +271,30 @@ class NearestNeighbours(keras.Model):
         # Compiled steps hold the variables from before.
         self.predict_function = self.test_function = None
 
+    def _learn(self, x: Any, y: Any) -> None:
+        # Which features are used follows from the encoder; a common factor changes no ranking.
+        measure_scale(self.scale, self.features, x)
+        stored = encode(self.features, x) * ops.convert_to_numpy(self.scale.scale)
+        if self.metric == "cosine":
+            stored = stored / np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), _TINY)
+        teacher, _ = class_targets("y", y, self.classes, "float32")
+        self._store(stored, ops.convert_to_numpy(teacher))
+
+    def _require_memory(self) -> None:
+        if self.memory is None:
+            raise ValueError("Nothing is stored yet: call `fit` before this model is used.")
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Set all weights from a list as `get_weights` gives it, with stored samples or without."""
+        stored = 0 if self.memory is None else 3
+        fixed = len(self.weights) - stored
+        if len(weights) == fixed + 3:
+            # The order is that of `get_weights`: this model's own weights come first.
+            memory, _, teacher = weights[:3]
+            self._check_stored(memory, teacher)
+            self._store(np.asarray(memory), np.asarray(teacher))
+        super().set_weights(weights)
+
     def save_own_variables(self, store: Any) -> None:
         """Write the stored samples."""
         if self.memory is not None:
@@ -162,9 +302,32 @@ class NearestNeighbours(keras.Model):
             store["teacher"] = ops.convert_to_numpy(self.teacher)
 
     def load_own_variables(self, store: Any) -> None:
-        """Read stored samples, however many they are."""
-        if "memory" in store.keys():
-            self._store(np.asarray(store["memory"]), np.asarray(store["teacher"]))
+        """Read stored samples, however many they are.
+
+        Raises:
+            ValueError: If the file holds a part of them, or arrays that do not fit.
+        """
+        found = {"memory", "teacher"} & set(store.keys())
+        if not found:
+            return  # Saved before a fit.
+        allowed = "a file of both `memory` and `teacher`"
+        check.require(len(found) == 2, "filepath", allowed, f"a file of {sorted(found)} alone")
+        memory, teacher = np.asarray(store["memory"]), np.asarray(store["teacher"])
+        self._check_stored(memory, teacher)
+        self._store(memory, teacher)
+
+    def _check_stored(self, memory: Any, teacher: Any) -> None:
+        """Refuse arrays that cannot be the stored samples of this model."""
+        memory, teacher = np.asarray(memory), np.asarray(teacher)
+        width = self.features.output_shape[-1]
+        allowed = f"of shape (samples, {width}), with at least {self.neighbours} samples"
+        fits = memory.ndim == 2 and memory.shape[1] == width and len(memory) >= self.neighbours
+        check.require(fits, "memory", allowed, memory.shape)
+        wanted = (len(memory), self.classes)
+        check.require(teacher.shape == wanted, "teacher", f"of shape {wanted}", teacher.shape)
+        for name, values in (("memory", memory), ("teacher", teacher)):
+            finite = values.dtype.kind in "biuf" and bool(np.isfinite(values).all())
+            check.require(finite, name, "finite numbers", "other entries")
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -187,7 +350,7 @@ def nearest_neighbours(
     encoder: keras.Model,
     classes: int,
     neighbours: int = 5,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     power: float = 4.5,
 ) -> NearestNeighbours:
     """Let the nearest samples vote, in the space of a pretrained encoder's features.
@@ -223,20 +386,18 @@ def nearest_neighbours(
     >>> classifier.predict(np.array([[3.0, 1.0]]), verbose=0).tolist()
     [[0.0, 1.0]]
     """
-    features = steep_features(encoder, power)
-    model = NearestNeighbours(features, classes, neighbours, metric, name="nearest_neighbours")
-    model.compile(metrics=["accuracy"])
+    check.positive_integer("classes", classes, minimum=2)
+    check.positive_integer("neighbours", neighbours)
+    check.one_of("metric", metric, _METRICS)
+    check_encoder(encoder)
+    with flags_kept(encoder, on_error_only=True):
+        features = steep_features(encoder, power)
+        model = NearestNeighbours(features, classes, neighbours, metric, name="nearest_neighbours")
+        model.compile(metrics=["accuracy"])
     return model
 
 
-def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
-    pairs = isinstance(data, Iterable)
-    batches = list(data) if pairs else []
-    pairs = bool(batches) and all(
-        isinstance(batch, (tuple, list)) and len(batch) >= 2 for batch in batches
-    )
-    check.require(pairs, "x", "an array or a dataset of inputs and labels", type(data).__name__)
-    inputs, labels = (
-        np.concatenate([ops.convert_to_numpy(batch[i]) for batch in batches]) for i in range(2)
-    )
-    return inputs, labels
+def _callback_list(callbacks: Any, model: Any, verbose: int | str) -> Any:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    return keras.callbacks.CallbackList(callbacks, add_history=True, model=model, epochs=1, steps=1)
