@@ -141,30 +141,23 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     """
     kernel, p = _competing_kernel(layer)
     batch_size = _validation.positive_integer("batch_size", batch_size)
-    if kernel.ndim > 2 and hasattr(layer, "linear_map"):
-        return _wins_of_positions(layer, _numpy(inputs), batch_size)
+    samples = _numpy(inputs)
+    if hasattr(layer, "currents"):
+        return _wins_of_layer(layer, samples, batch_size)
     _validation.require(
         kernel.ndim == 2,
         "layer",
         "a layer with a kernel of shape (inputs, units)",
         f"{layer.name} with a kernel of shape {kernel.shape}",
     )
-    samples = _numpy(inputs)
-    _validation.require(
-        samples.ndim >= 1 and samples.shape[-1] == kernel.shape[0] and samples.size > 0,
-        "inputs",
-        f"an array of shape (..., {kernel.shape[0]}) with at least one sample",
-        f"shape {samples.shape}",
-    )
-    samples = samples.reshape(-1, samples.shape[-1])
+    _require_samples(samples, (kernel.shape[0],))
     strengths = np.sign(kernel) * np.abs(kernel) ** (p - 1.0)
     # Single precision decides in the layer too, and a whole data set passes through here.
     strengths = strengths.astype(np.float32)
+    samples = samples.reshape(-1, samples.shape[-1])
     counts = np.zeros(kernel.shape[1], dtype=np.int64)
     for start in range(0, len(samples), batch_size):
-        batch = samples[start : start + batch_size].astype(np.float32)
-        winners = (batch @ strengths)[np.any(batch != 0.0, axis=-1)].argmax(axis=-1)
-        counts += np.bincount(winners, minlength=counts.size)
+        counts += _won(samples[start : start + batch_size].astype(np.float32) @ strengths)
     return counts
 
 
@@ -223,25 +216,44 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
     return report
 
 
-def _wins_of_positions(layer: Any, inputs: np.ndarray, batch_size: int) -> np.ndarray:
-    """Count the wins of filters: at all positions, or of each position if its units are its own."""
+def _wins_of_layer(layer: Any, samples: np.ndarray, batch_size: int) -> np.ndarray:
+    """Count the wins of units: at all positions, or of each position if its units are its own."""
     shape = tuple(layer.kernel.shape)
     units = tuple(shape[axis] for axis in layer.linear_map.unit_axes(len(shape)))
+    _require_samples(samples, shape[:1] if len(shape) == 2 else ())
+    if len(shape) == 2:
+        samples = samples.reshape(-1, samples.shape[-1])
     counts = np.zeros(units, dtype=np.int64)
-    own = [ops.convert_to_tensor(weight) for weight in layer._own]
-    for start in range(0, len(inputs), batch_size):
-        batch = ops.cast(inputs[start : start + batch_size], layer.kernel.dtype)
-        arranged = layer.arrange(batch)
-        linear_map = layer.map_of(arranged)
-        kernel = ops.convert_to_tensor(layer.kernel)
-        currents = layer.plasticity.currents(arranged, kernel, *own, linear_map=linear_map)
-        currents = np.asarray(ops.convert_to_numpy(currents))
-        won = currents.argmax(axis=-1)[..., None] == np.arange(units[-1])
-        # A patch of zeros drives no unit.
-        won &= np.any(currents != 0.0, axis=-1, keepdims=True)
-        axes = tuple(range(won.ndim - 1)) if len(units) == 1 else (0,)
-        counts += won.sum(axis=axes, dtype=np.int64)
+    for start in range(0, len(samples), batch_size):
+        currents = _numpy(layer.currents(samples[start : start + batch_size]))
+        counts += _won(currents, axes=len(units) - 1)
     return counts
+
+
+def _won(currents: np.ndarray, axes: int = 0) -> np.ndarray:
+    """Count the wins over all axes of samples; the last `axes` before the units stay."""
+    units = currents.shape[-1]
+    won = currents.argmax(axis=-1)[..., None] == np.arange(units)
+    # What is zero drives no unit.
+    won &= np.any(currents != 0.0, axis=-1, keepdims=True)
+    over = tuple(range(won.ndim - 1 - axes))
+    counts: np.ndarray = won.sum(axis=over, dtype=np.int64)
+    return counts
+
+
+def _require_samples(samples: np.ndarray, width: tuple[int, ...]) -> None:
+    fits = (
+        samples.ndim >= 1
+        and samples.size > 0
+        and samples.shape[-1:] == (width or samples.shape[-1:])
+    )
+    allowed = f"(..., {width[0]})" if width else "(samples, ...)"
+    _validation.require(
+        fits,
+        "inputs",
+        f"an array of shape {allowed} with at least one sample",
+        f"shape {samples.shape}",
+    )
 
 
 def _numpy(values: Any) -> np.ndarray:
@@ -264,12 +276,12 @@ def _pair(kernel: Any, feedback_kernel: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _competing_kernel(layer: Any) -> tuple[np.ndarray, float]:
-    p = getattr(getattr(layer, "plasticity", None), "norm_exponent", None)
-    kernel = getattr(layer, "kernel", None)
-    _validation.require(
-        p is not None and kernel is not None,
-        "layer",
-        "a built layer with a `kernel` and a `plasticity` that has a `norm_exponent`",
-        getattr(layer, "name", layer),
-    )
-    return _numpy(kernel).astype(np.float64), float(p)  # type: ignore[arg-type]
+    allowed = "a built layer with a `kernel` and a `plasticity` that has a `norm_exponent`"
+    try:
+        kernel, exponent = layer.kernel, layer.plasticity.norm_exponent
+    except AttributeError:
+        kernel, exponent = None, None
+    if kernel is None or exponent is None:
+        received = getattr(layer, "name", layer)
+        raise ValueError(_validation.refusal("layer", allowed, received))
+    return _numpy(kernel).astype(np.float64), float(exponent)

@@ -5,6 +5,7 @@ Each function raises an `AssertionError` that says what does not hold. They need
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,10 +22,13 @@ def check_feedback_rule(rule: FeedbackRule, tolerance: float = 1e-5, seed: int =
     """Check that a feedback rule does what the interface promises, dense and convolutional.
 
     * its config restores it;
-    * the error kernel has the kernel's shape, and `assignment` sets it;
+    * the error kernel has the kernel's shape, and `assignment` sets it, up to its length and to
+      signs that a rule prescribes, or refuses;
     * the forward pass is that of the plain layer, exactly;
-    * the error that reaches the layer below is the one carried by the error kernel;
-    * weights that are not declared trainable stay.
+    * the error that reaches the layer below is the one carried by the error kernel, and none if the
+      rule does not `sends_errors`; of a rule that `draws` its error kernel, that one arrives;
+    * weights that are not declared trainable are changed by the rule alone (a memory), and not by
+      an optimizer.
 
     What the feedback weights should receive is known to the rule's author alone: compare one step
     with the formula in a test of your own.
@@ -184,18 +188,16 @@ def _check_config(rule: Any) -> None:
 def _check_error_path(
     layer: layers.FeedbackLayer, shape: tuple[int, ...], tolerance: float, seed: int
 ) -> None:
-    name = type(layer).__name__
+    name, rule = type(layer).__name__, layer.feedback
     rng = np.random.default_rng(seed)
     inputs = rng.normal(size=(6, *shape)).astype("float32")
     below = keras.layers.Dense(shape[-1], use_bias=False)
     model = keras.Sequential([keras.Input(shape), below, layer])
-    weights = layer._feedback_weights
-    kernel = ops.convert_to_numpy(layer.kernel)
-    if weights:
-        chosen = rng.normal(size=kernel.shape).astype("float32")
-        layer.assign_feedback_kernel(chosen)
-        _check_close(f"{name}: the assigned feedback kernel", layer.feedback_kernel, chosen, 1e-6)
-    error_kernel = layer.feedback_kernel if weights else layer.kernel.value
+    _check_assignment(layer, rng)
+    error_kernel = layer.feedback_kernel
+    error_kernel = layer.kernel.value if error_kernel is None else error_kernel
+    same = tuple(np.shape(error_kernel)) == tuple(layer.kernel.shape)
+    _check(same, f"{name}: the error kernel has the kernel's shape")
 
     hidden = ops.matmul(inputs, below.kernel)
     plain = layer.linear_map.apply(hidden, layer.kernel) + layer.bias
@@ -207,18 +209,56 @@ def _check_error_path(
     sent = layer.linear_map.input_gradient(ops.convert_to_tensor(target), error_kernel, hidden)
     wanted = np.tensordot(inputs, ops.convert_to_numpy(sent), (range(len(shape)),) * 2)
     before = ops.convert_to_numpy(below.kernel)
-    stored = [ops.convert_to_numpy(weight) for weight in weights]
+    expected = _after_a_call(layer, hidden)
     model.compile(keras.optimizers.SGD(1.0), loss=_inner_product)
-    model.fit(inputs, target, batch_size=len(inputs), shuffle=False, verbose=0)
-    _check_close(
-        f"{name}: the gradient below the layer",
-        before - ops.convert_to_numpy(below.kernel),
-        wanted,
-        max(tolerance, 1e-5),
-    )
-    for weight, old in zip(weights, stored, strict=True):
-        moved = bool(np.any(ops.convert_to_numpy(weight) != old))
-        _check(weight.trainable or not moved, f"{name}: {weight.name} is not trainable and stays")
+    with warnings.catch_warnings():
+        # A rule that sends no errors leaves the layer below without a gradient.
+        warnings.filterwarnings("ignore", "Gradients do not exist")
+        model.fit(inputs, target, batch_size=len(inputs), shuffle=False, verbose=0)
+    gradient = before - ops.convert_to_numpy(below.kernel)
+    if not rule.sends_errors:
+        _check(not np.any(gradient), f"{name}: no error reaches the layer below")
+    elif rule.draws and not np.allclose(gradient, wanted, tolerance, tolerance):
+        # The error kernel may be drawn anew in each step.
+        _check(np.all(np.isfinite(gradient)) and np.any(gradient), f"{name}: an error goes down")
+    else:
+        allowed = max(tolerance, 1e-5)
+        _check_close(f"{name}: the gradient below the layer", gradient, wanted, allowed)
+    for weight, value in zip(layer.rule_weights, expected, strict=True):
+        stays = np.allclose(ops.convert_to_numpy(weight), value, tolerance, tolerance)
+        what = f"{name}: {weight.name} is not trainable, and no optimizer changes it"
+        _check(weight.trainable or stays or rule.draws, what)
+
+
+def _check_assignment(layer: layers.FeedbackLayer, rng: np.random.Generator) -> None:
+    """Assign a feedback kernel, of the kernel's signs where a rule takes no others."""
+    kernel = ops.convert_to_numpy(layer.kernel)
+    chosen = rng.normal(size=kernel.shape).astype("float32")
+    try:
+        layer.assign_feedback_kernel(chosen)
+    except ValueError:
+        chosen = np.abs(chosen) * np.sign(kernel)
+        try:
+            layer.assign_feedback_kernel(chosen)
+        except ValueError:
+            return  # A rule without a feedback kernel of its own refuses.
+    found = ops.convert_to_numpy(layer.feedback_kernel)
+    # A wrapper may give it another length.
+    length = np.sum(found * chosen) / np.sum(chosen * chosen)
+    name = type(layer).__name__
+    _check(length > 0.0, f"{name}: the assigned feedback kernel carries the errors")
+    _check_close(f"{name}: the assigned feedback kernel", found, length * chosen, 1e-5)
+
+
+def _after_a_call(layer: layers.FeedbackLayer, inputs: Any) -> list[np.ndarray]:
+    """Return the weights of the rule as a call in training leaves them, and set them back."""
+    variables = [*layer.rule_weights, *layer.rule_states]
+    before = [ops.convert_to_numpy(variable) for variable in variables]
+    layer(inputs, training=True)
+    after = [ops.convert_to_numpy(weight) for weight in layer.rule_weights]
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    return after
 
 
 def _inner_product(target: Any, outputs: Any) -> Any:

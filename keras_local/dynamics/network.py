@@ -19,7 +19,7 @@ from keras_local._types import DType
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
 from keras_local.dynamics.guarded_model import GuardedModel
-from keras_local.ops import in_strategy, replica_count, replica_sum, surrogate_loss
+from keras_local.ops import abilities, in_strategy, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
 from keras_local.ops.settling import States
@@ -251,7 +251,7 @@ class Network(GuardedModel):
             with warnings.catch_warnings():
                 # Where there is no XLA, Keras warns and does without.
                 warnings.simplefilter("ignore")
-                self.jit_compile = keras.config.backend() != "torch"
+                self.jit_compile = abilities.COMPILES
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Return the arguments of `compile`, `jit_compile` as it was given."""

@@ -7,6 +7,7 @@ from keras_local.models.conversion.conversion_report import conversion_report as
 from keras_local.models.conversion.convert import convert as convert
 from keras_local.models.conversion.direct import direct as direct
 from keras_local.models.conversion.export import export as export
+from keras_local.models.conversion.registry import register_conversion as register_conversion
 from keras_local.models.conversion.to_plain import to_plain as to_plain
 from keras_local.models.pretraining.align import align as align
 from keras_local.models.pretraining.pretrain import pretrain as pretrain
@@ -34,6 +35,7 @@ __all__ = [
     "pretrain",
     "readout",
     "reference",
+    "register_conversion",
     "reseed",
     "to_plain",
 ]

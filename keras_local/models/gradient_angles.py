@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_local import _validation as check
 from keras_local import ops
-from keras_local.feedback import Symmetric, Synapses, WrappedRule
-from keras_local.layers import FeedbackLayer
-from keras_local.layers.direct.layer import DirectLayer, cuts_for_direct_layer
+from keras_local.feedback import Synapses, WrappedRule
+from keras_local.layers.direct.layer import without_cuts
+from keras_local.layers.plain_form import all_layers, error_kernels, exact_errors, measured
 from keras_local.metrics import alignment_angle
-from keras_local.models.conversion.cloning import sublayers
 from keras_local.ops import Signals
 from keras_local.ops.backend import Tensor
 
 
 def gradient_angles(
-    model: keras.Model, inputs: Any, labels: Any, layers: Mapping[str, FeedbackLayer]
+    model: keras.Model, inputs: Any, labels: Any, layers: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the gradient angle and the local gradient angle of each layer, in degrees.
 
@@ -34,8 +34,14 @@ def gradient_angles(
         model: A compiled model with a loss, built.
         inputs: What the model takes.
         labels: What its loss takes.
-        layers: Layers of the model with a kernel that is trained.
+        layers: Layers of the model with one kernel that is trained and a rule that can be
+            exchanged (`errors_by`).
+
+    Raises:
+        ValueError: If a layer sends errors by a rule and cannot do without it (it has
+            `error_kernels` and no `exact_errors`).
     """
+    require_exact_errors(model)
     inputs, labels = keras.tree.map_structure(keras.ops.convert_to_tensor, (inputs, labels))
     loss = _loss(model, inputs, labels)
     kernels = [keras.ops.convert_to_tensor(layer.kernel.value) for layer in layers.values()]
@@ -49,15 +55,16 @@ def gradient_angles(
 
     def under_rules(*tensors: Tensor) -> Tensor:
         probes = tensors[len(variables) :]
-        rules = [
-            (layer, {"_rule": _Probed(layer._rule, probe)})
-            for layer, probe in zip(probed.values(), probes, strict=True)
-        ]
-        with _exchanged([*rules, *_without_share(model)]):
+        with ExitStack() as stack:
+            for layer, probe in zip(probed.values(), probes, strict=True):
+                stack.enter_context(layer.errors_by(partial(_Probed, probe=probe)))
+            for layer in all_layers(model):
+                if context := measured(layer):
+                    stack.enter_context(context())
             return value(*tensors)
 
     def true(*tensors: Tensor) -> Tensor:
-        with _exchanged(_backpropagation(model)):
+        with _by_the_chain_rule(model):
             return value(*tensors)
 
     probes = [keras.ops.zeros((3,), "float32") for _ in probed]
@@ -129,51 +136,22 @@ def _outputs(model: keras.Model, inputs: Any) -> Any:
     return model(inputs, training=True) if model._call_has_training_arg else model(inputs)
 
 
-def _without_share(model: keras.Model) -> list[tuple[Any, dict[str, Any]]]:
-    """Return how direct layers get the share of an example without a loss among the model's."""
-    layers = [layer for layer in sublayers(model) if isinstance(layer, DirectLayer)]
-    return [(layer, {"signal": partial(_with_share, layer)}) for layer in layers]
-
-
-def _with_share(layer: DirectLayer, error: Tensor, share: Tensor) -> Tensor:
-    share = 1.0 / keras.ops.cast(keras.ops.shape(error)[0], "float32")
-    return type(layer).signal(layer, error, share)
-
-
-def _backpropagation(model: keras.Model) -> list[tuple[Any, dict[str, Any]]]:
-    """Return what makes all errors of a model go by the chain rule."""
-    changes: list[tuple[Any, dict[str, Any]]] = []
-    for layer in sublayers(model):
-        if isinstance(layer, FeedbackLayer):
-            changes.append((layer, {"_rule": Symmetric()}))
-        elif isinstance(layer, DirectLayer):
-            changes.append((layer, {"call": _first}))
-    for operation in getattr(model, "operations", ()):
-        if cuts_for_direct_layer(operation):
-            changes.append((operation, {"call": _same}))
-    return changes
-
-
-def _first(inputs: list[Tensor]) -> Tensor:
-    return inputs[0]
-
-
-def _same(inputs: Tensor) -> Tensor:
-    return inputs
+def require_exact_errors(model: keras.Model) -> None:
+    """Refuse a model with a layer whose errors cannot be made those of the chain rule."""
+    unable = [
+        f"{type(layer).__name__} {layer.name!r}"
+        for layer in all_layers(model)
+        if error_kernels(layer) and not any(exact_errors(part) for part in all_layers(layer))
+    ]
+    allowed = "a model whose layers with `error_kernels` have `exact_errors` too"
+    check.require(not unable, "model", allowed, ", ".join(unable))
 
 
 @contextmanager
-def _exchanged(changes: list[tuple[Any, dict[str, Any]]]) -> Iterator[None]:
-    """Let objects have other attributes, and their own ones again afterwards."""
-    before = [(vars(owner), dict(vars(owner))) for owner, _ in changes]
-    try:
-        for owner, attributes in changes:
-            vars(owner).update(attributes)
+def _by_the_chain_rule(model: keras.Model) -> Iterator[None]:
+    with ExitStack() as stack:
+        for layer in all_layers(model):
+            if context := exact_errors(layer):
+                stack.enter_context(context())
+        stack.enter_context(without_cuts(model))
         yield
-    finally:
-        for (now, then), (_, attributes) in zip(before, changes, strict=True):
-            for name in attributes:
-                if name in then:
-                    now[name] = then[name]
-                else:
-                    now.pop(name, None)

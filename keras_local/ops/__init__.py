@@ -6,6 +6,7 @@ the package stands on these. The backend files (`_tensorflow`, `_jax`, `_torch`)
 that import a backend.
 """
 
+from keras_local.ops import abilities as abilities
 from keras_local.ops.assertions import assured as assured
 from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
@@ -15,6 +16,7 @@ from keras_local.ops.direct import direct as direct
 from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.gradients import gradients as gradients
 from keras_local.ops.guarded import guarded_step as guarded_step
+from keras_local.ops.images import image_writer as image_writer
 from keras_local.ops.linear_maps import Convolution as Convolution
 from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
@@ -44,12 +46,14 @@ __all__ = [
     "Scaled",
     "Signals",
     "TransposedConvolution",
+    "abilities",
     "assured",
     "asymmetric",
     "direct",
     "gradient_loss",
     "gradients",
     "guarded_step",
+    "image_writer",
     "in_strategy",
     "is_sparse",
     "read",

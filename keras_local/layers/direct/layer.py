@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -48,6 +49,8 @@ class DirectLayer(keras.layers.Layer):
             "feedback_initializer", feedback_initializer
         )
         self.supports_masking = True
+        self._exact = False
+        self._measured = False
 
     @abstractmethod
     def signal(self, error: Tensor, share: Tensor) -> Tensor:
@@ -135,8 +138,11 @@ class DirectLayer(keras.layers.Layer):
     def call(self, inputs: list[Tensor]) -> Tensor:
         """Return the logits."""
         logits, *hidden = inputs
+        if self._exact:
+            return logits
+        signal = self._signal_of_mean if self._measured else self.signal
         weights = [weight.value for weight in self.feedback_kernels]
-        outputs, loss = ops.direct(self.signal, logits, hidden, weights)
+        outputs, loss = ops.direct(signal, logits, hidden, weights)
         if self.reads_share:
             self.add_loss(loss)
         return outputs
@@ -153,6 +159,28 @@ class DirectLayer(keras.layers.Layer):
         """Return a symbolic tensor of the logits' shape and precision."""
         return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
 
+    def _signal_of_mean(self, error: Tensor, share: Tensor) -> Tensor:
+        share = 1.0 / keras.ops.cast(keras.ops.shape(error)[0], "float32")
+        return self.signal(error, share)
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Take 1 over the batch for the share of an example, where no trainer adds the losses."""
+        self._measured = True
+        try:
+            yield
+        finally:
+            self._measured = False
+
+    @contextmanager
+    def exact_errors(self) -> Iterator[None]:
+        """Send no errors of its own, for measurements: the chain rule alone acts."""
+        self._exact = True
+        try:
+            yield
+        finally:
+            self._exact = False
+
     def error_kernels(self) -> list[ErrorKernel]:
         """Return none: errors go straight to hidden tensors, past all kernels."""
         return []
@@ -165,6 +193,33 @@ class DirectLayer(keras.layers.Layer):
         """Return the constructor's arguments."""
         initializer = initializers.serialize(self.feedback_initializer)
         return {**super().get_config(), "feedback_initializer": initializer}
+
+
+@contextmanager
+def without_cuts(model: keras.Model) -> Iterator[None]:
+    """Let errors pass where a graph cuts them for a direct layer, for measurements."""
+    cuts = [operation for operation in operations_of(model) if cuts_for_direct_layer(operation)]
+    try:
+        for cut in cuts:
+            cut.call = _unchanged
+        yield
+    finally:
+        for cut in cuts:
+            vars(cut).pop("call", None)
+
+
+def operations_of(model: Any) -> list[Any]:
+    """Return all operations in the graph of a model and of the models in it."""
+    found: list[Any] = []
+    # A subclassed model has no operations that anybody could know of.
+    for operation in getattr(model, "operations", model.layers):
+        inner = operations_of(operation) if isinstance(operation, keras.Model) else []
+        found += [operation, *inner]
+    return found
+
+
+def _unchanged(inputs: Tensor) -> Tensor:
+    return inputs
 
 
 def _logits(inputs: list[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, ClassVar, Unpack
 
@@ -22,7 +22,7 @@ from keras_local._types import (
     InitializerLike,
     RegularizerLike,
 )
-from keras_local.feedback import FeedbackLike, FeedbackRule, RandomConnectivity, Synapses
+from keras_local.feedback import FeedbackLike, FeedbackRule, RandomConnectivity, Symmetric, Synapses
 from keras_local.feedback.random_connectivity import random_mask
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
@@ -40,6 +40,7 @@ from keras_local.layers.feedback.unsupported import (
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
+    forward_values,
     plain_activation,
     plain_twin,
     twin_config,
@@ -328,11 +329,37 @@ class FeedbackLayer(keras.layers.Layer):
         """Return the layer `plain` with the arguments that it knows, the kernel and the bias."""
         plain = plain_twin(type(self))
         config, behind = plain_activation(self, twin_config(self.get_config(), plain))
-        return PlainForm(plain, config, self._plain_weights(), behind=behind)
+        return PlainForm(plain, config, forward_values(self), behind=behind)
 
-    def _plain_weights(self) -> list[Any]:
-        weights = [self.used_kernel] if self.bias is None else [self.used_kernel, self.bias]
-        return [ops.convert_to_numpy(weight) for weight in weights]
+    @property
+    def rule_weights(self) -> list[keras.Variable]:
+        """The weights that the plain layer has not: of the rule, and which synapses exist."""
+        masks = [] if self._kernel_mask is None else [self._kernel_mask]
+        return [*self._feedback_weights, *masks]
+
+    @property
+    def rule_states(self) -> list[keras.Variable]:
+        """The states of the random generators from which the rule draws."""
+        return [self._seed.state] if self._rule.draws else []
+
+    def restart(self, like: Any = None) -> None:
+        """Let the weights of the rule start anew from the kernel that the layer has now.
+
+        They may depend on it: the constant difference of Kolen-Pollack does.
+
+        Args:
+            like: None, or a layer of the same form: with the same `connectivity`, its forward
+                synapses are those that exist here too.
+        """
+        mask = self._kernel_mask
+        if mask is not None:
+            if like is not None and getattr(like, "connectivity", None) == self.connectivity:
+                mask.assign(ops.convert_to_numpy(like._kernel_mask))
+            self.kernel.assign(self.kernel * mask)
+        declared = self._rule.weights(self.kernel, self._feedback_law())
+        for weight, start in zip(self._feedback_weights, declared, strict=True):
+            initializer = initializers.get(start.initializer)
+            weight.assign(initializer(tuple(weight.shape), dtype=weight.dtype))
 
     @contextmanager
     def errors_by(self, change: Callable[[FeedbackRule], FeedbackRule]) -> Iterator[None]:
@@ -347,6 +374,10 @@ class FeedbackLayer(keras.layers.Layer):
             yield
         finally:
             self._rule = rule
+
+    def exact_errors(self) -> AbstractContextManager[None]:
+        """Let errors return through the kernel, as in backpropagation, for measurements."""
+        return self.errors_by(lambda rule: Symmetric())
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -26,7 +26,7 @@ from keras_local.layers.feedback.convolution_scaling import at_each_position
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.layers.feedback.window import checked_window
-from keras_local.layers.plain_form import PlainForm, plain_activation, twin_config
+from keras_local.layers.plain_form import PlainForm, forward_values, plain_activation, twin_config
 from keras_local.ops.backend import Tensor
 
 _SPACE = "xyz"
@@ -189,7 +189,7 @@ class LocallyConnected(FeedbackLayer):
         config["bias_axes"] = units if self.use_bias else None
         config["output_shape"] = self.bias_shape()
         config, behind = plain_activation(self, config)
-        weights = self._plain_weights()
+        weights = forward_values(self)
         return PlainForm(keras.layers.EinsumDense, config, weights, self._patches, behind)
 
     def _patches(self, inputs: Tensor) -> Tensor:

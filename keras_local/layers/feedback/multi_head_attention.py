@@ -28,7 +28,13 @@ from keras_local.layers.feedback.unsupported import (
     layer_arguments,
     quantize,
 )
-from keras_local.layers.plain_form import ErrorKernel, PlainForm, plain_twin, twin_config
+from keras_local.layers.plain_form import (
+    ErrorKernel,
+    PlainForm,
+    forward_values,
+    plain_twin,
+    twin_config,
+)
 
 _PROJECTIONS = ("_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense")
 
@@ -193,8 +199,8 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
     def plain_form(self) -> PlainForm:
         """Return `keras.layers.MultiHeadAttention` with the weights of the projections."""
         plain = plain_twin(type(self))
-        weights = [value for part in self._projections() for value in part.plain_form().weights]
-        return PlainForm(plain, twin_config(self.get_config(), plain), weights)
+        config = twin_config(self.get_config(), plain)
+        return PlainForm(plain, config, forward_values(self))
 
     def _projections(self) -> list[FeedbackEinsumDense]:
         """Return the projections in the order in which the layer lists its weights."""

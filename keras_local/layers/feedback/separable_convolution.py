@@ -43,6 +43,7 @@ from keras_local.layers.feedback.unsupported import (
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
+    forward_values,
     plain_activation,
     plain_twin,
     twin_config,
@@ -188,9 +189,7 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
         """Return the layer `plain` with the weights of both convolutions."""
         plain = plain_twin(type(self))
         config, behind = plain_activation(self, twin_config(self.get_config(), plain))
-        parts = (self.depthwise, self.pointwise)
-        weights = [value for part in parts for value in part.plain_form().weights]
-        return PlainForm(plain, config, weights, behind=behind)
+        return PlainForm(plain, config, forward_values(self), behind=behind)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

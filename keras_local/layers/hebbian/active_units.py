@@ -12,7 +12,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.alarm import DivergenceAlarm
-from keras_local.ops import surrogate_loss
+from keras_local.ops import abilities, surrogate_loss
 from keras_local.ops.backend import Tensor, backend
 from keras_local.plasticity import PlasticityRule
 
@@ -56,7 +56,7 @@ class ActiveUnitsDense(keras.layers.Layer):
         self.plasticity = plasticity
         self.batch_size = batch_size
         # As in HebbianDense: sorting under XLA is slow.
-        self.supports_jit = keras.backend.backend() != "tensorflow"
+        self.supports_jit = abilities.SORTS_FAST_COMPILED
 
     def build(self, input_shape: Shape) -> None:
         """Copy the initial kernel, one row a unit."""

@@ -22,7 +22,7 @@ from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.active_units import ActiveUnitsDense
 from keras_local.layers.hebbian.layer import HebbianLayer
 from keras_local.layers.plain_form import PlainForm
-from keras_local.ops import LinearMap, replica_count
+from keras_local.ops import LinearMap, abilities, replica_count
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity import PlasticityLike
 from keras_local.plasticity.rule import DENSE
@@ -135,7 +135,7 @@ class HebbianDense(HebbianLayer):
         whole kernel.
         """
         sparse = (
-            keras.backend.backend() == "tensorflow"
+            abilities.SPARSE_GRADIENTS
             and replica_count() == 1
             and self.plasticity.trains_active_units
             and not self._own

@@ -28,7 +28,7 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
-from keras_local.ops import LinearMap, read, replica_count, replica_sum, surrogate_loss
+from keras_local.ops import LinearMap, abilities, read, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
 from keras_local.plasticity import PlasticityLike, PlasticityRule
@@ -108,7 +108,7 @@ class HebbianLayer(keras.layers.Layer):
         self.global_rate = global_rate
         # Sorting under XLA is many times slower on a CPU. Keras then runs models with this layer as
         # plain graphs; set `supports_jit` to True to have XLA all the same.
-        self.supports_jit = keras.backend.backend() != "tensorflow"
+        self.supports_jit = abilities.SORTS_FAST_COMPILED
 
     @property
     def plasticity(self) -> PlasticityRule:
@@ -184,8 +184,7 @@ class HebbianLayer(keras.layers.Layer):
         if self.kernel_constraint is not None or not rule.constrains:
             return self.kernel_constraint
         # On JAX the optimizer sees no weights but its own.
-        backend = keras.backend.backend()
-        able = backend != "jax" or not rule.remembers
+        able = abilities.CONSTRAINTS_READ_WEIGHTS or not rule.remembers
         check.require(able, "plasticity", "a rule whose constraint needs no memory, on JAX", rule)
         return _RuleConstraint(self)
 
@@ -277,6 +276,13 @@ class HebbianLayer(keras.layers.Layer):
         squares = ops.sum(ops.square(arranged), axis=-1)
         return float(ops.mean(ops.sqrt(squares)))
 
+    def currents(self, inputs: Any) -> Tensor:
+        """Return the currents by which the units compete for inputs, as the rule has them."""
+        arranged = self.arrange(ops.cast(inputs, self.kernel.dtype))
+        own = [ops.convert_to_tensor(weight) for weight in self._own]
+        kernel, linear_map = ops.convert_to_tensor(self.kernel), self.map_of(arranged)
+        return self.plasticity.currents(arranged, kernel, *own, linear_map=linear_map)
+
     def pretraining_samples(self, features: Any) -> Any:
         """Return an array of inputs in the order in which pretraining may shuffle and cut it."""
         return features
@@ -312,6 +318,11 @@ class HebbianLayer(keras.layers.Layer):
     def error_kernels(self) -> list[ErrorKernel]:
         """Return none: the kernel learns from activity, and is no way for errors by design."""
         return []
+
+    @property
+    def rule_weights(self) -> list[keras.Variable]:
+        """The weights that the plain layer has not: those of the rule."""
+        return list(self._own)
 
     def plain_form(self) -> PlainForm:
         """Return the layer `plain` without bias, with the kernel of the forward pass."""

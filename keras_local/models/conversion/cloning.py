@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from inspect import signature
 from typing import Any, ClassVar
 
 import keras
-from keras import ops
 
 from keras_local import _validation as check
-from keras_local.layers import FeedbackLayer
+from keras_local.layers.plain_form import all_layers
 
 
 class Cloning(ABC):
@@ -23,11 +21,11 @@ class Cloning(ABC):
         self.made: dict[int, Any] = {}
 
     @abstractmethod
-    def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
-        """Return the new form of a layer, without weights."""
+    def layer(self, layer: keras.layers.Layer) -> Any:
+        """Return the new form of a layer, without weights: a layer, or a function of tensors."""
 
     @abstractmethod
-    def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
+    def carry(self, layer: keras.layers.Layer, new: Any) -> None:
         """Give the new form of a layer, which is built, the weights of the old one."""
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -78,9 +76,10 @@ class Cloning(ABC):
 
 def require_graph(model: keras.Model) -> None:
     """Refuse a model whose graph of layers is not all that it does."""
-    graph = hasattr(model, "inputs") and hasattr(model, "operations")
-    if isinstance(model, keras.Sequential):
-        graph = model.built
+    # A Sequential may be built without a graph, where a layer does not tell its outputs' shape.
+    graph = hasattr(model, "inputs")
+    if not isinstance(model, keras.Sequential):
+        graph = graph and hasattr(model, "operations")
     described = f"{type(model).__name__} {model.name!r}"
     allowed = "a built Sequential or functional model, or a Readout"
     check.require(graph and bool(model.inputs), "model", allowed, described)
@@ -88,6 +87,17 @@ def require_graph(model: keras.Model) -> None:
     call = keras.Sequential.call if sequential else type(_bare(model)).call
     allowed = "a model without a `call` of its own"
     check.require(type(model).call is call, "model", allowed, described)
+
+
+def is_graph(layer: Any) -> bool:
+    """Tell whether a layer is a model that can be converted layer by layer."""
+    if not isinstance(layer, keras.Model):
+        return False
+    try:
+        require_graph(layer)
+    except ValueError:
+        return False
+    return True
 
 
 def _bare(model: keras.Model) -> keras.Model:
@@ -110,6 +120,21 @@ def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
     )
 
 
+def from_config(
+    kind: type[keras.layers.Layer], config: dict[str, Any], *around: keras.layers.Layer
+) -> Any:
+    """Return a layer from its config; classes of the layers inside of `around` are known in it."""
+    known = {type(part).__name__: type(part) for layer in around for part in all_layers(layer)}
+    with keras.saving.custom_object_scope(known):
+        return kind.from_config(config)
+
+
+def around(wrapper: keras.layers.Wrapper, inner: keras.layers.Layer) -> Any:
+    """Return a wrapper of the same class and arguments around another layer, without weights."""
+    config = {**wrapper.get_config(), "layer": keras.saving.serialize_keras_object(inner)}
+    return from_config(type(wrapper), config, inner)
+
+
 def copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Return a layer of the same class and arguments, without weights.
 
@@ -123,46 +148,8 @@ def copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
             layer.function, layer._output_shape, layer.mask, layer.arguments, **config
         )
     try:
-        return type(layer).from_config(layer.get_config())
+        return from_config(type(layer), layer.get_config(), layer)
     except (NotImplementedError, TypeError) as error:
         described = f"{type(layer).__name__} {layer.name!r}"
         allowed = "a model of layers that can be copied by `get_config` and `from_config`"
         raise ValueError(f"`model` must be {allowed}. Received: {described}") from error
-
-
-def sublayers(layer: keras.layers.Layer) -> list[Any]:
-    """Return all layers inside of a layer, at every depth."""
-    found: list[Any] = layer._flatten_layers(include_self=False)
-    return found
-
-
-def has_rule(kind: type) -> bool:
-    """Tell whether layers of a class have a rule: of their own, or in the layers inside of them."""
-    if issubclass(kind, FeedbackLayer):
-        return True
-    return hasattr(kind, "plain") and "feedback" in signature(kind).parameters
-
-
-def feedback_parts(layer: keras.layers.Layer) -> list[FeedbackLayer]:
-    """Return the layers with a rule among a layer and all that is inside of it."""
-    return [part for part in (layer, *sublayers(layer)) if isinstance(part, FeedbackLayer)]
-
-
-def mask_of(part: FeedbackLayer) -> Any:
-    """Return which forward synapses exist, or None if all do."""
-    return getattr(part, "_kernel_mask", None)
-
-
-def forward_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return a layer's weights but those that belong to a feedback rule or say which exist."""
-    parts = feedback_parts(layer)
-    ours = {id(weight) for part in parts for weight in part._feedback_weights}
-    ours |= {id(part._kernel_mask) for part in parts}
-    return [weight for weight in layer.weights if id(weight) not in ours]
-
-
-def forward_values(layer: keras.layers.Layer) -> list[Any]:
-    """Return the values of `forward_weights` as the layer uses them, as arrays."""
-    used = {id(part.kernel): part.used_kernel for part in feedback_parts(layer)}
-    weights = forward_weights(layer)
-    return [ops.convert_to_numpy(used.get(id(weight), weight)) for weight in weights]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local.layers import FeedbackLayer, HebbianDense
-from keras_local.layers.feedback.optimizer_warnings import learns_feedback
-from keras_local.models.conversion.cloning import feedback_parts, forward_weights, sublayers
-from keras_local.models.conversion.graph_walks import without_trained_weights_below
+from keras_local.layers.plain_form import (
+    error_kernels,
+    forward_weights,
+    has_one_kernel,
+    rule_names,
+    with_error_path,
+)
+from keras_local.models.conversion.graph_walks import parts, without_trained_weights_below
 
 WITHOUT_KERNELS = (
     keras.layers.BatchNormalization,
@@ -23,9 +28,8 @@ WITHOUT_KERNELS = (
     keras.layers.Normalization,
     keras.layers.PReLU,
     keras.layers.RMSNormalization,
-    HebbianDense,
 )
-"""Layers through whose weights no error is sent down, whatever shape the weights have."""
+"""Keras' layers through whose weights no error is sent down, whatever shape the weights have."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +141,8 @@ def conversion_report(model: keras.Model) -> ConversionReport:
         if row.rules:
             converted.append(row)
             # Of a layer of several kernels, the upper ones stand above trained weights.
-            single = isinstance(layer, FeedbackLayer)
-            if single and id(layer) in nothing_below and learns_feedback(layer):
+            single = has_one_kernel(type(layer))
+            if single and id(layer) in nothing_below and _learns_feedback(layer):
                 idle.append(path)
         elif kernels(layer):
             left.append(row)
@@ -161,26 +165,35 @@ def kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Return the weights through which backpropagation would send an error down.
 
     Those are the learned weights with at least two axes: gains, biases and statistics act on one
-    channel each, and nothing is transported through them to another.
+    channel each, and nothing is transported through them to another. A layer that says its
+    `error_kernels` has none, as errors go by its own ways there.
     """
-    return [
-        weight
-        for part in (layer, *sublayers(layer))
-        if type(part) not in WITHOUT_KERNELS
-        for weight in part._trainable_variables
-        if len(weight.shape) > 1
-    ]
+    if error_kernels(layer) is not None or type(layer) in WITHOUT_KERNELS:
+        return []
+    own = [weight for weight in layer._trainable_variables if len(weight.shape) > 1]
+    return [*own, *(weight for part in parts(layer) for weight in kernels(part))]
+
+
+def errors_by_rules(layer: keras.layers.Layer) -> list[Any]:
+    """Return the outermost layers that say their error kernels, among a layer and its parts."""
+    own = error_kernels(layer)
+    if own is not None:
+        return [layer] if own else []
+    return [found for part in parts(layer) for found in errors_by_rules(part)]
 
 
 def _row(path: str, layer: keras.layers.Layer) -> LayerReport:
-    parts: list[FeedbackLayer] = feedback_parts(layer)
-    rules = tuple(dict.fromkeys(type(part.feedback).__name__ for part in parts))
+    senders = errors_by_rules(layer)
+    rules = tuple(dict.fromkeys(name for sender in senders for name in rule_names(sender)))
     sizes = [sum(_size(w) for w in group) for group in (layer.weights, forward_weights(layer))]
     return LayerReport(path, type(layer).__name__, rules, sizes[1], sizes[0] - sizes[1])
 
 
+def _learns_feedback(layer: keras.layers.Layer) -> bool:
+    """Tell whether a feedback weight, scalars aside, is the optimizer's to change."""
+    weights = [weight for part in with_error_path(layer) for weight in part.rule_weights]
+    return any(weight.trainable and len(weight.shape) > 0 for weight in weights)
+
+
 def _size(weight: keras.Variable) -> int:
-    size = 1
-    for side in weight.shape:
-        size *= side
-    return size
+    return math.prod(weight.shape)

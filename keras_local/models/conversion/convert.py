@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,25 +12,26 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local import layers as our_layers
 from keras_local.feedback import FeedbackRule
-from keras_local.layers import FeedbackLayer
-from keras_local.models.conversion.cloning import (
-    Cloning,
-    copy_of,
-    feedback_parts,
+from keras_local.layers.conversions import named_arguments, our_class_of
+from keras_local.layers.plain_form import (
+    all_layers,
     forward_values,
     forward_weights,
-    has_rule,
-    mask_of,
-    require_graph,
-    sublayers,
+    has_one_kernel,
+    plain_form,
+    speaks,
+    takes_rule,
+    with_error_path,
 )
+from keras_local.models.conversion.cloning import Cloning, around, copy_of, is_graph, require_graph
 from keras_local.models.conversion.conversion_report import conversion_report, kernels
-from keras_local.models.conversion.graph_walks import without_trained_weights_below
-
-Choice = Any
-"""A layer's name or path, a class of layers, or a function from a layer to a bool."""
+from keras_local.models.conversion.scope import (
+    Choice,
+    Scope,
+    paths_for_seeds,
+    places_of,
+)
 
 
 def convert(
@@ -63,7 +63,7 @@ def convert(
             `train_step` of its own.
         feedback: A `keras_local.feedback` rule or its alias, or a function from a layer of `model`
             to one of these, or to None for a layer to leave as it is. Each layer gets a copy.
-        feedback_initializer: Law of the initial feedback kernels, drawn for each layer
+        feedback_initializer: Initializer of the feedback kernels, drawn for each layer
             independently of all others and of the kernels. None takes each layer's own
             `kernel_initializer`.
         include: What to convert: a name (of a layer or a nested model, or their path, `"a/b"`), a
@@ -98,14 +98,16 @@ def convert(
     ['FeedbackConv2D', 'Flatten', 'FeedbackDense']
     """
     _check_model(model)
+    verbose = check.flag("verbose", verbose)
+    keep_weights = check.flag("keep_weights", keep_weights)
     rule_of = _rules(feedback)
     if seed is not None:
         check.positive_integer("seed", seed, minimum=0)
     with _own_random_numbers():
-        law = initializers.get(feedback_initializer)  # None stays None.
+        initializer = initializers.get(feedback_initializer)  # None stays None.
         origin = random.getrandbits(64) if seed is None else seed
-        scope = _Scope(model, include, exclude, lowest)
-        plan = _plan(model, scope, rule_of, law, connectivity, origin)
+        scope = Scope(model, include, exclude, lowest)
+        plan = _Plan(rule_of, initializer, connectivity, origin).of(model, scope)
         converted = _Convert(plan, keep_weights).model(model)
     if verbose:
         print(conversion_report(converted))
@@ -123,7 +125,7 @@ class _Convert(Cloning):
         self.keep_weights = keep_weights
 
     def opens(self, layer: Any) -> bool:
-        return _is_graph(layer)
+        return is_graph(layer)
 
     def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         return self.plan[id(layer)] if id(layer) in self.plan else copy_of(layer)
@@ -135,69 +137,88 @@ class _Convert(Cloning):
             _copy(layer.weights, new.weights)
             _copy(_states(layer), _states(new))
             return
-        for value, target in zip(forward_values(layer), forward_weights(new), strict=True):
+        values = plain_form(layer).weights if speaks(layer) else forward_values(layer)
+        for value, target in zip(values, forward_weights(new), strict=True):
             target.assign(value)
-        _keep_synapses(layer, new)
+        before = {part.name: part for part in with_error_path(layer)}
+        for part in with_error_path(new):
+            part.restart(before.get(part.name))
         _copy(_states(layer, of_rules=False), _states(new, of_rules=False))
-        for part in feedback_parts(new):
-            _restart(part)
 
 
-def _plan(
-    model: keras.Model,
-    scope: _Scope,
-    rule_of: Callable[[keras.layers.Layer], Any],
-    law: Any,
-    connectivity: Any,
-    origin: int,
-) -> dict[int, keras.layers.Layer]:
-    """Make the new layers, not built, or refuse; nothing else has happened then."""
-    table = _table()
-    plan: dict[int, keras.layers.Layer] = {}
-    refused: list[str] = []
-    for places in _layers(model):
-        path, layer = places[0].path, places[0].layer
-        kind = type(layer) if has_rule(type(layer)) else table.get(type(layer))
-        if not scope.covers(places, kind) or not (kind or kernels(layer)):
-            continue
-        rule = rule_of(layer)
-        if rule is None:
-            continue
-        if kind is None:
-            refused.append(f"{path!r} ({_why(layer)})")
-            continue
-        seed = random.Random(f"feedback of {path}, {origin}").randrange(1, 10**9)
-        random.seed(f"{path}, {origin}")
-        config = _arguments(layer)
-        own_law = getattr(layer, "kernel_initializer", "glorot_uniform") if law is None else law
-        single = issubclass(kind, FeedbackLayer)
-        config.update(
-            feedback=_copy_of_rule(rule),
-            # A layer with several kernels seeds each feedback kernel itself.
-            feedback_initializer=_seeded(own_law, seed, keep=law is not None, single=single),
-        )
-        share = connectivity(layer) if callable(connectivity) else connectivity
+class _Plan:
+    """What stands in the place of each layer that is converted: layers that are not built."""
+
+    def __init__(
+        self,
+        rule_of: Callable[[keras.layers.Layer], FeedbackRule | None],
+        initializer: Any,
+        connectivity: Any,
+        origin: int,
+    ) -> None:
+        self.rule_of = rule_of
+        self.initializer = initializer
+        self.connectivity = connectivity
+        self.origin = origin
+
+    def of(self, model: keras.Model, scope: Scope) -> dict[int, keras.layers.Layer]:
+        """Return the new layers of a model, or refuse it; nothing else has happened then."""
+        paths = paths_for_seeds(model)
+        plan: dict[int, keras.layers.Layer] = {}
+        refused: list[str] = []
+        for places in places_of(model):
+            path, layer = places[0].path, places[0].layer
+            kind = _kind(layer)
+            if not scope.covers(places, kind) or not (kind or kernels(layer)):
+                continue
+            rule = self.rule_of(layer)
+            if rule is None:
+                continue
+            if kind is None:
+                refused.append(f"{path!r} ({_why(layer)})")
+                continue
+            try:
+                plan[id(layer)] = self._made(layer, kind, rule, paths[id(layer)])
+            except (TypeError, ValueError) as error:
+                reason = str(error).rsplit("Exception encountered: ", 1)[-1]
+                refused.append(f"{path!r} ({type(layer).__name__}: {reason})")
+        allowed = "a model in which every layer with kernels has a feedback form or is excluded"
+        check.require(not refused, "model", allowed, ", ".join(refused))
+        check.require(bool(plan), "model", "a model with a layer to convert", model.name)
+        return plan
+
+    def _made(
+        self,
+        layer: keras.layers.Layer,
+        kind: type[keras.layers.Layer],
+        rule: FeedbackRule,
+        path: str,
+    ) -> keras.layers.Layer:
+        if isinstance(layer, keras.layers.Wrapper):
+            inner = self._made(layer.layer, kind, rule, f"{path}/{layer.layer.name}")
+            wrapper: keras.layers.Layer = around(layer, inner)
+            return wrapper
+        seed = random.Random(f"feedback of {path}, {self.origin}").randrange(1, 10**9)
+        random.seed(f"{path}, {self.origin}")
+        config = {**_arguments(layer), "feedback": _copy_of_rule(rule)}
+        keep = self.initializer is not None
+        given = self.initializer if keep else _kernel_initializer(layer)
+        # A layer with several kernels seeds each feedback kernel itself.
+        single = has_one_kernel(kind)
+        if "feedback_initializer" in named_arguments(kind):
+            config["feedback_initializer"] = _seeded(given, seed, keep=keep, single=single)
+        share = self.connectivity(layer) if callable(self.connectivity) else self.connectivity
         if share is not None:
             config["connectivity"] = share
-        try:
-            plan[id(layer)] = kind.from_config(config)
-        except (TypeError, ValueError) as error:
-            reason = str(error).rsplit("Exception encountered: ", 1)[-1]
-            refused.append(f"{path!r} ({type(layer).__name__}: {reason})")
-    allowed = "a model in which every layer with kernels has a feedback form or is excluded"
-    check.require(not refused, "model", allowed, ", ".join(refused))
-    check.require(bool(plan), "model", "a model with a layer to convert", model.name)
-    return plan
+        made: keras.layers.Layer = kind.from_config(config)
+        return made
 
 
-def _table() -> dict[type, type[keras.layers.Layer]]:
-    """Return the feedback layer of each built-in layer that has one."""
-    exported = (getattr(our_layers, name) for name in our_layers.__all__)
-    return {
-        kind.plain: kind
-        for kind in exported
-        if has_rule(kind) and getattr(kind, "plain", None) is not None
-    }
+def _kind(layer: keras.layers.Layer) -> type[keras.layers.Layer] | None:
+    """Return the class with a rule that a layer would become, of a wrapper the one inside."""
+    if isinstance(layer, keras.layers.TimeDistributed):
+        return _kind(layer.layer)
+    return type(layer) if takes_rule(type(layer)) else our_class_of(type(layer))
 
 
 def _arguments(layer: keras.layers.Layer) -> dict[str, Any]:
@@ -208,41 +229,18 @@ def _arguments(layer: keras.layers.Layer) -> dict[str, Any]:
     return config
 
 
+def _kernel_initializer(layer: keras.layers.Layer) -> Any:
+    return getattr(layer, "kernel_initializer", "glorot_uniform")
+
+
 def _why(layer: keras.layers.Layer) -> str:
     kind = type(layer).__name__
     if isinstance(layer, keras.Model):
         return f"{kind}, a model with a `call` of its own"
-    inside = [part for part in sublayers(layer) if kernels(part)]
+    inside = [part for part in all_layers(layer) if part is not layer and kernels(part)]
     if inside:
         return f"{kind}, which holds {type(inside[0]).__name__} {inside[0].name!r}"
     return f"{kind}, which has kernels and no feedback form"
-
-
-def _keep_synapses(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-    """Let the same forward synapses exist, or those that the new layer has drawn."""
-    before = {part.name: mask_of(part) for part in feedback_parts(layer)}
-    for part in feedback_parts(new):
-        mask = mask_of(part)
-        if mask is None:
-            continue
-        if before.get(part.name) is not None and part.connectivity == _connectivity(layer):
-            mask.assign(ops.convert_to_numpy(before[part.name]))
-        part.kernel.assign(part.kernel * mask)
-
-
-def _connectivity(layer: keras.layers.Layer) -> float | None:
-    return getattr(layer, "connectivity", None)
-
-
-def _restart(layer: FeedbackLayer) -> None:
-    """Let the rule's weights start anew, now that the kernel has its value.
-
-    They may depend on it: the constant difference of Kolen-Pollack does.
-    """
-    declared = layer._rule.weights(layer.kernel, layer._feedback_law())
-    for weight, start in zip(layer._feedback_weights, declared, strict=True):
-        initializer = initializers.get(start.initializer)
-        weight.assign(initializer(tuple(weight.shape), dtype=weight.dtype))
 
 
 def _copy(sources: list[keras.Variable], targets: list[keras.Variable]) -> None:
@@ -254,101 +252,8 @@ def _states(layer: keras.layers.Layer, of_rules: bool = True) -> list[keras.Vari
     """Return the states of a layer's random generators, with or without those of rules."""
     left_out = {id(weight) for weight in layer.weights}
     if not of_rules:
-        drawing = [part for part in feedback_parts(layer) if part._rule.draws]
-        left_out |= {id(part._seed.state) for part in drawing}
+        left_out |= {id(state) for part in with_error_path(layer) for state in part.rule_states}
     return [variable for variable in layer.variables if id(variable) not in left_out]
-
-
-# --- Which layers ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A layer where it stands; a shared layer has several places."""
-
-    layer: keras.layers.Layer
-    path: str
-    around: tuple[keras.Model, ...]
-
-    @property
-    def names(self) -> set[str]:
-        """Names and paths of the layer and of the models around it."""
-        parts = self.path.split("/")
-        return {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
-
-
-def _places(model: keras.Model, around: tuple[keras.Model, ...] = ()) -> Iterator[_Place]:
-    for layer in model.layers:
-        if _is_graph(layer):
-            yield from _places(layer, (*around, layer))
-        else:
-            path = "/".join(part.name for part in (*around, layer))
-            yield _Place(layer, path, around)
-
-
-def _layers(model: keras.Model) -> Iterable[list[_Place]]:
-    """Return the places of each layer, in order."""
-    found: dict[int, list[_Place]] = {}
-    for place in _places(model):
-        found.setdefault(id(place.layer), []).append(place)
-    return found.values()
-
-
-class _Scope:
-    """Which layers to convert, as `include`, `exclude` and `lowest` say."""
-
-    def __init__(self, model: keras.Model, include: Any, exclude: Any, lowest: Any) -> None:
-        lowest = check.instance("lowest", lowest, bool)
-        self.unused = set() if lowest else without_trained_weights_below(model)
-        self.include = None if include is None else _choices("include", include)
-        self.exclude = [] if exclude is None else _choices("exclude", exclude)
-        known = {name for place in _places(model) for name in place.names}
-        for argument, choices in (("include", self.include or []), ("exclude", self.exclude)):
-            names = [choice for choice in choices if isinstance(choice, str)]
-            unknown = [name for name in names if name not in known]
-            allowed = f"names of layers of {model.name!r}"
-            check.require(not unknown, argument, allowed, unknown)
-
-    def covers(self, places: list[_Place], kind: type | None) -> bool:
-        """Tell whether the layer that stands in `places`, and would be `kind`, is to be it."""
-        if id(places[0].layer) in self.unused and kind and issubclass(kind, FeedbackLayer):
-            return False
-        included = self.include is None or _any_fits(self.include, places)
-        return included and not _any_fits(self.exclude, places)
-
-
-def _choices(argument: str, value: Any) -> list[Choice]:
-    single = isinstance(value, str | type) or callable(value)
-    choices = [value] if single or not isinstance(value, Iterable) else list(value)
-    valid = all(isinstance(choice, str | type) or callable(choice) for choice in choices)
-    allowed = "a name, a class of layers, a function of a layer, or several of these"
-    check.require(valid, argument, allowed, value)
-    return choices
-
-
-def _any_fits(choices: list[Choice], places: list[_Place]) -> bool:
-    return any(_fits(choice, place) for choice in choices for place in places)
-
-
-def _fits(choice: Choice, place: _Place) -> bool:
-    if isinstance(choice, str):
-        return choice in place.names
-    if isinstance(choice, type):
-        kinds = [type(part) for part in (place.layer, *place.around)]
-        twins = [getattr(kind, "plain", kind) for kind in kinds]
-        return any(issubclass(kind, choice) for kind in (*kinds, *twins))
-    return bool(choice(place.layer))
-
-
-def _is_graph(layer: Any) -> bool:
-    """Tell whether a layer is a model to convert layer by layer."""
-    if not isinstance(layer, keras.Model):
-        return False
-    try:
-        require_graph(layer)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_model(model: Any) -> None:
@@ -360,9 +265,6 @@ def _check_model(model: Any) -> None:
         if getattr(type(model), name) is not getattr(keras.Model, name)
     ]
     check.require(not own, "model", "a model that trains as keras.Model does", f"its own {own}")
-
-
-# --- Rules and random numbers ---------------------------------------------------------------------
 
 
 def _rules(feedback: Any) -> Callable[[keras.layers.Layer], FeedbackRule | None]:
@@ -382,13 +284,14 @@ def _copy_of_rule(rule: FeedbackRule) -> FeedbackRule:
     return type(rule).from_config(rule.get_config())
 
 
-def _seeded(law: Any, seed: int, keep: bool, single: bool) -> Any:
+def _seeded(initializer: Any, seed: int, keep: bool, single: bool) -> Any:
     """Return an initializer with a seed of its own, if it draws and has none to `keep`."""
-    law = initializers.get(law)
-    config = law.get_config() if isinstance(law, initializers.Initializer) else {}
+    initializer = initializers.get(initializer)
+    drawing = isinstance(initializer, initializers.Initializer)
+    config = initializer.get_config() if drawing else {}
     if "seed" not in config or (keep and config["seed"] is not None):
-        return law
-    return type(law).from_config({**config, "seed": seed if single else None})
+        return initializer
+    return type(initializer).from_config({**config, "seed": seed if single else None})
 
 
 @contextmanager

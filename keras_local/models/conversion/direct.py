@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import keras
 
 from keras_local import _validation as check
-from keras_local.layers import DirectFeedback, DirectRandomTarget
 from keras_local.layers.direct.layer import DirectLayer
+from keras_local.layers.direct.resolve import DirectAlias, direct_layer
 from keras_local.models.conversion.cloning import Cloning, copy_of, require_graph
-
-_ALIASES: dict[str, Callable[..., DirectLayer]] = {
-    "direct_feedback": DirectFeedback,
-    "direct_random_target": DirectRandomTarget,
-}
 
 _ACTIVATIONS = (
     keras.layers.Activation,
@@ -31,7 +26,7 @@ _ACTIVATIONS = (
 
 def direct(
     model: keras.Model,
-    feedback: Any = "direct_feedback",
+    feedback: DirectAlias | DirectLayer = "direct_feedback",
     hooks: Sequence[str] | None = None,
     keep_weights: bool = True,
 ) -> keras.Model:
@@ -79,10 +74,8 @@ def direct(
     flat = len(model.outputs) == 1 and len(model.outputs[0].shape) == 2
     allowed = "a model with one output (batch, classes)"
     check.require(flat, "model", allowed, [tuple(output.shape) for output in model.outputs])
-    layer = _ALIASES[feedback](name=feedback) if feedback in tuple(_ALIASES) else feedback
-    aliases = ", ".join(map(repr, _ALIASES))
-    unbuilt = isinstance(layer, DirectLayer) and not layer.built
-    check.require(unbuilt, "feedback", f"one of {aliases} or a direct layer, not built", feedback)
+    keep_weights = check.flag("keep_weights", keep_weights)
+    layer = direct_layer("feedback", feedback)
     return _Direct(model, layer, hooks, keep_weights).model(model)
 
 
@@ -214,6 +207,9 @@ def _ends_in_activation(operation: Any) -> bool:
 
 def _activation(operation: Any) -> Any:
     """Return the activation of a layer, or None if it is linear."""
+    if isinstance(operation, keras.layers.TimeDistributed):
+        # What it holds comes last at every step.
+        return _activation(operation.layer)
     if isinstance(operation, _ACTIVATIONS) and not hasattr(operation, "activation"):
         return operation
     function = getattr(operation, "activation", None)

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import PACKAGE
-from keras_local.layers import FeedbackLayer, HebbianLayer, ZCAWhitening
-from keras_local.layers.direct.layer import DirectLayer, cuts_for_direct_layer
-from keras_local.layers.feedback.locally_connected import LocallyConnected
-from keras_local.models.conversion import plain_hebbian, plain_locally_connected
-from keras_local.models.conversion.cloning import (
-    Cloning,
-    copy_of,
-    forward_values,
-    has_rule,
-    sublayers,
+from keras_local.layers.direct.layer import cuts_for_direct_layer
+from keras_local.layers.plain_form import (
+    PlainForm,
+    forward_weights,
+    plain_form,
+    plain_model,
+    serves,
 )
-from keras_local.models.readouts.class_means import ClassMeans
-from keras_local.models.readouts.linear import Readout
-from keras_local.models.readouts.nearest_neighbours import NearestNeighbours
+from keras_local.models.conversion.cloning import Cloning, around, copy_of, is_graph
 
 
 def to_plain(model: keras.Model) -> keras.Model:
     """Return a model of built-in layers and operations that predicts the same.
 
-    Feedback layers become the Keras layers of the same name, locally connected ones become slices
+    Each layer becomes what its `plain_form()` says; a layer without this method is copied. So
+    feedback layers become the Keras layers of the same name, locally connected ones become slices
     of their inputs and a `keras.layers.EinsumDense`, Hebbian layers become the Keras layers of
     their kind without bias, with lateral weights solved into the kernel, and the activations of
     this package become built-in operations. The feature scale of a `Readout` goes into its last
@@ -38,19 +32,20 @@ def to_plain(model: keras.Model) -> keras.Model:
     `nearest_neighbours` the stored samples become the kernel of a `keras.layers.Dense`, their
     labels that of an embedding. Feedback weights, which only carry errors, are left out, and so are
     `DirectFeedback` and `DirectRandomTarget` with the `stop_gradient` behind their hidden tensors.
+    A Keras wrapper such as `TimeDistributed` is made again around the plain form of what it holds.
     The weights are copies: the two models do not share them.
 
     Args:
-        model: A Sequential or functional model, nested or not, a `Readout`, or a fitted
-            `NearestNeighbours`.
+        model: A Sequential or functional model, nested or not, or a model that has a
+            `plain_model()`, such as a `Readout` or a fitted `NearestNeighbours`.
 
     Returns:
         A functional model, not compiled, which can be saved, loaded and served where keras_local is
-        not installed.
+        not installed. A layer of your own that has no `plain_form` still needs your code.
 
     Raises:
-        ValueError: For a model that is not built or has a `call` of its own, and for a layer of
-            this package inside of a wrapper, which has no plain form.
+        ValueError: For a model that is not built or has a `call` of its own, and for a layer that
+            has no plain form, or that holds one of this package and says no plain form itself.
 
     >>> import keras, keras_local as kl
     >>> model = keras.Sequential([keras.Input((4,)), kl.layers.FeedbackDense(2)])
@@ -58,144 +53,135 @@ def to_plain(model: keras.Model) -> keras.Model:
     ['InputLayer', 'Dense']
     """
     check.require(isinstance(model, keras.Model), "model", "a keras.Model", type(model).__name__)
+    allowed = "a model with a graph of layers; `models.export` writes one that only serves"
+    check.require(not serves(model), "model", allowed, f"{type(model).__name__} {model.name!r}")
     return _ToPlain().model(model)
 
 
 class _ToPlain(Cloning):
-    """Built-in layers in place of ours; the built-in form of an activation is called after them."""
+    """The plain form of each layer, with the operations before and behind it."""
 
     keeps_sequential = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.activations: dict[int, Callable[[Any], Any]] = {}
-        self.before: dict[int, Callable[[Any], Any]] = {}
-        self.behind: dict[int, Callable[[Any, Any], Any]] = {}
+        self.forms: dict[int, PlainForm] = {}
 
     def model(self, model: keras.Model) -> keras.Model:
-        if isinstance(model, Readout):
-            return self._readout(model)
-        if isinstance(model, NearestNeighbours):
-            return self._nearest_neighbours(model)
-        return super().model(model)
+        # A clone is not compiled, whatever the graph that the model tells of was made for.
+        return super().model(plain_model(model))
 
     def operation(self, operation: Any) -> Any:
-        if isinstance(operation, DirectLayer):
-            return _logits
-        return _same if cuts_for_direct_layer(operation) else super().operation(operation)
+        if cuts_for_direct_layer(operation):
+            return _Pass()
+        return super().operation(operation)
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
-        before, behind = self.before.get(id(operation)), self.behind.get(id(operation))
-        if before is not None:
+        form = self.forms.get(id(operation))
+        if form is None:
+            return operation(*arguments, **keywords)
+        if form.before is not None:
             # Of a plastic layer, without the third factor, which changes learning only.
-            arguments, keywords = (before(arguments[0]),), {}
+            arguments, keywords = (form.before(arguments[0]),), {}
         outputs = operation(*arguments, **keywords)
-        if behind is not None:
-            outputs = behind(arguments[0], outputs)
-        activation = self.activations.get(id(operation))
-        return outputs if activation is None else activation(outputs)
+        return outputs if form.behind is None else form.behind(outputs, arguments[0])
 
-    def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        if isinstance(layer, ZCAWhitening):
-            mean, matrix = (ops.convert_to_numpy(weight) for weight in layer.weights)
-            new.set_weights([matrix, -mean @ matrix])
-        elif isinstance(layer, HebbianLayer):
-            kernel = ops.convert_to_numpy(layer.used_kernel)
-            new.set_weights([kernel.reshape(new.weights[0].shape)])
+    def layer(self, layer: keras.layers.Layer) -> Any:
+        if isinstance(layer, keras.layers.Wrapper):
+            new, weights = self._wrapper(layer)
+            form = PlainForm(type(new), {}, weights)
         else:
-            new.set_weights(forward_values(layer))
-
-    def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind, config = type(layer), layer.get_config()
-        plain = getattr(kind, "plain", None)
-        if isinstance(layer, HebbianLayer):
-            kind, config = plain_hebbian.twin(layer)
-        elif isinstance(layer, ZCAWhitening):
-            kind = layer.plain
-            del config["epsilon"]
-            config["units"] = layer.mean.shape[0]
-        elif isinstance(layer, LocallyConnected):
-            kind, config = keras.layers.EinsumDense, plain_locally_connected.einsum_dense(layer)
-        elif has_rule(kind) and plain is not None:
-            kind = plain
-            for name in ("feedback", "feedback_initializer", "connectivity"):
-                config.pop(name, None)
-        else:
-            self._refuse_wrapped(layer)
-        activation = getattr(layer, "activation", None)
-        ours = getattr(activation, "plain", None)
-        if getattr(layer, "patch_norm", False) and ours is None:
-            # The quotient comes before the activation.
-            ours = activation
-        # Inside of a recurrence the activation does not come last.
-        if isinstance(layer, keras.layers.RNN):
-            ours = None
-        if ours is not None:
-            config["activation"] = "linear"
-        check.require(
-            not kind.__module__.startswith(PACKAGE) and f"'{PACKAGE}" not in str(config),
-            "model",
-            "a model in which all that is of keras_local has a plain form",
-            f"{kind.__name__} {layer.name!r}",
-        )
-        new = copy_of(layer) if kind is keras.layers.Lambda else kind.from_config(config)
-        if ours is not None:
-            self.activations[id(new)] = ours
-        if isinstance(layer, LocallyConnected):
-            self.before[id(new)] = partial(plain_locally_connected.patches, layer)
-        if isinstance(layer, HebbianLayer):
-            self.before[id(new)] = partial(plain_hebbian.arranged, layer)
-            if getattr(layer, "patch_norm", False):
-                self.behind[id(new)] = partial(plain_hebbian.normalised, layer)
+            form = _form(layer)
+            new = _made(layer, form)
+        self.forms[id(new)] = form
         return new
 
-    def _refuse_wrapped(self, layer: Any) -> None:
-        ours = (FeedbackLayer, HebbianLayer)
-        inner = [part for part in sublayers(layer) if isinstance(part, ours)]
-        check.require(
-            not inner,
-            "model",
-            "a model whose keras_local layers stand alone, not inside of another layer",
-            f"{type(inner[0]).__name__} inside of {type(layer).__name__}" if inner else None,
-        )
+    def carry(self, layer: keras.layers.Layer, new: Any) -> None:
+        form = self.forms[id(new)]
+        if form.layer_class is not None:
+            new.set_weights(form.weights)
 
-    def _readout(self, model: Readout) -> keras.Model:
-        scale, scores = model.head.layers
-        inputs = keras.Input(model.features.input_shape[1:], name="inputs")
-        features = self.model(model.features)(inputs)
-        if isinstance(scores, ClassMeans):
-            plain = keras.layers.Dense(
-                scores.classes, use_bias=False, name=scores.name, dtype=scores.dtype_policy
-            )
-            weights = [ops.convert_to_numpy(scores.directions())]
-        else:
-            plain = keras.layers.Dense.from_config(scores.get_config())
-            weights = scores.get_weights()
-        clone = keras.Model(inputs, plain(features), name=model.name)
-        gain = ops.convert_to_numpy(scale.scale)
-        plain.set_weights([gain[:, None] * weights[0], *weights[1:]])
-        return clone
-
-    def _nearest_neighbours(self, model: NearestNeighbours) -> keras.Model:
-        check.require(model.memory is not None, "model", "fitted", "one that has stored nothing")
-        memory, offset, teacher = map(
-            ops.convert_to_numpy, (model.memory, model.offset, model.teacher)
-        )
-        gain = ops.convert_to_numpy(model.scale.scale)
-        # In half precision near samples could not be told apart.
-        nearness = keras.layers.Dense(len(memory), name="nearness", dtype="float32")
-        votes = keras.layers.Embedding(*teacher.shape, name="votes", dtype="float32")
-        inputs = keras.Input(model.features.input_shape[1:], name="inputs")
-        _, nearest = ops.top_k(nearness(self.model(model.features)(inputs)), model.neighbours)
-        clone = keras.Model(inputs, ops.mean(votes(nearest), axis=1), name=model.name)
-        nearness.set_weights([gain[:, None] * memory.T, offset])
-        votes.set_weights([teacher])
-        return clone
+    def _wrapper(self, wrapper: keras.layers.Wrapper) -> tuple[keras.layers.Layer, list[Any]]:
+        """Return the wrapper around the plain form of its layer, and the weights of both."""
+        inner = wrapper.layer
+        if is_graph(plain_model(inner)):
+            new = self.model(inner)
+            return around(wrapper, new), _values(wrapper, new.get_weights())
+        if isinstance(inner, keras.layers.Wrapper):
+            new, weights = self._wrapper(inner)
+            return around(wrapper, new), _values(wrapper, weights)
+        form = _form(inner, f" inside of {type(wrapper).__name__}")
+        if form.layer_class is type(inner) and form.behind is None:
+            # Nothing of it changes, and a wrapper of several layers has more than this one.
+            return copy_of(wrapper), list(plain_or_refused(wrapper).weights)
+        new = _made(inner, form)
+        if form.before is not None or form.behind is not None:
+            new = _with_operations(wrapper, form, new)
+        return around(wrapper, new), _values(wrapper, form.weights)
 
 
-def _logits(inputs: list[Any], **_: Any) -> Any:
-    return inputs[0]
+def _values(wrapper: keras.layers.Wrapper, inner: Sequence[Any]) -> list[Any]:
+    """Return the weights of a wrapper made again, of which some are those of the layer inside."""
+    mine = forward_weights(wrapper.layer)
+    known = {id(weight): value for weight, value in zip(mine, inner, strict=False)}
+    weights = forward_weights(wrapper)
+    if len(mine) != len(inner):
+        own = [weight for weight in weights if id(weight) not in known]
+        return [*map(keras.ops.convert_to_numpy, own), *inner]
+    # A wrapper may list a weight of its layer among its own.
+    return [known.get(id(w), keras.ops.convert_to_numpy(w)) for w in weights]
 
 
-def _same(inputs: Any, **_: Any) -> Any:
-    return inputs
+def plain_or_refused(layer: keras.layers.Layer, where: str = "") -> PlainForm:
+    """Return the plain form of a layer, or refuse the model in which it is."""
+    allowed = "a model in which all that is of keras_local has a plain form"
+    try:
+        return plain_form(layer)
+    except NotImplementedError as error:
+        raise ValueError(check.refusal("model", allowed, f"{error}{where}")) from error
+
+
+def _form(layer: keras.layers.Layer, where: str = "") -> PlainForm:
+    form = plain_or_refused(layer, where)
+    kind = form.layer_class
+    left = kind is not None and (
+        keras.saving.get_registered_name(kind).startswith(f"{PACKAGE}>")
+        or f"'{PACKAGE}" in str(form.config)
+    )
+    check.require(
+        not left,
+        "model",
+        "a model in which all that is of keras_local has a plain form",
+        f"{type(layer).__name__} {layer.name!r}{where}",
+    )
+    return form
+
+
+def _made(layer: keras.layers.Layer, form: PlainForm) -> Any:
+    if form.layer_class is None:
+        return _Pass()
+    if form.layer_class is type(layer) and form.config == layer.get_config():
+        return copy_of(layer)
+    return form.layer_class.from_config(form.config)
+
+
+def _with_operations(wrapper: Any, form: PlainForm, new: Any) -> keras.Model:
+    """Return a layer and the operations around it as one model, for a wrapper to hold."""
+    timed = isinstance(wrapper, keras.layers.TimeDistributed)
+    described = f"{type(wrapper.layer).__name__} inside of {type(wrapper).__name__}"
+    allowed = "a model whose layers with operations around them stand alone or in TimeDistributed"
+    check.require(timed, "model", allowed, described)
+    batch, _, *shape = wrapper.input.shape
+    inputs = keras.Input(batch_shape=(batch, *shape), dtype=wrapper.input.dtype)
+    before = inputs if form.before is None else form.before(inputs)
+    outputs = new(before)
+    if form.behind is not None:
+        outputs = form.behind(outputs, before)
+    return keras.Model(inputs, outputs, name=wrapper.layer.name)
+
+
+class _Pass:
+    """Stands where nothing is left of a layer; each has a place of its own in the graph."""
+
+    def __call__(self, inputs: Any, **_: Any) -> Any:
+        return inputs

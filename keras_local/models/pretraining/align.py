@@ -9,7 +9,9 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local.layers import FeedbackLayer
+from keras_local._data_gate import Gate, require_finite
+from keras_local._streams import is_stream
+from keras_local.layers.plain_form import all_layers, learns_from_activity, rule_weights
 
 
 def align(
@@ -18,27 +20,32 @@ def align(
     epochs: int = 1,
     batch_size: int | None = None,
     optimizer: Any = None,
+    steps_per_epoch: int | None = None,
     **arguments: Any,
 ) -> keras.callbacks.History:
     """Let the feedback weights of a model learn from activity alone; no labels, no errors.
 
-    Mirrors and other `AlignmentRule`s act as in `fit`, while kernels, biases and the statistics of
-    normalisation stay. A mirror phase before training is `align(model, images)`; to alternate
-    phases, call `align` and `fit` in turn. The state of the model's own optimizer is left alone.
+    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`, while
+    kernels, biases and the statistics of normalisation stay. A mirror phase before training is
+    `align(model, images)`; to alternate phases, call `align` and `fit` in turn. The state of the
+    model's own optimizer is left alone, and every weight has its `trainable` flag back afterwards,
+    whatever happens.
 
     Args:
         model: A built Sequential or functional model.
-        inputs: What `fit` takes as `x`: arrays, or a dataset of inputs.
+        inputs: What `fit` takes as `x`: arrays, a dataset, or another source of inputs.
         epochs: Passes over the inputs.
         batch_size: Examples a step, as in `fit`.
         optimizer: A Keras optimizer; SGD with step size 0.1 by default.
+        steps_per_epoch: Batches of an epoch, for a source without an end.
         **arguments: Others of `fit`.
 
     Returns:
         The history of the phase.
 
     Raises:
-        ValueError: If the model is not built, or no rule in it learns from activity.
+        ValueError: If the model is not built, no rule in it learns from activity, or the inputs are
+            not finite or do not fit the model.
 
     >>> import numpy as np, keras, keras_local as kl
     >>> layer = kl.layers.FeedbackDense(3, feedback="symmetric_alignment")
@@ -51,36 +58,62 @@ def align(
     """
     built = isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
     check.require(built, "model", "a built Sequential or functional keras.Model", model)
-    layers = model._flatten_layers(include_self=False)
-    learning = [layer for layer in layers if _learns_from_activity(layer)]
+    learning = [layer for layer in all_layers(model) if learns_from_activity(layer)]
     allowed = "a model with a feedback rule that learns from activity, as WeightMirror"
     check.require(bool(learning), "model", allowed, model.name)
     ends = (model.inputs, model.outputs)
-    with _only_feedback_learns(layers, learning):
+    with _only_feedback_learns(model, learning):
         phase = keras.Model(*ends, name=f"{model.name}_align")
         phase.compile(keras.optimizers.SGD(0.1) if optimizer is None else optimizer)
-        return phase.fit(inputs, epochs=epochs, batch_size=batch_size, **arguments)
+        options = {"epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
+        if len(model.inputs) != 1:
+            _require_arrays(inputs)
+            return phase.fit(inputs, **options, **arguments)
+        gate = Gate(tuple(model.inputs[0].shape[1:]), dtype=_precision(model), power=1.0)
+        if not is_stream(inputs):
+            inputs = gate.inputs("inputs", inputs)
+        with gate.guard(phase) as guard:
+            inputs, *_ = guard.training(inputs, steps_per_epoch=steps_per_epoch)
+            return phase.fit(inputs, **options, **arguments)
 
 
-def _learns_from_activity(layer: Any) -> bool:
-    return isinstance(layer, FeedbackLayer) and layer.feedback.learns_from_activity
+def _require_arrays(inputs: Any) -> None:
+    """Refuse arrays of several inputs that are not finite; a stream is left to `fit`."""
+    if not is_stream(inputs):
+        for array in keras.tree.flatten(inputs):
+            require_finite("inputs", array, float("inf"), "")
+
+
+def _precision(model: keras.Model) -> str:
+    dtype: str = keras.backend.standardize_dtype(model.compute_dtype or "float32")
+    return dtype
 
 
 @contextmanager
-def _only_feedback_learns(layers: list[Any], learning: list[FeedbackLayer]) -> Iterator[None]:
-    """Freeze everything else, and restore what was trainable."""
-    leaves = [layer for layer in layers if not layer._layers and layer not in learning]
-    frozen = [layer for layer in leaves if layer.trainable]
-    still = [
-        weight
-        for layer in learning
-        for weight in (layer.kernel, layer.bias)
-        if weight is not None and weight.trainable
-    ]
+def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[None]:
+    """Freeze everything but the weights of rules, and give each weight its flag back afterwards."""
+    rules = {id(weight) for layer in learning for weight in rule_weights(layer)}
+    layers = list(all_layers(model))
+    holders = {id(layer) for layer in layers for part in learning if _holds(layer, part)}
+    flags = [(layer, layer._trainable) for layer in layers]
+    weights = [(weight, weight.trainable) for weight in model.weights]
     try:
-        for part in (*frozen, *still):
-            part.trainable = False
+        for layer in layers:
+            if id(layer) not in holders and layer.trainable:
+                layer.trainable = False
+        for weight, _ in weights:
+            if id(weight) not in rules:
+                weight.trainable = False
         yield
     finally:
-        for part in (*frozen, *still):
-            part.trainable = True
+        # What a layer says to its weights is corrected behind it.
+        for layer, flag in flags:
+            if layer._trainable != flag:
+                layer.trainable = flag
+        for weight, flag in weights:
+            if weight.trainable != flag:
+                weight.trainable = flag
+
+
+def _holds(layer: Any, part: Any) -> bool:
+    return any(inner is part for inner in all_layers(layer))

@@ -15,6 +15,7 @@ from keras_local._data_gate import check_counts
 from keras_local._serialization import serializable
 from keras_local._streams import is_stream
 from keras_local._types import DType
+from keras_local.layers.plain_form import plain_form
 from keras_local.losses import PowerLoss
 from keras_local.models.readouts.frozen_features import (
     SAMPLES_FOR_SCALE,
@@ -333,6 +334,22 @@ class Readout(keras.Model):
         loss = scores.taught_loss(scale(features), y, sample_weight)
         # As a loss that a layer adds: under `tf.distribute`, the share of a replica.
         return self._aggregate_additional_loss(loss)
+
+    def plain_model(self) -> keras.Model:
+        """Return a functional model that predicts the same: the scale goes into the last kernel."""
+        scale, scores = self.head.layers
+        form = plain_form(scores)
+        gain = ops.convert_to_numpy(scale.scale)
+        allowed = "a head whose last layer has a plain form with a kernel"
+        kind = form.layer_class
+        if kind is None:
+            raise ValueError(check.refusal("model", allowed, type(scores).__name__))
+        plain = kind.from_config(form.config)
+        inputs = keras.Input(self.features.input_shape[1:], name="inputs")
+        model = keras.Model(inputs, plain(self.features(inputs)), name=self.name)
+        kernel, *others = form.weights
+        plain.set_weights([gain[:, None] * kernel, *others])
+        return model
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -329,6 +329,26 @@ class NearestNeighbours(keras.Model):
             finite = values.dtype.kind in "biuf" and bool(np.isfinite(values).all())
             check.require(finite, name, "finite numbers", "other entries")
 
+    def plain_model(self) -> keras.Model:
+        """Return a functional model that predicts the same, with the samples stored so far.
+
+        Raises:
+            ValueError: If `fit` has stored nothing yet.
+        """
+        check.require(self.memory is not None, "model", "fitted", "one that has stored nothing")
+        memory, offset, teacher, gain = map(
+            ops.convert_to_numpy, (self.memory, self.offset, self.teacher, self.scale.scale)
+        )
+        # In half precision near samples could not be told apart.
+        nearness = keras.layers.Dense(len(memory), name="nearness", dtype="float32")
+        votes = keras.layers.Embedding(*teacher.shape, name="votes", dtype="float32")
+        inputs = keras.Input(self.features.input_shape[1:], name="inputs")
+        _, nearest = ops.top_k(nearness(self.features(inputs)), self.neighbours)
+        model = keras.Model(inputs, ops.mean(votes(nearest), axis=1), name=self.name)
+        nearness.set_weights([gain[:, None] * memory.T, offset])
+        votes.set_weights([teacher])
+        return model
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {

@@ -491,7 +491,7 @@ class TestChoice:
         assert type(twin.layers[0]) is layers.FeedbackSeparableConv2D
 
     def test_lowest_is_a_bool(self) -> None:
-        with pytest.raises(ValueError, match=r"`lowest` must be a bool.*Received"):
+        with pytest.raises(ValueError, match=r"`lowest` must be True or False.*Received"):
             quietly(nested(), FA, lowest=1)
 
     @pytest.mark.parametrize("argument", ["include", "exclude"])
@@ -542,8 +542,8 @@ class Own(keras.Model):
 KERNELS: dict[str, Callable[[], keras.layers.Layer]] = {
     "LSTM": lambda: keras.layers.LSTM(5, return_sequences=True, name="odd"),
     "GRU": lambda: keras.layers.GRU(5, return_sequences=True, name="odd", trainable=False),
-    "TimeDistributed, which holds Dense": lambda: keras.layers.TimeDistributed(
-        keras.layers.Dense(5), name="odd"
+    "TimeDistributed, which holds Doubled": lambda: keras.layers.TimeDistributed(
+        Doubled(5), name="odd"
     ),
     "Bidirectional, which holds": lambda: keras.layers.Bidirectional(
         keras.layers.SimpleRNN(3, return_sequences=True), name="odd"

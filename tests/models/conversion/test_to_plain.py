@@ -302,6 +302,46 @@ def test_the_twin_can_be_trained() -> None:
     assert losses[-1] < losses[0]
 
 
+WRAPPED: dict[str, Callable[[], keras.layers.Layer]] = {
+    "feedback": lambda: layers.FeedbackDense(3, activation="relu"),
+    "ramp": lambda: layers.FeedbackDense(3, activation=Ramp()),
+    "hebbian": lambda: layers.HebbianDense(3),
+    "stock": lambda: keras.layers.Dense(3, activation=Ramp()),
+    "wrapper": lambda: keras.layers.TimeDistributed(layers.FeedbackDense(3), name="deep"),
+    "model": lambda: keras.Sequential([keras.Input((5,)), layers.FeedbackDense(3)], name="deep"),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_inside_of_a_wrapper(kind: str, tmp_path: Any) -> None:
+    """The wrapper is made again around the plain form."""
+    shape = (4, 2, 5) if kind == "wrapper" else (4, 5)
+    model = keras.Sequential(
+        [keras.Input(shape), keras.layers.TimeDistributed(WRAPPED[kind](), name="timed")]
+    )
+    for place, weight in enumerate(model.weights):
+        weight.assign(probe(weight.shape, place))
+    plain = to_plain(model)
+    x = probe((3, *shape))
+    assert_close(array(plain(x)), array(model(x)), 1e-6)
+    assert type(plain.layers[-1]) is keras.layers.TimeDistributed
+    assert "keras_local" not in plain.to_json()
+    plain.save(tmp_path / "plain.keras")
+    loaded = keras.saving.load_model(tmp_path / "plain.keras")
+    np.testing.assert_array_equal(array(loaded(x)), array(plain(x)))
+
+
+def test_inside_of_a_wrapper_with_weights_of_its_own() -> None:
+    wrapped = keras.layers.SpectralNormalization(layers.FeedbackDense(3))
+    model = keras.Sequential([keras.Input((5,)), wrapped])
+    for place, weight in enumerate(model.weights):
+        weight.assign(probe(weight.shape, place))
+    plain, x = to_plain(model), probe((3, 5))
+    assert type(plain.layers[-1].layer) is keras.layers.Dense
+    assert_close(array(plain(x)), array(model(x)), 1e-6)
+    assert sorted(w.name for w in plain.weights) == ["bias", "kernel", "vector_u"]
+
+
 class Own(keras.Model):
     """A model with a `call` of its own."""
 
@@ -314,27 +354,23 @@ class Own(keras.Model):
 
 
 class TestRefused:
-    def test_wrapped_layers(self) -> None:
-        wrapped = keras.layers.TimeDistributed(layers.FeedbackDense(3))
-        model = keras.Sequential([keras.Input((4, 5)), wrapped])
-        with pytest.raises(ValueError, match=r"Received.*FeedbackDense inside of TimeDistributed"):
-            to_plain(model)
+    def test_a_layer_that_holds_one_of_ours(self) -> None:
+        """The walk looks inside, and refuses what it cannot make again."""
 
-    def test_wrapped_hebbian_layers(self) -> None:
-        wrapped = keras.layers.TimeDistributed(layers.HebbianDense(3))
-        model = keras.Sequential([keras.Input((4, 5)), wrapped])
-        with pytest.raises(ValueError, match=r"Received.*HebbianDense inside of TimeDistributed"):
-            to_plain(model)
+        class Block(keras.layers.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.hidden = layers.FeedbackDense(3)
 
-    def test_wrapped_activations(self) -> None:
-        """Converted or refused, but not left in."""
-        wrapped = keras.layers.TimeDistributed(keras.layers.Dense(3, activation=Ramp()))
-        model = keras.Sequential([keras.Input((4, 5)), wrapped])
-        try:
-            plain = to_plain(model)
-        except ValueError:
-            return
-        assert "keras_local" not in plain.to_json()
+            def build(self, shape: Any) -> None:
+                self.hidden.build(shape)
+
+            def call(self, inputs: Any) -> Any:
+                return self.hidden(inputs)
+
+        model = keras.Sequential([keras.Input((5,)), Block()])
+        with pytest.raises(ValueError, match=r"`model`.*Received.*FeedbackDense inside of Block"):
+            to_plain(model)
 
     def test_activations_inside_of_a_recurrence(self) -> None:
         """An activation that does not come last cannot be put behind the layer."""

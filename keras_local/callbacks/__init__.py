@@ -1,0 +1,13 @@
+"""Callbacks that put the state of local learning into the logs of `fit`.
+
+What they measure stands in `logs` at the end of each epoch, next to loss and metrics. `History`
+and the progress bar always see it; callbacks that the user passes (`CSVLogger`, `TensorBoard`,
+`EarlyStopping`) see it if they come later in the list.
+"""
+
+from keras_local.callbacks.alignment import AlignmentMonitor as AlignmentMonitor
+from keras_local.callbacks.convergence import ConvergenceMonitor as ConvergenceMonitor
+from keras_local.callbacks.figures import TensorBoardFigures as TensorBoardFigures
+from keras_local.dynamics.monitor import SettlingMonitor as SettlingMonitor
+
+__all__ = ["AlignmentMonitor", "ConvergenceMonitor", "SettlingMonitor", "TensorBoardFigures"]

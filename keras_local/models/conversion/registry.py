@@ -1,0 +1,23 @@
+"""The layers of this package that stand for Keras' own, registered as a user registers a pair."""
+
+from __future__ import annotations
+
+from keras_local import layers
+from keras_local.layers.conversions import register_conversion as register_conversion
+
+for _ours in (
+    layers.FeedbackConv1D,
+    layers.FeedbackConv1DTranspose,
+    layers.FeedbackConv2D,
+    layers.FeedbackConv2DTranspose,
+    layers.FeedbackConv3D,
+    layers.FeedbackConv3DTranspose,
+    layers.FeedbackDense,
+    layers.FeedbackDepthwiseConv1D,
+    layers.FeedbackDepthwiseConv2D,
+    layers.FeedbackEinsumDense,
+    layers.FeedbackMultiHeadAttention,
+    layers.FeedbackSeparableConv1D,
+    layers.FeedbackSeparableConv2D,
+):
+    register_conversion(_ours.plain, _ours)

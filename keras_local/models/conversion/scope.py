@@ -1,0 +1,131 @@
+"""Which layers of a model a conversion covers, and what they are called."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_local import _validation as check
+from keras_local.layers.conversions import plain_class_of
+from keras_local.layers.plain_form import has_one_kernel
+from keras_local.models.conversion.cloning import is_graph
+from keras_local.models.conversion.graph_walks import without_trained_weights_below
+
+Choice = Any
+"""A layer's name or path, a class of layers, or a function from a layer to a bool."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer where it stands; a shared layer has several places."""
+
+    layer: keras.layers.Layer
+    path: str
+    around: tuple[keras.Model, ...]
+
+    @property
+    def names(self) -> set[str]:
+        """Names and paths of the layer and of the models around it."""
+        parts = self.path.split("/")
+        return {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
+
+
+def places_of(model: keras.Model) -> list[list[Place]]:
+    """Return the places of each layer, in order; nested models are opened."""
+    found: dict[int, list[Place]] = {}
+    for place in _places(model):
+        found.setdefault(id(place.layer), []).append(place)
+    return list(found.values())
+
+
+def _places(model: keras.Model, around: tuple[keras.Model, ...] = ()) -> Iterator[Place]:
+    for layer in model.layers:
+        if is_graph(layer):
+            yield from _places(layer, (*around, layer))
+        else:
+            path = "/".join(part.name for part in (*around, layer))
+            yield Place(layer, path, around)
+
+
+def paths_for_seeds(model: keras.Model) -> dict[int, str]:
+    """Return a path of each layer that does not depend on what else the process has made.
+
+    Names that a user gave stay. Those that Keras makes up ("dense_7") count all layers of a class
+    in the process; here they count those of this model, in its order: so the paths are the ones
+    that a fresh process would give, and two builds of one model agree.
+    """
+    names: dict[int, str] = {}
+    counts: Counter[str] = Counter()
+
+    def name_of(layer: Any) -> str:
+        if id(layer) not in names:
+            stem = _automatic_name(layer)
+            given = re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name) is None
+            count = counts[stem]
+            names[id(layer)] = layer.name if given else f"{stem}_{count}" if count else stem
+            counts[stem] += not given
+        return names[id(layer)]
+
+    found: dict[int, str] = {}
+    for place in _places(model):
+        path = "/".join(map(name_of, (*place.around, place.layer)))
+        found.setdefault(id(place.layer), path)
+    return found
+
+
+def _automatic_name(layer: Any) -> str:
+    """Return what Keras calls the first layer of a class."""
+    name = re.sub(r"\W+", "", type(layer).__name__)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+class Scope:
+    """Which layers to convert, as `include`, `exclude` and `lowest` say."""
+
+    def __init__(self, model: keras.Model, include: Any, exclude: Any, lowest: Any) -> None:
+        lowest = check.flag("lowest", lowest)
+        self.unused = set() if lowest else without_trained_weights_below(model)
+        self.include = None if include is None else _choices("include", include)
+        self.exclude = [] if exclude is None else _choices("exclude", exclude)
+        known = {name for place in _places(model) for name in place.names}
+        for argument, choices in (("include", self.include or []), ("exclude", self.exclude)):
+            names = [choice for choice in choices if isinstance(choice, str)]
+            unknown = [name for name in names if name not in known]
+            allowed = f"names of layers of {model.name!r}"
+            check.require(not unknown, argument, allowed, unknown)
+
+    def covers(self, places: list[Place], kind: type | None) -> bool:
+        """Tell whether the layer that stands in `places`, and would be `kind`, is to be it."""
+        if id(places[0].layer) in self.unused and kind is not None and has_one_kernel(kind):
+            return False
+        included = self.include is None or _any_fits(self.include, places)
+        return included and not _any_fits(self.exclude, places)
+
+
+def _choices(argument: str, value: Any) -> list[Choice]:
+    single = isinstance(value, str | type) or callable(value)
+    choices = [value] if single or not isinstance(value, Iterable) else list(value)
+    valid = all(isinstance(choice, str | type) or callable(choice) for choice in choices)
+    allowed = "a name, a class of layers, a function of a layer, or several of these"
+    check.require(valid, argument, allowed, value)
+    return choices
+
+
+def _any_fits(choices: list[Choice], places: list[Place]) -> bool:
+    return any(_fits(choice, place) for choice in choices for place in places)
+
+
+def _fits(choice: Choice, place: Place) -> bool:
+    if isinstance(choice, str):
+        return choice in place.names
+    if isinstance(choice, type):
+        kinds = [type(part) for part in (place.layer, *place.around)]
+        twins = [plain_class_of(kind) or kind for kind in kinds]
+        return any(issubclass(kind, choice) for kind in (*kinds, *twins))
+    return bool(choice(place.layer))

@@ -1,0 +1,25 @@
+"""What the active backend can do: asked for by ability, so that no room above names a backend."""
+
+from __future__ import annotations
+
+import keras
+
+_NAME = keras.backend.backend()
+
+COMPILES = _NAME != "torch"
+"""Whether a step may be compiled by XLA."""
+
+SORTS_FAST_COMPILED = _NAME != "tensorflow"
+"""Whether sorting under XLA takes about the time that it takes without, on a CPU."""
+
+SPARSE_GRADIENTS = _NAME == "tensorflow"
+"""Whether a gradient may be of some rows of a weight only."""
+
+SEVERAL_STEPS_IN_A_GRAPH = _NAME == "tensorflow"
+"""Whether `steps_per_execution` saves time."""
+
+MODELS_IN_DATASETS = _NAME == "tensorflow"
+"""Whether `tf.data.Dataset.map` can call a model."""
+
+CONSTRAINTS_READ_WEIGHTS = _NAME != "jax"
+"""Whether a constraint may read other weights than its own, which the optimizer hands on."""
