@@ -103,11 +103,12 @@ class KolenPollack(FeedbackRule):
         if self._separate:
             return [FeedbackWeight("feedback_kernel", shape, initializer, True)]
 
-        def difference(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-            return initializer(shape, dtype=dtype) - ops.convert_to_tensor(kernel, dtype=dtype)
+        def difference(shape: tuple[int, ...], dtype: Any, kernel: Tensor) -> Tensor:
+            return initializer(shape, dtype=dtype) - kernel
 
+        offset = "feedback_kernel_offset"
         return [
-            FeedbackWeight("feedback_kernel_offset", shape, difference, False),
+            FeedbackWeight(offset, shape, difference, False, starts_from_kernel=True),
             FeedbackWeight("feedback_kernel_scale", (), "ones", True),
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
 from keras_local.feedback.wrapped_rule import WrappedRule
-from keras_local.ops import Signals
+from keras_local.ops import Signals, eagerly
 from keras_local.ops.backend import Tensor
 
 
@@ -21,7 +22,9 @@ def random_mask(probability: float, seed: int | None) -> Callable[..., Tensor]:
     """Return an initializer whose entries are 1 with `probability`, and 0 otherwise."""
 
     def mask(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-        return ops.cast(keras.random.uniform(shape, seed=seed) < probability, dtype)
+        # Without a seed, the draw reads the state of Keras' global generator.
+        draw = partial(keras.random.uniform, shape, seed=seed)
+        return ops.cast((draw() if seed is not None else eagerly(draw)) < probability, dtype)
 
     return mask
 

@@ -21,12 +21,19 @@ Initializer = Callable[..., Tensor]
 class FeedbackWeight:
     """A weight that a rule asks its layer to hold: rules hold none themselves.
 
+    A weight that a rule changes by itself is a memory: declare it with `trainable=False`, and
+    assign to it (`synapses.variables[i].assign(...)`) in `signals` or `local_gradients`. Under
+    `tf.distribute` all replicas then hold the mean of what each of them assigns.
+
     Attributes:
         name: Name of the Keras variable.
         shape: Its shape.
-        initializer: A Keras initializer, or any callable of shape and dtype.
+        initializer: A Keras initializer, or any callable of shape and dtype. It must not read
+            another variable, since TensorFlow cannot make such a weight inside of a compiled step.
         trainable: Whether the optimizer changes it.
         dtype: None for that of the kernel.
+        starts_from_kernel: Whether the initializer is called with the kernel's first value as well:
+            `initializer(shape, dtype=dtype, kernel=tensor)`.
     """
 
     name: str
@@ -34,6 +41,22 @@ class FeedbackWeight:
     initializer: Any
     trainable: bool
     dtype: str | None = None
+    starts_from_kernel: bool = False
+
+    def first_values(self, kernel: Callable[..., Tensor]) -> Any:
+        """Return the initializer for a layer whose kernel's first value is `kernel(shape, dtype)`.
+
+        Args:
+            kernel: Function of shape and dtype that returns the kernel's first value; called only
+                if the weight starts from it.
+        """
+        if not self.starts_from_kernel:
+            return self.initializer
+
+        def initializer(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+            return self.initializer(shape, dtype=dtype, kernel=kernel(shape, dtype=dtype))
+
+        return initializer
 
 
 @dataclass(frozen=True)
@@ -44,10 +67,11 @@ class Synapses:
         linear_map: The map that the kernel enters.
         kernel: Tensor of forward weights.
         feedback: Tensors of the rule's own weights, in the order in which it declared them.
-        variables: The variables behind `feedback`.
+        variables: The variables behind `feedback`. What is assigned to one of them is averaged over
+            the replicas of `tf.distribute`, so that all hold the same.
         respond: Function from the map's outputs to the layer's activity: bias and activation.
-        law: Draws a tensor of the kernel's shape from the law of the initial feedback kernel, anew
-            at each call; None unless the rule `draws`.
+        law: Function that draws a tensor of the kernel's shape from the layer's
+            `feedback_initializer`, anew at each call; None unless the rule `draws`.
         seed: Generator of seeds for the rule's own noise; None unless the rule `draws`.
         learn: Hands gradients to the optimizer, in the order of the kernel and then the rule's
             weights; None where there is nothing to learn. Loss scales and replicas are the

@@ -13,6 +13,8 @@ from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
 from keras_local.ops.direct import direct as direct
+from keras_local.ops.eager import Once as Once
+from keras_local.ops.eager import eagerly as eagerly
 from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.gradients import gradients as gradients
 from keras_local.ops.guarded import guarded_step as guarded_step
@@ -43,6 +45,7 @@ __all__ = [
     "ErrorPath",
     "LinearMap",
     "LocallyConnected",
+    "Once",
     "Scaled",
     "Signals",
     "TransposedConvolution",
@@ -50,6 +53,7 @@ __all__ = [
     "assured",
     "asymmetric",
     "direct",
+    "eagerly",
     "gradient_loss",
     "gradients",
     "guarded_step",

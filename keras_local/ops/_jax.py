@@ -195,6 +195,17 @@ def replica_sum(tensor: jax.Array) -> jax.Array:
     return tensor
 
 
+def eagerly(function: Callable[[], jax.Array]) -> jax.Array:
+    """Compute a value outside of the function that is being traced."""
+    with jax.ensure_compile_time_eval():
+        return function()
+
+
+def holds_values(tensor: jax.Array) -> bool:
+    """Return whether a tensor that was computed eagerly is more than a shape."""
+    return True
+
+
 def replica_count() -> int:
     """Return 1: a data-parallel step sees the global batch."""
     return 1

@@ -285,6 +285,17 @@ def replica_sum(tensor: tf.Tensor) -> tf.Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
 
+def eagerly(function: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Compute a value outside of the graph that is being traced."""
+    with tf.init_scope():
+        return function()
+
+
+def holds_values(tensor: tf.Tensor) -> bool:
+    """Return whether a tensor that was computed eagerly is more than a shape."""
+    return True
+
+
 def replica_count() -> int:
     """Return the number of replicas in sync."""
     count: int = tf.distribute.get_strategy().num_replicas_in_sync

@@ -198,6 +198,16 @@ def replica_sum(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def eagerly(function: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """Return the value of the function: nothing is in its way."""
+    return function()
+
+
+def holds_values(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor that was computed eagerly is more than a shape."""
+    return not tensor.is_meta
+
+
 def replica_count() -> int:
     """Return 1: Keras has no data-parallel step on Torch."""
     return 1

@@ -45,7 +45,7 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
-from keras_local.ops import LinearMap, gradient_loss, is_sparse, read
+from keras_local.ops import LinearMap, Once, gradient_loss, is_sparse, read
 from keras_local.ops.backend import Tensor
 
 Shape = tuple[int | None, ...]
@@ -97,9 +97,22 @@ class FeedbackLayer(keras.layers.Layer):
         self.bias_constraint = objects.constraint("bias_constraint", bias_constraint)
         self.feedback_initializer = feedback_initializer_of(feedback_initializer)
         self.connectivity = connectivity_of(connectivity)
-        self._rule = self._layers_rule()
         self._told = False
         warn_of_regularizer(self)
+
+    @property
+    def feedback(self) -> FeedbackRule:
+        """The feedback rule. It can be set until the layer is built, which makes its weights."""
+        return self._feedback
+
+    @feedback.setter
+    def feedback(self, rule: FeedbackLike) -> None:
+        allowed = (
+            "left as it is once the layer is built, whose weights belong to the rule. Make a new "
+            "layer, or use `kl.models.convert(model, feedback=...)`"
+        )
+        check.require(not self.built, "feedback", allowed, rule)
+        self._feedback = feedback_rules.get(rule)
 
     def _layers_rule(self) -> FeedbackRule:
         """Return the rule in the form that suits the layer."""
@@ -134,20 +147,22 @@ class FeedbackLayer(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         """Create kernel, bias and the weights that the rule declares."""
         refuse_quantised("dtype", self)
+        self._rule = self._layers_rule()
         shape = self.kernel_shape(input_shape)
-        law = self.kernel_initializer
+        # Each is drawn once, for the weight and for the weights whose first values depend on it: an
+        # initializer that read a variable could not be called inside of a compiled step.
+        first = Once(self.kernel_initializer or initializers.GlorotUniform())
         self._kernel_mask = None
         if self.connectivity is not None:
-            seed = self._derived_seed("connectivity of")
-            mask = random_mask(self.connectivity, seed)
+            mask = Once(random_mask(self.connectivity, self._derived_seed("connectivity of")))
             self._kernel_mask = self.add_weight(
                 name="kernel_mask", shape=shape, initializer=mask, trainable=False
             )
-            law = partial(self._masked, law, self._kernel_mask)
+            first = Once(_product(first, mask))
         self._kernel = self.add_weight(
             name="kernel",
             shape=shape,
-            initializer=law,
+            initializer=first,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -164,9 +179,12 @@ class FeedbackLayer(keras.layers.Layer):
             self.add_weight(
                 name=weight.name,
                 shape=weight.shape,
-                initializer=weight.initializer,
+                initializer=weight.first_values(first),
                 trainable=weight.trainable,
                 dtype=weight.dtype,
+                # A value that a rule assigns is the mean over the replicas of `tf.distribute`;
+                # without it each replica would keep its own.
+                aggregation="mean",
             )
             for weight in self._rule.weights(self.kernel, self._feedback_law())
         ]
@@ -177,18 +195,18 @@ class FeedbackLayer(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Save the weights, and where the rule's noise stands: Keras keeps weights only."""
         super().save_own_variables(store)
-        if self._rule.draws:
+        if self.built and self._rule.draws:
             store[_NOISE] = ops.convert_to_numpy(self._seed.state)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights; a training that goes on draws the noise that the saved one would."""
         kept = {key: store[key] for key in store.keys()}
         noise = kept.pop(_NOISE, None)
-        if len(kept) > len(self.weights) and not self._rule.has_own_kernel:
+        if len(kept) > len(self.weights) and not self.feedback.has_own_kernel:
             # Older files hold a mask of feedback synapses here, of which there are none.
             kept.pop(str(len(self.weights)))
         super().load_own_variables(kept)
-        if noise is not None and self._rule.draws:
+        if noise is not None and self.built and self._rule.draws:
             self._seed.state.assign(noise)
 
     def _feedback_law(self) -> Any:
@@ -241,10 +259,6 @@ class FeedbackLayer(keras.layers.Layer):
         """Return those of the inputs to which errors are sent down: none if the rule sends none."""
         return inputs if self.feedback.sends_errors else []
 
-    @staticmethod
-    def _masked(law: Any, mask: keras.Variable, shape: Any, dtype: Any = None) -> Tensor:
-        return law(shape, dtype=dtype) * ops.convert_to_tensor(mask, dtype=dtype)
-
     def _synapses(self) -> Synapses:
         kernel = read(self.kernel)
         if self._kernel_mask is not None:
@@ -264,7 +278,8 @@ class FeedbackLayer(keras.layers.Layer):
     def _respond(self, bias: Tensor | None, outputs: Tensor) -> Tensor:
         if bias is not None:
             outputs = ops.add(outputs, ops.reshape(bias, self.bias_shape()))
-        return self.activation(outputs)
+        # Resolved at use: as in the built-in layers it can be set to None.
+        return activations.get(self.activation)(outputs)
 
     def _draw(self) -> Tensor:
         """Draw from the law of the initial feedback kernel, anew at each call."""
@@ -356,9 +371,13 @@ class FeedbackLayer(keras.layers.Layer):
             if like is not None and getattr(like, "connectivity", None) == self.connectivity:
                 mask.assign(ops.convert_to_numpy(like._kernel_mask))
             self.kernel.assign(self.kernel * mask)
+
+        def kernel(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+            return ops.convert_to_tensor(self.kernel, dtype=dtype)
+
         declared = self._rule.weights(self.kernel, self._feedback_law())
         for weight, start in zip(self._feedback_weights, declared, strict=True):
-            initializer = initializers.get(start.initializer)
+            initializer = initializers.get(start.first_values(kernel))
             weight.assign(initializer(tuple(weight.shape), dtype=weight.dtype))
 
     @contextmanager
@@ -383,7 +402,7 @@ class FeedbackLayer(keras.layers.Layer):
         """Return the constructor's arguments."""
         config: dict[str, Any] = super().get_config()
         config.update(
-            activation=activations.serialize(self.activation),
+            activation=activations.serialize(activations.get(self.activation)),
             use_bias=self.use_bias,
             feedback=feedback_rules.serialize(self.feedback),
             feedback_initializer=initializers.serialize(self.feedback_initializer),
@@ -420,3 +439,12 @@ def connectivity_of(connectivity: Any) -> float | None:
     if connectivity is None:
         return None
     return check.real("connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True)
+
+
+def _product(first: Once, second: Once) -> Callable[..., Tensor]:
+    """Return the initializer whose values are the product of two others."""
+
+    def product(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        return first(shape, dtype=dtype) * second(shape, dtype=dtype)
+
+    return product
