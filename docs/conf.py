@@ -90,7 +90,13 @@ def _signature(
     return stringify_signature(inspect.Signature(parameters)), returns
 
 
+def _skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of named tuples, which the class describes under "Attributes"."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field") else None
+
+
 def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-signature", _signature)
     # Before napoleon, whose priority is 500.
     app.connect("autodoc-process-docstring", _to_rst, priority=400)

@@ -77,7 +77,7 @@ def network(rule: kl.feedback.FeedbackRule | str, seed: int) -> keras.Model:
     """Return the network with one rule in both layers."""
 
     def layer(inputs: int, units: int, number: int) -> keras.layers.Layer:
-        laws = [
+        initializers = [
             keras.initializers.RandomNormal(
                 stddev=(inputs + units) ** -0.5, seed=1000 * seed + 10 * number + i
             )
@@ -87,9 +87,9 @@ def network(rule: kl.feedback.FeedbackRule | str, seed: int) -> keras.Model:
             units,
             "sigmoid",
             feedback=rule,
-            kernel_initializer=laws[0],
-            bias_initializer=laws[1],
-            feedback_initializer=laws[2],
+            kernel_initializer=initializers[0],
+            bias_initializer=initializers[1],
+            feedback_initializer=initializers[2],
         )
 
     return keras.Sequential([keras.Input((784,)), layer(784, 500, 0), layer(500, 10, 1)])

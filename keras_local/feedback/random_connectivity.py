@@ -76,8 +76,8 @@ class RandomConnectivity(WrappedRule):
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Those of the rule inside, and the mask."""
-        law = random_mask(self.probability, self.seed)
-        mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), law, False)
+        initializer = random_mask(self.probability, self.seed)
+        mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), initializer, False)
         return [*self.rule.weights(kernel, initializer), mask]
 
     def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:

@@ -154,7 +154,7 @@ class FeedbackRule(Strategy, ABC):
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Declare the weights of the rule for a layer's `kernel`.
 
-        `initializer` is the layer's `feedback_initializer`: the law of the initial feedback kernel.
+        `initializer` is the layer's `feedback_initializer`, for the initial feedback kernel.
         """
 
     @abstractmethod

@@ -26,8 +26,8 @@ class SignSymmetry(FeedbackRule):
         magnitude: `"uniform"`: all magnitudes equal `scale` (uSF); `"fixed"`: drawn once from the
             layer's `feedback_initializer` (frSF); `"batchwise"`: drawn from it anew in each
             training step (brSF).
-        scale: The magnitude of `"uniform"`; None for the deviation of Glorot's law,
-            `sqrt(2 / (fan_in + fan_out))`.
+        scale: The magnitude of `"uniform"`; None for the standard deviation of Glorot's
+            initializer, `sqrt(2 / (fan_in + fan_out))`.
 
     Raises:
         ValueError: If `magnitude` is unknown, or `scale` is not positive or has no use.

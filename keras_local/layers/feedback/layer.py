@@ -282,14 +282,14 @@ class FeedbackLayer(keras.layers.Layer):
         return activations.get(self.activation)(outputs)
 
     def _draw(self) -> Tensor:
-        """Draw from the law of the initial feedback kernel, anew at each call."""
-        law = check.instance(
+        """Draw a kernel from the feedback initializer, a new one at each call."""
+        initializer = check.instance(
             "feedback_initializer", self.feedback_initializer, initializers.Initializer
         )
-        config = law.get_config()
+        config = initializer.get_config()
         if "seed" in config:
-            law = type(law)(**{**config, "seed": self._seed})
-        return law(tuple(self.kernel.shape), dtype=self.compute_dtype)
+            initializer = type(initializer)(**{**config, "seed": self._seed})
+        return initializer(tuple(self.kernel.shape), dtype=self.compute_dtype)
 
     def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
         """Hand gradients to the optimizer."""
