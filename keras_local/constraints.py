@@ -1,4 +1,4 @@
-"""What weights must obey after each step, whatever the optimizer.
+"""Constraints on weights that are applied after each step, for all optimizers.
 
 Each is a Keras constraint: `kernel_constraint=UnitLength()` in any layer. A plasticity rule can
 have one as well, and a layer of many positions then says along which axes its units lie.
@@ -27,16 +27,16 @@ def weight_axes(rank: int, unit_axis: Axes) -> tuple[int, ...]:
 
 @by_value
 class Constraint(keras.constraints.Constraint):
-    """Interface: bring weights back to where they may be."""
+    """Interface of a constraint: it maps weights to the nearest allowed weights."""
 
     @abstractmethod
     def __call__(self, w: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the weights that obey; units lie along `unit_axis`."""
+        """Return weights that satisfy the constraint; `unit_axis` is the axis of the units."""
 
 
 @serializable
 class NonNegative(Constraint):
-    """`max(W, 0)`: synapses that excite only.
+    """Non-negative weights: `max(W, 0)`.
 
     Args:
         maximum: Largest weight allowed; None for no bound.
@@ -55,7 +55,7 @@ class NonNegative(Constraint):
         self.maximum = maximum
 
     def __call__(self, w: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the weights, cut off at 0 and at the maximum."""
+        """Return the weights, clipped to 0 and the maximum."""
         w = ops.maximum(w, 0.0)
         return w if self.maximum is None else ops.minimum(w, self.maximum)
 
@@ -66,7 +66,7 @@ class NonNegative(Constraint):
 
 @serializable
 class UnitLength(Constraint):
-    """`W_k / (sum_i |W_ik|^p)^(1/p)`: every unit on the Lp unit sphere. Zero stays zero.
+    """Weights on the Lp unit sphere, `W_k / (sum_i |W_ik|^p)^(1/p)` for each unit; zero stays zero.
 
     Args:
         p: Exponent of the norm, at least 1.
@@ -99,7 +99,7 @@ class UnitLength(Constraint):
 
 @serializable
 class Orthogonal(Constraint):
-    """`W (W^T W)^(-1/2)`: the nearest weights whose units are orthogonal and of length 1.
+    """Orthogonal units of length 1: `W (W^T W)^(-1/2)`, the nearest such weights.
 
     Symmetric: no unit comes before another. Where there are more units than weights of each, the
     units cannot be orthogonal, and the rows of the kernel are.
@@ -131,7 +131,7 @@ class Orthogonal(Constraint):
 
 @serializable
 class MeanRate(Constraint):
-    """The mean of each unit's currents is `rate`, by the shortest way; then weights are cut off.
+    """Units whose mean current is `rate`, by the smallest change of weights, then clipped.
 
         W_k <- W_k - (W_k . m - rate) m / |m|^2,     then    0 <= W <= maximum
 

@@ -1,4 +1,4 @@
-"""Images of real objects for examples and experiments, as NumPy arrays.
+"""Data sets of labelled images, as NumPy arrays.
 
 `digits` comes with scikit-learn and needs no download; the others come through TensorFlow
 Datasets, which downloads them once.

@@ -1,4 +1,4 @@
-"""Losses whose derivative at a class unit needs that unit and the label only.
+"""Losses whose derivative at a class unit depends only on that unit and the label.
 
 All are sums over class units of a function of one logit and its target, so the error of a class
 unit is local: no other unit of the output layer enters it, unlike softmax cross-entropy.
@@ -157,7 +157,7 @@ class PowerLoss(keras.losses.Loss):
 
 @serializable
 class SquaredHinge(keras.losses.Loss):
-    """Squared hinge loss, one class against the rest: that of a linear support vector machine.
+    """Squared hinge loss of one class against the others, as in a linear support vector machine.
 
     For class scores `s` and targets `t` (+1 for the correct class, -1 for the others):
 

@@ -1,4 +1,4 @@
-"""Measures of weights, computed in float64 outside of any graph.
+"""Measures of weights: angles, norms, wins. They are computed in float64, outside of any graph.
 
 How far a feedback kernel has aligned with its kernel, and how far competing units have converged.
 """
@@ -50,7 +50,7 @@ def alignment_angle(kernel: Any, feedback_kernel: Any) -> float:
 
 
 def norm_ratio(kernel: Any, feedback_kernel: Any) -> float:
-    """Return how much longer a feedback kernel is than its kernel.
+    """Return the norm of a feedback kernel divided by the norm of its kernel.
 
         ratio = |B| / |W|      (Euclidean norms of the flattened kernels)
 
@@ -162,7 +162,7 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
 
 
 def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -> dict[str, float]:
-    """Say how far the competing units of a layer have converged.
+    """Return which fractions of a layer's units have converged, have won and are dead.
 
     Under the Krotov-Hopfield rule the weights of a unit that keeps winning approach
     `sum_i |W_i|^p = 1` from above.

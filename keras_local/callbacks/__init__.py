@@ -1,4 +1,4 @@
-"""Callbacks that put the state of local learning into the logs of `fit`.
+"""Callbacks that write angles, convergence and figures into the logs of `fit`.
 
 What they measure stands in `logs` at the end of each epoch, next to loss and metrics. `History`
 and the progress bar always see it; callbacks that the user passes (`CSVLogger`, `TensorBoard`,

@@ -1,4 +1,4 @@
-"""How feedback kernels relate to their kernels, in the logs of `fit`."""
+"""A callback that logs angles between feedback kernels and kernels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Sender:
 
 
 class AlignmentMonitor(keras.callbacks.Callback):
-    """Log how each feedback kernel relates to its kernel.
+    """Log the angle, or another measure, between each feedback kernel and its kernel.
 
     At the end of each epoch `logs` receives for each layer with a feedback kernel, and for each
     part of a layer with several (`query` of an attention), as their `error_kernels()` say,
@@ -144,7 +144,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
         self._watched: dict[str, _Sender] | None = None  # None: not looked for yet
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Find the layers and measure them before training."""
+        """Find the layers, and measure them before the first step."""
         if self.layers is not None:
             known = layers_by_name(self.model)
             if self.model.built:
@@ -165,7 +165,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
         self._latest = dict(self.initial)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Put the values into `logs`."""
+        """Measure, and add the values to `logs`."""
         if self._watched is None:
             self._watched, self._learning = self._find()
             self._latest = self._measure()

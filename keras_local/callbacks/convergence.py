@@ -1,4 +1,4 @@
-"""How far competing units have converged, in the logs of `fit`."""
+"""A callback that logs how many competing units have converged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 1024
 
 
 class ConvergenceMonitor(keras.callbacks.Callback):
-    """Log how far the competing units of Hebbian layers have converged.
+    """Log how many units of Hebbian layers have converged, have won or are dead.
 
     At the end of each epoch `logs` receives for each layer whose plasticity rule has an exponent
     `p`
@@ -80,7 +80,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         self._inputs: dict[str, Callable[[], Any]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Find the layers and measure them before training."""
+        """Find the layers, and measure them before the first step."""
         if self.data is not None and not isinstance(self.data, Mapping):
             check.require(
                 isinstance(self.model, keras.Sequential) or has_graph(self.model),
@@ -94,7 +94,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         self._latest = dict(self.initial)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Put the values into `logs`."""
+        """Measure, and add the values to `logs`."""
         if self._watched is None:
             self._watched = self._find_layers()
             self._latest = self._measure()

@@ -1,4 +1,4 @@
-"""Figures for TensorBoard, drawn while training goes on."""
+"""A callback that draws figures for TensorBoard during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_local.ops import image_writer
 
 
 class TensorBoardFigures(keras.callbacks.Callback):
-    """Draw figures while training goes on and write them for TensorBoard.
+    """Draw figures during training and write them for TensorBoard.
 
     Each figure is drawn before the first step and at the end of epochs, and stands among the images
     of the run `figures`. The epochs of a second training, as those of the next layer in
@@ -81,13 +81,13 @@ class TensorBoardFigures(keras.callbacks.Callback):
         self._put(pictures)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Draw the figures if it is their turn."""
+        """Draw the figures if this epoch is one of every `every`."""
         self._step = self._next + epoch + 1
         if (epoch + 1) % self.every == 0:
             self._put(self._pictures())
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Draw the figures of the last epoch if they are not there, and close the file."""
+        """Draw the figures of the last epoch if it was left out, and close the file."""
         if self._drawn != self._step:
             self._put(self._pictures())
         if self._close is not None:

@@ -1,4 +1,4 @@
-"""Networks that learn in phases; `compile` and `fit` work as for every Keras model."""
+"""Networks that learn in phases, as Keras models."""
 
 from keras_local.dynamics.burstprop import BurstpropNetwork as BurstpropNetwork
 from keras_local.dynamics.contrastive_hebbian import (

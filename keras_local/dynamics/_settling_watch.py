@@ -1,4 +1,4 @@
-"""A callback that ends a training that diverges, and warns where nothing settles."""
+"""A callback that ends a training that diverges, and warns if states do not settle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Burstprop: errors as changes of the probability that a spike becomes a burst."""
+"""Burstprop: errors are changes of the probability of bursts."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @serializable
 class ConvEquilibriumNetwork(Network):
-    """Convolutional network that learns by equilibrium propagation, in the prototypical form.
+    """Convolutional network that learns by equilibrium propagation.
 
     A convolution with 2 x 2 max pooling `P` between each two layers of units, and a dense
     connection to the classes. The states maximise

@@ -1,4 +1,4 @@
-"""Difference target propagation: each layer learns towards a target sent by inverses."""
+"""Difference target propagation: each layer learns a target that inverses compute."""
 
 from __future__ import annotations
 

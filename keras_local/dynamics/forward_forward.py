@@ -1,4 +1,4 @@
-"""Forward-Forward: each layer learns to tell right labels from wrong ones."""
+"""Forward-Forward: each layer learns to distinguish right labels from wrong ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DRAWS = 16381
 
 @serializable
 class ForwardForwardNetwork(Network):
-    """Network that learns by two forward passes, each layer from a loss of its own.
+    """Network that learns by two forward passes; each layer has its own loss.
 
     The label is a part of the input: it is written one-hot over the first `classes` inputs. Every
     layer sees the direction of the activity below, not its length,

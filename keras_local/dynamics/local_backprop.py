@@ -1,4 +1,4 @@
-"""Local backpropagation: rates that descend the energy of prediction errors."""
+"""Local backpropagation: rates minimise an energy of prediction errors."""
 
 from __future__ import annotations
 

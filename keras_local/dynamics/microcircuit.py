@@ -1,4 +1,4 @@
-"""Dendritic cortical microcircuits: errors as what interneurons fail to predict."""
+"""Dendritic cortical microcircuits: errors are what interneurons do not predict."""
 
 from __future__ import annotations
 

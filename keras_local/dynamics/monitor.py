@@ -1,4 +1,4 @@
-"""A callback that watches how well a network settles."""
+"""A callback that measures whether a network settles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_local.ops import residual
 
 
 class SettlingMonitor(keras.callbacks.Callback):
-    """Log how near to rest the free phase of a network ends.
+    """Log how close the states are to rest at the end of the free phase.
 
     At the end of each epoch `logs` receives
 
@@ -55,18 +55,18 @@ class SettlingMonitor(keras.callbacks.Callback):
         self.initial: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Measure before the first step, into `initial`."""
+        """Measure before the first step, and store the values in `initial`."""
         name = type(self.model).__name__
         check.require(isinstance(self.model, Network), "model", "a dynamics.Network", name)
         self.initial = self.measure()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, into `logs`."""
+        """Measure, and add the values to `logs`."""
         if logs is not None:
             logs.update(self.measure())
 
     def measure(self) -> dict[str, float]:
-        """Return what is logged, of the network as it is now."""
+        """Return the measures of the network with its current weights."""
         inputs = ops.convert_to_tensor(self.data)
         states = self.model.trajectories(inputs)
         before, after = ([layer[time] for layer in states] for time in (-2, -1))

@@ -1,4 +1,4 @@
-"""The interface of all networks: Keras models that learn in phases."""
+"""The interface of networks that learn in phases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WATCHED = 8
 
 
 class Network(GuardedModel):
-    """Interface of a network that learns in phases, such as one without and one with labels.
+    """Interface of networks that learn in phases, for example one without and one with labels.
 
     `compile`, `fit`, `evaluate`, `predict`, their relatives for one batch, saving and `export` work
     as for any Keras model. Calling the network runs the free phase, without labels, and returns the
@@ -140,7 +140,7 @@ class Network(GuardedModel):
 
     @abstractmethod
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Run the phases with labels and return how the weights are to change.
+        """Run the phases with labels, and return the changes of the weights.
 
         Args:
             inputs: Tensor `(batch, *sample_shape)`.
@@ -163,7 +163,7 @@ class Network(GuardedModel):
         return self.free_phase(inputs)
 
     def remember(self, states: States, healthy: Tensor) -> None:
-        """Keep what the next batches need of this one, at the end of a step of training.
+        """Store what the next batches need of this one, at the end of a training step.
 
         Only for what is too large to be copied in each step, and is left out of
         `undone_variables`; other state may be assigned in `changes`.

@@ -1,4 +1,4 @@
-"""Recirculation: an autoencoder that learns from two passes round a loop."""
+"""Recirculation: an autoencoder that learns from two passes through a loop."""
 
 from __future__ import annotations
 

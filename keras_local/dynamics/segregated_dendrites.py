@@ -1,4 +1,4 @@
-"""Segregated dendrites: errors as differences of plateau potentials in apical dendrites."""
+"""Segregated dendrites: errors are differences of plateau potentials in apical dendrites."""
 
 from __future__ import annotations
 

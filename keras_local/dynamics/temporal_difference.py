@@ -1,4 +1,4 @@
-"""Iterative temporal differencing: errors of this batch minus those of the last."""
+"""Iterative temporal differencing: errors of this batch minus those of the last batch."""
 
 from __future__ import annotations
 

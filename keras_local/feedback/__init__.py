@@ -1,4 +1,4 @@
-"""How errors return: one rule a file, each a few lines of formula.
+"""Feedback rules: which kernel carries errors back, and how it learns.
 
 A rule says which kernel carries the error back and what change the feedback weights receive. It
 knows no layer: it works with the two adjoints of any linear map.
@@ -130,7 +130,7 @@ _ALIASES: dict[str, Callable[[], FeedbackRule]] = {
 
 
 def get(identifier: Any) -> FeedbackRule:
-    """Return the rule that an alias, a config or a rule stands for.
+    """Return the rule for an alias, a config or a rule.
 
     >>> from keras_local import feedback
     >>> feedback.get("urfb").get_config()

@@ -1,4 +1,4 @@
-"""Activation alignment: feedback weights that reproduce the forward projection."""
+"""Activation alignment: feedback weights learn the projection of the forward weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_local.feedback.primitives import Amplify, Regulariser, Sparsify
 
 @serializable
 class ActivationAlignment(AlignmentRule):
-    """The inputs' projection through the feedback kernel comes to equal that through the kernel.
+    """Feedback weights learn to project the inputs as the kernel does (AA).
 
     `R = sparsify / 2 mean |u|^2 - amplify mean <u, z>` with `z = M(x, W)`, `u = M(x, B)` (AA),
     hence `dB = x^T (sparsify u - amplify z)`. For a frozen kernel and inputs of full rank `B`

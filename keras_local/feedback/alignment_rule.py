@@ -1,4 +1,4 @@
-"""The interface of the rules whose feedback weights follow a local regulariser."""
+"""The interface of rules whose feedback weights minimise a local regulariser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class Noise(Strategy):
-    """Independent zero-mean noise that drives a layer in place of its inputs.
+    """Independent noise of mean zero that a layer receives in place of its inputs.
 
     Args:
         stddev: Standard deviation of each entry.
@@ -49,7 +49,7 @@ class Noise(Strategy):
 
 
 class AlignmentRule(FeedbackRule):
-    """Interface: the feedback kernel descends a regulariser of its own layer.
+    """Interface of rules whose feedback kernel minimises a regulariser of its own layer.
 
     `delta_(l-1) = (delta_l B_l^T) * f'`, `dW = x^T delta`, `dB = dR/dB`, where the regulariser `R`
     reads the activity on both sides of the layer's synapses and no error.

@@ -1,4 +1,4 @@
-"""No feedback: a layer that sends no error down."""
+"""No feedback: the layer sends no error to the layers below."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class Detached(FeedbackRule):
-    """No error goes through the layer to what is below it.
+    """The layer sends no error to the layers below it.
 
     `delta_(l-1) = 0`, and `dW = x_(l-1)^T delta_l` as in backpropagation. What is below learns from
     an error of its own: one that `layers.DirectFeedback` or `layers.DirectRandomTarget` sends

@@ -1,4 +1,4 @@
-"""Information alignment: Hebbian feedback weights, kept bounded by what they return."""
+"""Information alignment: Hebbian feedback weights that stay bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_local.feedback.primitives import Amplify, Decay, Nullify, Regulariser
 
 @serializable
 class InformationAlignment(AlignmentRule):
-    """The feedback kernel grows with the product of activities and shrinks with what it returns.
+    """Feedback weights learn from products of activities, and stay bounded (IA).
 
     `R = -amplify mean <u, z> + nullify / 2 mean |r|^2 + decay / 2 |B|^2` with `z = M(x, W)`,
     `u = M(x, B)` and the reconstruction `r = M^T(z, B)` (IA), hence

@@ -1,4 +1,4 @@
-"""A feedback kernel that follows a sum of primitives of one's own."""
+"""A feedback kernel that minimises a sum of primitives that the user chooses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_local.feedback.primitives import Primitive, Regulariser
 
 @serializable
 class LocalAlignment(AlignmentRule):
-    """The feedback kernel descends any sum of primitives.
+    """The feedback kernel minimises a regulariser, any sum of primitives.
 
     `dB = dR/dB` with `R` the sum: `Decay`, `Amplify` and `Nullify` are local, `Sparsify` and
     `SelfAlign` are not.

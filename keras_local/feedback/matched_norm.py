@@ -1,4 +1,4 @@
-"""Norm control: the feedback kernel is used with the norm of the kernel."""
+"""Matched norms: the feedback kernel is scaled to the norm of the kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class MatchedNorm(WrappedRule):
-    """Another rule, whose error kernel is scaled to the norm of the kernel.
+    """Another rule, with its error kernel scaled to the norm of the kernel.
 
     `delta_(l-1) = (delta_l (B |W| / |B|)^T) * f'`, with Frobenius norms. Weights and learning are
     those of the rule inside; only the size of the error that is sent down changes. Of an assigned

@@ -1,4 +1,4 @@
-"""Noise on what the feedback weights learn: how much exactness does a rule need?"""
+"""Noise on the updates of feedback weights, to measure how exact a rule has to be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class NoisyUpdates(WrappedRule):
-    """Another rule, whose feedback weights receive Gaussian noise with every update.
+    """Another rule, with Gaussian noise on every update of its feedback weights.
 
     `dB = (the rule's) + N(0, stddev^2)`, drawn anew in each training step. Under plain SGD a step
     of size `r` thus adds noise of deviation `r stddev`, which a schedule anneals with the step.

@@ -1,4 +1,4 @@
-"""Kunin's primitives: local regularisers of the feedback kernel, as objects that add up."""
+"""Kunin's primitives: terms of a local regulariser of the feedback kernel, which can be added."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_local.ops.backend import Tensor
 
 @dataclass
 class Activity:
-    """What a regulariser reads: activity on both sides of the synapses, and both kernels.
+    """The arguments of a regulariser: activity before and behind the synapses, and both kernels.
 
     Attributes:
         linear_map: The map `M` of the layer.
@@ -99,7 +99,7 @@ class Primitive(Strategy, ABC):
 
 @serializable
 class Decay(Primitive):
-    """`1/2 |B|^2`: feedback weights decay. Local. Gradient `B`.
+    """Decay of the feedback weights: `1/2 |B|^2`, with the gradient `B`. Local.
 
     >>> from keras_local import feedback
     >>> feedback.Decay(0.5).get_config()
@@ -123,7 +123,7 @@ class Decay(Primitive):
 
 @serializable
 class Amplify(Primitive):
-    """`-mean <u, z>`: Hebbian growth with the product of both activities. Local.
+    """Hebbian growth with the product of activities: `-mean <u, z>`. Local.
 
     Gradient `-x^T z`, the negative product of pre- and postsynaptic activity.
 
@@ -145,7 +145,7 @@ class Amplify(Primitive):
 
 @serializable
 class Nullify(Primitive):
-    """`1/2 mean |r|^2`: keep what returns through the feedback weights small. Local.
+    """A bound on what the feedback weights send back: `1/2 mean |r|^2`. Local.
 
     Gradient `r^T z` with the reconstruction `r`: Oja's kind of normalisation, which keeps
     `Amplify` from growing without bound.
@@ -169,7 +169,7 @@ class Nullify(Primitive):
 
 @serializable
 class Sparsify(Primitive):
-    """`1/2 mean |u|^2`: inputs excite the feedback weights little. Not local.
+    """A bound on the inputs' projection by the feedback weights: `1/2 mean |u|^2`. Not local.
 
     Gradient `x^T u`: the synapse would have to know what arrives at all the others of its neuron.
 
@@ -191,7 +191,7 @@ class Sparsify(Primitive):
 
 @serializable
 class SelfAlign(Primitive):
-    """`-<W, B>`: pull the feedback weights towards the kernel. Not local. Gradient `-W`.
+    """A pull towards the kernel: `-<W, B>`, with the gradient `-W`. Not local.
 
     Source: Kunin et al. 2020.
     """
@@ -211,7 +211,7 @@ class SelfAlign(Primitive):
 
 @serializable
 class Regulariser(Strategy):
-    """A sum of primitives, each with its rate; `a + b` makes it.
+    """A sum of primitives, each with its rate; the result of `a + b`.
 
     Args:
         terms: The primitives.

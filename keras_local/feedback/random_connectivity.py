@@ -31,7 +31,7 @@ def random_mask(probability: float, seed: int | None) -> Callable[..., Tensor]:
 
 @serializable
 class RandomConnectivity(WrappedRule):
-    """Another rule, of whose feedback synapses each exists with a probability only.
+    """Another rule, in which each feedback synapse exists with a given probability.
 
     `delta_(l-1) = (delta_l (B * mask)^T) * f'`, the mask drawn once. What the feedback weights
     learn is the rule's; where there is no synapse it is of no effect.

@@ -19,7 +19,7 @@ Initializer = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class FeedbackWeight:
-    """A weight that a rule asks its layer to hold: rules hold none themselves.
+    """Declaration of a weight that a layer holds for its rule.
 
     A weight that a rule changes by itself is a memory: declare it with `trainable=False`, and
     assign to it (`synapses.variables[i].assign(...)`) in `signals` or `local_gradients`. Under
@@ -61,7 +61,7 @@ class FeedbackWeight:
 
 @dataclass(frozen=True)
 class Synapses:
-    """What a layer hands to its rule in each call: its weights, and what it can do with them.
+    """The weights and functions that a layer gives to its rule in each call.
 
     Attributes:
         linear_map: The map that the kernel enters.
@@ -89,7 +89,7 @@ class Synapses:
 
 
 class FeedbackRule(Strategy, ABC):
-    """Interface: which kernel carries the error back, and what the feedback weights receive.
+    """Interface of feedback rules: which kernel carries the error back, and how it learns.
 
     To write a rule, implement `weights`, `error_kernel` and `assignment`, and `get_config` if it
     has arguments. Feedback weights learn from the error in `feedback_gradients`, or from the

@@ -15,7 +15,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class SignSymmetry(FeedbackRule):
-    """The error returns through weights that share the kernel's signs, not its magnitudes.
+    """The error returns through weights with the signs of the kernel and other magnitudes.
 
     `delta_(l-1) = (delta_l (|M| * sign(W))^T) * f'`
 

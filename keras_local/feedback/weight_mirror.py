@@ -1,4 +1,4 @@
-"""The weight mirror: noise shows the feedback weights what the kernel is."""
+"""The weight mirror: feedback weights learn the kernel from noise."""
 
 from __future__ import annotations
 

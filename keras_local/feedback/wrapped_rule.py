@@ -1,4 +1,4 @@
-"""The interface of rules that change one thing about another rule."""
+"""The interface of rules around another rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_local.ops.backend import Tensor
 
 
 class WrappedRule(FeedbackRule):
-    """Interface: everything is as in the rule inside, except for what a subclass says.
+    """Interface of rules around another rule: what a subclass does not override is as in that rule.
 
     Methods, properties and forms (`adapt`) are those of the rule inside, which may be a wrapper
     itself. A subclass overrides what it changes, and `get_config` if it has arguments of its own.
@@ -60,7 +60,7 @@ class WrappedRule(FeedbackRule):
         return self.rule.draws
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Wrap the form that the rule inside takes for such a layer."""
+        """Wrap the form of the inner rule for such a layer."""
         return self._around(self.rule.adapt(kernel_has_own_terms))
 
     def _around(self, rule: FeedbackRule) -> Self:

@@ -1,4 +1,4 @@
-"""The Keras layers that users write, a family a file."""
+"""Keras layers with feedback rules, with plasticity rules, and with direct feedback."""
 
 from keras_local.layers.direct.direct_feedback import DirectFeedback as DirectFeedback
 from keras_local.layers.direct.direct_random_target import DirectRandomTarget as DirectRandomTarget

@@ -17,7 +17,7 @@ def register_conversion(
     our_class: type[keras.layers.Layer],
     overwrite: bool = False,
 ) -> None:
-    """Let `convert` put one class of layers in the place of another, and `to_plain` lead back.
+    """Register a plain class of layers and the class with a rule that `convert` puts in its place.
 
     `convert` calls `our_class.from_config` with the config of the plain layer and the arguments
     `feedback` and, where the class names them, `feedback_initializer` and `connectivity`. The

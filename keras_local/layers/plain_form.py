@@ -1,4 +1,4 @@
-"""What a layer says about itself to whoever converts it, reports on it or watches it.
+"""Functions that ask layers for their plain form, error kernels and rules.
 
 Converters, reports, metrics, callbacks and figures ask the functions of this module, and never
 which class a layer is. Every method that they ask for may be left out: a layer that says nothing is
@@ -29,7 +29,7 @@ _RULE_ARGUMENTS = {"feedback", "feedback_initializer", "connectivity"}
 
 @dataclass(frozen=True)
 class PlainForm:
-    """Built-in layer and operations that compute the same as a layer of this package or a user's.
+    """A built-in layer and operations that compute the same as another layer.
 
     Attributes:
         layer_class: The built-in class; None where `before` and `behind` compute all of it.
@@ -65,7 +65,7 @@ class PlainForm:
 
 
 class ErrorKernel(NamedTuple):
-    """A kernel through which a layer would send errors, and the one through which it does.
+    """A kernel of a layer, and the feedback kernel that carries errors in its place.
 
     Attributes:
         name: Name of the part of a layer with several kernels; empty for the only one.

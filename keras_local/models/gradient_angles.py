@@ -1,4 +1,4 @@
-"""Angles between the gradients under feedback rules and the true ones; the model stays as it is."""
+"""Angles between the gradients under feedback rules and those of backpropagation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from keras_local.ops.backend import Tensor
 def gradient_angles(
     model: keras.Model, inputs: Any, labels: Any, layers: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the gradient angle and the local gradient angle of each layer, in degrees.
+    """Return the angles in degrees between each layer's gradient and that of backpropagation.
 
     Two passes in training mode, from the same state of all random generators: one under the rules
     and one by backpropagation. Only the second kind of angle is left out where the layer sends

@@ -1,4 +1,4 @@
-"""Pure functions on tensors: linear maps with their two adjoints, and the two gradients.
+"""Functions on tensors: linear maps and their gradients, asymmetric gradients, settling.
 
 `asymmetric` lets an error return through another kernel than the one of the forward pass;
 `surrogate_loss` hands a weight change to the optimizer; `settle` repeats a step. Everything else in

@@ -1,4 +1,4 @@
-"""The asymmetric gradient: errors return through another kernel than the forward one."""
+"""Linear maps whose errors return through another kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_local.ops.linear_maps import LinearMap
 
 @dataclass(frozen=True)
 class Signals:
-    """What is present at a layer's synapses when an error arrives: all that a rule may read.
+    """Everything that a rule can use when an error arrives: activity, error and weights.
 
     Attributes:
         linear_map: The map of the layer, with its two adjoints.
@@ -34,7 +34,7 @@ class Signals:
 
 
 class ErrorPath(Protocol):
-    """What `asymmetric` asks of a rule; `keras_local.feedback.FeedbackRule` provides it."""
+    """Interface that `asymmetric` needs; every `keras_local.feedback.FeedbackRule` has it."""
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
         """Return the kernel that carries the error back, in the kernel's own shape."""

@@ -176,7 +176,7 @@ _ALIASES: dict[str, type[PlasticityRule]] = {
 
 
 def get(identifier: Any, argument: str = "plasticity") -> PlasticityRule:
-    """Return the rule that an alias, a config or a rule stands for.
+    """Return the rule for an alias, a config or a rule.
 
     Args:
         identifier: The alias, config or rule.

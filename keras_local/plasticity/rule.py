@@ -24,7 +24,7 @@ DENSE = Dense()
 
 @dataclass(frozen=True)
 class ActiveUnits:
-    """The few units that learn from each sample; all shapes are `(..., active)`.
+    """The few units that learn from each sample; all tensors have the shape `(..., active)`.
 
     Attributes:
         units: Their indices.
@@ -39,7 +39,7 @@ class ActiveUnits:
 
 @dataclass(frozen=True)
 class OwnWeight:
-    """A weight that a rule asks its layer to hold: rules hold none themselves.
+    """Declaration of a weight that a layer holds for its rule.
 
     Attributes:
         name: Name of the Keras variable.
@@ -55,7 +55,7 @@ class OwnWeight:
 
 
 class PlasticityRule(Strategy, ABC):
-    """Interface: turn (pre, post, kernel) into a change of the kernel.
+    """Interface of plasticity rules: they compute the change of a kernel from activity.
 
     The change of almost every rule in this family is one formula,
 

@@ -27,7 +27,7 @@ from keras_local.plasticity.rule import (
 
 @serializable
 class WrappedPlasticity(PlasticityRule):
-    """Interface of a rule around another one: it does what the inner rule does, until overridden.
+    """Interface of rules around another rule: what a subclass does not override is as in that rule.
 
     Everything is handed on: the parts, the constraint, the weights that the inner rule holds, its
     sphere, its outputs, what it asks of a modulator and of the number of units. A class below

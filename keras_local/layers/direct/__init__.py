@@ -1,1 +1,1 @@
-"""Layers that send the error or the target from the outputs straight to hidden layers."""
+"""Layers that send the error or the target from the outputs directly to hidden layers."""

@@ -1,4 +1,4 @@
-"""Direct feedback alignment: the error of the outputs goes straight to every hidden layer."""
+"""Direct feedback alignment: the error of the outputs goes directly to every hidden layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class DirectFeedback(DirectLayer):
-    """Sends the error at the logits straight to hidden layers, through fixed random weights (DFA).
+    """Send the error of the logits directly to hidden layers, through fixed random weights (DFA).
 
     `delta_l = (e D_l) * f'`, `e = dL/dlogits`. `D_l` has one weight for each class and unit of the
     hidden tensor, and never changes. The logits, and so the last layer, get `e` itself.
@@ -91,7 +91,7 @@ class DirectFeedback(DirectLayer):
 
     @property
     def reads_share(self) -> bool:
-        """True for signs, which have lost the scale of the error."""
+        """True for signs, since they do not contain the scale of the error."""
         return self.sign
 
     def signal(self, error: Tensor, share: Tensor) -> Tensor:

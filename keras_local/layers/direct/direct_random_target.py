@@ -13,7 +13,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class DirectRandomTarget(DirectLayer):
-    """Sends the one-hot target straight to hidden layers, through fixed random weights (DRTP).
+    """Send the one-hot target directly to hidden layers, through fixed random weights (DRTP).
 
     `delta_l = share (t D_l) * f'`, `t` the one-hot target and `share` 1 over the batch. `D_l` has
     one weight for each class and unit of the hidden tensor, and never changes. The last layer gets

@@ -1,1 +1,1 @@
-"""Linear maps whose errors return by a feedback rule, one family a file."""
+"""Layers whose errors return by a feedback rule."""

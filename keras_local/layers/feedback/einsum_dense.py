@@ -25,7 +25,7 @@ from keras_local.layers.feedback.unsupported import StockArguments
 
 @serializable
 class FeedbackEinsumDense(FeedbackLayer):
-    """Dense layer over several axes, by an Einstein sum, whose errors return by feedback weights.
+    """Dense layer by an Einstein sum over several axes; errors return through feedback weights.
 
     Forward `y = f(einsum(equation, x, W) + b)`; the error sent down is the Einstein sum of `delta`
     and `B` over the axes of the outputs: for `"ab,bc->ac"` it is `einsum("ac,bc->ab", delta, B)`.

@@ -237,7 +237,7 @@ def _of_shape(argument: str, value: Any, shape: tuple[int, ...], dtype: str) -> 
 
 @serializable
 class LocallyConnected1D(LocallyConnected):
-    """Convolution without shared weights: every position has a kernel and a bias of its own.
+    """Convolution without shared weights: every position has its own kernel and bias.
 
     Forward, with the patch `x_p` that position `p` sees:
 
@@ -298,7 +298,7 @@ class LocallyConnected1D(LocallyConnected):
 
 @serializable
 class LocallyConnected2D(LocallyConnected):
-    """Convolution without shared weights: every position has a kernel and a bias of its own.
+    """Convolution without shared weights: every position has its own kernel and bias.
 
     Forward, with the patch `x_p` that position `p` sees:
 

@@ -1,4 +1,4 @@
-"""What does not go together with a trained feedback kernel, said once when it is met."""
+"""Warnings of regularizers and optimizers that do not suit a trained feedback kernel."""
 
 from __future__ import annotations
 

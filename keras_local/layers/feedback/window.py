@@ -1,4 +1,4 @@
-"""What the layers share whose kernel is a window that moves over the inputs."""
+"""What all kinds of convolutions share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Linear maps that learn without labels by a plasticity rule, one family a file."""
+"""Layers that learn without labels by a plasticity rule."""

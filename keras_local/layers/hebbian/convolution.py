@@ -213,7 +213,7 @@ class HebbianConvolution(HebbianLayer):
 
 @serializable
 class HebbianConv1D(HebbianConvolution):
-    """Convolution in one dimension whose kernel changes by a local rule, from its inputs alone.
+    """Convolution in one dimension whose kernel learns by a plasticity rule, without labels.
 
     Forward `y = f(conv(x, W))`, without bias; learning is as in `HebbianDense`, with the patch of
     each position as one sample: the filters of a position compete with each other, and the change
@@ -275,7 +275,7 @@ class HebbianConv1D(HebbianConvolution):
 
 @serializable
 class HebbianConv2D(HebbianConvolution):
-    """Convolution in two dimensions whose kernel changes by a local rule, from its inputs alone.
+    """Convolution in two dimensions whose kernel learns by a plasticity rule, without labels.
 
     Forward `y = f(conv(x, W))`, without bias; learning is as in `HebbianDense`, with the patch of
     each position as one sample: the filters of a position compete with each other, and the change

@@ -30,7 +30,7 @@ from keras_local.plasticity.rule import DENSE
 
 @serializable
 class HebbianDense(HebbianLayer):
-    """Dense layer whose kernel changes by a local rule, from its inputs alone.
+    """Dense layer whose kernel learns by a plasticity rule, without labels.
 
     Forward `y = f(x W)`, without bias. While training, the layer hands the rule's change to the
     optimizer as the (negative) gradient of a loss of value zero, so `compile` and `fit` work as

@@ -35,7 +35,7 @@ from keras_local.plasticity import PlasticityLike, PlasticityRule
 
 
 class HebbianLayer(keras.layers.Layer):
-    """Interface: a linear map whose kernel changes by a local rule, from its inputs alone.
+    """Interface of layers whose kernel learns by a plasticity rule, without labels.
 
     Forward `y = activation(M(x, W))`, without bias. While training, the layer hands the rule's
     change to the optimizer as the (negative) gradient of a loss of value zero:

@@ -33,7 +33,7 @@ from keras_local.plasticity import PlasticityLike
 
 @serializable
 class HebbianLocallyConnected2D(HebbianLayer):
-    """Convolution without shared weights whose kernels change by a local rule.
+    """Convolution without shared weights whose kernels learn by a plasticity rule, without labels.
 
     Forward, with the patch `x_p` that position `p` sees:
 

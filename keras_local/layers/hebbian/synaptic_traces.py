@@ -1,4 +1,4 @@
-"""What spikes leave behind at a synapse: postsynaptic potentials over time."""
+"""A layer that turns spikes into postsynaptic potentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class SynapticTraces(keras.layers.Layer):
-    """Turn spike trains into the potentials that they cause, a difference of two exponentials.
+    """Turn spike trains into postsynaptic potentials, differences of two exponentials.
 
         psi_i(t) = sum_{t'} c (exp(-(t - t') / tau_decay) - exp(-(t - t') / tau_rise))
 

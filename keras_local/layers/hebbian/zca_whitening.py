@@ -20,7 +20,7 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class ZCAWhitening(keras.layers.Layer):
-    """Centre inputs and turn their covariance into the unit matrix, by the shortest way.
+    """Centre and whiten inputs: their covariance becomes the unit matrix (ZCA).
 
         y = (x - mean) U (S + epsilon)^(-1/2) U^T,    covariance = U S U^T
 

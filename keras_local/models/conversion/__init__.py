@@ -1,1 +1,1 @@
-"""From a Keras model to feedback layers, to direct feedback, and back to built-in layers."""
+"""Conversion of models to feedback layers, to direct feedback, and back to built-in layers."""

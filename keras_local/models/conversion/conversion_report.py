@@ -1,4 +1,4 @@
-"""What carries errors where in a model: read from the model itself."""
+"""A report of how errors return through each layer of a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WITHOUT_KERNELS = (
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer with kernels.
+    """The line of a report about one layer with kernels.
 
     Attributes:
         path: Names of the nested models around the layer and its own name, joined by "/".

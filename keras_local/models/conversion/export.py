@@ -1,4 +1,4 @@
-"""Export to a SavedModel in which every weight stands once."""
+"""Export of a model of built-in layers as a SavedModel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_local.models.conversion.to_plain import to_plain
 
 
 def export(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Write the plain form of a model as a SavedModel, every weight once.
+    """Write the plain form of a model as a SavedModel.
 
     `model.export` of Keras writes each variable twice, and the feedback weights as well. Here the
     model goes through `to_plain` first, and its variables are stored once.

@@ -1,4 +1,4 @@
-"""Conversion to built-in layers, for shipping: no feedback weights, no need of this package."""
+"""Conversion to a model of built-in layers, which does not need this package."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training without labels: plasticity layers, new starts of unused units, alignment alone."""
+"""Training without labels: pretraining, new weights for unused units, alignment."""

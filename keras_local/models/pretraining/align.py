@@ -1,4 +1,4 @@
-"""A phase in which nothing but the feedback weights learns."""
+"""Training of feedback weights alone, without labels and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def align(
     steps_per_epoch: int | None = None,
     **arguments: Any,
 ) -> keras.callbacks.History:
-    """Let the feedback weights of a model learn from activity alone; no labels, no errors.
+    """Train only the feedback weights of a model, from activity, without labels and errors.
 
     Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`, while
     kernels, biases and the statistics of normalisation stay. A mirror phase before training is

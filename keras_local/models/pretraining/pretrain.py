@@ -1,4 +1,4 @@
-"""Greedy unsupervised pretraining: layer by layer, with `fit` underneath."""
+"""Unsupervised pretraining of an encoder, layer by layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new start for units that never win: near an input, just outside the unit sphere."""
+"""New weights for units that never win."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def reseed(
     noise: float = 0.1,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Give units that never won the direction of an input, so that they win it.
+    """Give units that never won new weights, in the direction of an input.
 
     A unit that wins no sample does not learn. Here it is set to
 

@@ -1,4 +1,4 @@
-"""A readout that learns its classes by Hebbian plasticity under a teacher."""
+"""A readout that learns the mean of each class, by Hebbian plasticity with a teacher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TINY = 1e-12
 
 @serializable
 class ClassMeans(keras.layers.Layer):
-    """One unit a class, whose weights move to the mean of the inputs of that class.
+    """Layer with one unit for each class, whose weights learn the mean of the inputs of that class.
 
     The teacher makes the unit of the right class active, `t_c = 1`, and all others silent. Learning
     and scores are
@@ -137,7 +137,7 @@ class ClassMeans(keras.layers.Layer):
 def hebbian_readout(
     encoder: keras.Model, classes: int, power: float = 4.5, optimizer: Any = None
 ) -> Readout:
-    """Put a readout without any error signal on a pretrained encoder, compiled and ready to fit.
+    """Return a readout by class means on a pretrained encoder, compiled and ready to fit.
 
     `score_c = w_c . h / |w_c|`, with `h` the features of `readout`. A teacher activates the unit of
     the right class, whose weights move to the mean of the features of that class:

@@ -31,7 +31,7 @@ from keras_local.models.training_state import StopAtDivergence, flags_kept, with
 
 @serializable
 class FeatureScale(keras.layers.Layer):
-    """Multiply each feature by a constant: `1 / RMS` for the features used, 0 for the others.
+    """Multiply each feature by a constant: `1 / RMS` for the used features, 0 for the others.
 
     Powers of currents are tiny or huge, depending on the data; the scale brings the features that
     the readout uses to a root mean square of 1.
@@ -69,7 +69,7 @@ class FeatureScale(keras.layers.Layer):
 
 @serializable
 class Readout(keras.Model):
-    """A frozen encoder with a trained layer on its steep features; `readout` makes it.
+    """Model of a frozen encoder and a trained layer on its features; see `readout`.
 
     `score = S^T (scale * RePU(encoder(x / |x|)))`
 
@@ -379,7 +379,7 @@ def readout(
     use_bias: bool = False,
     input_dropout: float = 0.0,
 ) -> Readout:
-    """Put a linear readout on a pretrained encoder, compiled and ready to fit.
+    """Return a linear readout on a pretrained encoder, compiled and ready to fit.
 
     `score = S^T (scale * RePU(encoder(x / |x|)))`, `RePU(u) = max(u, 0)^power`. Inputs are scaled
     to unit norm, so the currents of converged units are bounded whatever the contrast; `scale` is

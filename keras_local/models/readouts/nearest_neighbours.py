@@ -1,4 +1,4 @@
-"""Classes by a vote of the nearest stored samples, in the space of an encoder's features."""
+"""A classifier by the nearest stored samples, in the space of an encoder's features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TINY = 1e-12
 
 @serializable
 class NearestNeighbours(keras.Model):
-    """A frozen encoder and stored samples that vote; `nearest_neighbours` makes it.
+    """Model of a frozen encoder and stored samples that vote; see `nearest_neighbours`.
 
     `score_c = (number of the nearest stored samples that are of class c) / neighbours`
 
@@ -373,7 +373,7 @@ def nearest_neighbours(
     metric: Metric = "cosine",
     power: float = 4.5,
 ) -> NearestNeighbours:
-    """Let the nearest samples vote, in the space of a pretrained encoder's features.
+    """Return a classifier by the nearest samples, in the space of a pretrained encoder's features.
 
     `score_c = (number of the nearest stored samples that are of class c) / neighbours`, with the
     features of `readout`: `RePU(encoder(x / |x|))`, without the units that never won. The encoder
