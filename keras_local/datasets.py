@@ -77,7 +77,7 @@ def _digits() -> tuple[Split, ...]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError(
-            "The digits come with scikit-learn: pip install 'keras-local[demo]'"
+            "The digits data set needs scikit-learn: pip install 'keras-local[demo]'"
         ) from error
     bunch = load_digits()
     order = np.random.default_rng(0).permutation(len(bunch.target))

@@ -297,7 +297,9 @@ class MicrocircuitNetwork(Network):
             NotImplementedError: Unless `form="ode"`: the other forms have no time steps.
         """
         if self.form != "ode":
-            raise NotImplementedError(f'the form "{self.form}" takes no time; "ode" does')
+            raise NotImplementedError(
+                f'`trajectories` needs the form "ode". Received: form={self.form!r}'
+            )
         inputs = self._prepared(inputs)
         step, start = self._free(inputs)
         free = trajectory(step, start, self.steps)

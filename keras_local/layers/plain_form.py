@@ -173,7 +173,7 @@ def error_kernels(layer: keras.layers.Layer) -> list[ErrorKernel] | None:
     """Return the kernels of a layer that sends errors by a rule; None for a layer without a word.
 
     An empty list says that no error goes through the layer's kernels but by a rule of its own, so
-    that nobody looks for a transport of weights in it.
+    that reports do not list it as a layer with weight transport.
     """
     own = getattr(layer, "error_kernels", None)
     return [ErrorKernel(*entry) for entry in own()] if callable(own) else None

@@ -19,6 +19,6 @@ def image_writer(folder: str) -> tuple[Callable[..., None], Callable[[], None]]:
         from keras_local.ops._tensorflow import image_writer as write_images
     except ImportError as error:
         raise ImportError(
-            "Logs for TensorBoard are written by TensorFlow: pip install 'keras-local[tensorflow]'"
+            "Logs for TensorBoard need TensorFlow: pip install 'keras-local[tensorflow]'"
         ) from error
     return write_images(folder)

@@ -86,7 +86,7 @@ class Softmax(Competition):
 
 @serializable
 class PowerShare(Competition):
-    """`max(s_k, 0)^power / sum_l max(s_l, 0)^power`; nobody learns where no score is positive.
+    """`max(s_k, 0)^power / sum_l max(s_l, 0)^power`; no unit learns if no score is positive.
 
     Args:
         power: Exponent, positive.

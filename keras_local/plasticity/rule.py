@@ -234,7 +234,9 @@ class PlasticityRule(Strategy, ABC):
 
     def active_units(self, post: Tensor) -> ActiveUnits:
         """Return the units with non-zero gain, where `active` is a number."""
-        raise NotImplementedError(f"{type(self).__name__} lets every unit learn.")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no active units: every unit learns from each sample."
+        )
 
     def unit_change(self, hebbian: Tensor, weights: Tensor, decay: Tensor | None) -> Tensor:
         """Return the change of single units: `sum_b G_bk V_b - (sum_b D_bk) W_k`.

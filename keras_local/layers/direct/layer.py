@@ -79,7 +79,7 @@ class DirectLayer(keras.layers.Layer):
     def _refuse_chains(self, inputs: list[Any]) -> None:
         names = [_name(tensor) for tensor in inputs]
         distinct = len({id(tensor) for tensor in inputs}) == len(inputs)
-        check.require(distinct, "inputs", "tensors none of which comes twice", names)
+        check.require(distinct, "inputs", "different tensors", names)
         for start, name in zip(inputs, names, strict=True):
             found = open_path(start, inputs[1:])
             if found is None:

@@ -26,7 +26,7 @@ from keras_local.layers.feedback.window import FeedbackWindow
 
 
 class FeedbackDepthwiseConvolution(FeedbackWindow):
-    """Interface of a depthwise convolution with a feedback rule; its heirs fix the rank."""
+    """Interface of a depthwise convolution with a feedback rule; subclasses fix the rank."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ def warn_of_regularizer(layer: Any) -> None:
     if layer.kernel_regularizer is not None and layer.feedback.follows_kernel:
         warnings.warn(
             f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so the feedback "
-            "kernel no longer follows it and the two need not come to agree. Use the optimizer's "
+            "kernel no longer follows it, and the two may stay different. Use the optimizer's "
             "decoupled `weight_decay`, which acts on both.",
             stacklevel=5,
         )

@@ -25,7 +25,7 @@ from keras_local.layers.feedback.window import FeedbackWindow
 
 
 class FeedbackTransposedConvolution(FeedbackWindow):
-    """Interface of a transposed convolution with a feedback rule; its heirs fix the rank."""
+    """Interface of a transposed convolution with a feedback rule; subclasses fix the rank."""
 
     dilated_strides = False
 

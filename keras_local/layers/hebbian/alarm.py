@@ -71,7 +71,7 @@ class DivergenceAlarm(keras.metrics.Metric):
         return {}
 
     def reset_state(self) -> None:
-        """Raise the error of an earlier step that nobody has seen."""
+        """Raise the error of an earlier step that has not been raised yet."""
         self._raise()
 
     def _notice(self) -> None:

@@ -134,7 +134,7 @@ def _values(wrapper: keras.layers.Wrapper, inner: Sequence[Any]) -> list[Any]:
 
 def plain_or_refused(layer: keras.layers.Layer, where: str = "") -> PlainForm:
     """Return the plain form of a layer, or refuse the model in which it is."""
-    allowed = "a model in which all that is of keras_local has a plain form"
+    allowed = "a model in which every layer of keras_local has a plain form"
     try:
         return plain_form(layer)
     except NotImplementedError as error:
@@ -151,7 +151,7 @@ def _form(layer: keras.layers.Layer, where: str = "") -> PlainForm:
     check.require(
         not left,
         "model",
-        "a model in which all that is of keras_local has a plain form",
+        "a model in which every layer of keras_local has a plain form",
         f"{type(layer).__name__} {layer.name!r}{where}",
     )
     return form

@@ -240,7 +240,7 @@ def _checked(data: Any, input_shape: Shape, batch_size: int) -> tuple[Any, int]:
     if _is_dataset(data):
         return _checked_dataset(data, input_shape, batch_size)
     check.require(
-        hasattr(data, "shape"), "data", "an array or a tf.data.Dataset, no labels", type(data)
+        hasattr(data, "shape"), "data", "an array or a tf.data.Dataset of inputs", type(data)
     )
     data = np.asarray(ops.convert_to_numpy(data))
     if data.dtype.kind != "f":
@@ -398,7 +398,7 @@ def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> No
         steps = "the rate policy's sum of step sizes"
         warnings.warn(
             f"Only {report['converged']:.0%} of the units of layer {layer.name!r} have converged. "
-            f"Convergence takes a number of steps, not of epochs ({steps} decides): train for more "
+            f"What matters is the number of steps and not of epochs ({steps}): train for more "
             "epochs, with smaller batches, or with a larger `step_size`.",
             stacklevel=3,
         )

@@ -63,7 +63,7 @@ class FeatureScale(keras.layers.Layer):
     def adapt(self, features: np.ndarray, used: np.ndarray) -> None:
         """Measure the root mean square of the used features."""
         rms = float(np.sqrt(np.mean(np.square(features[:, used], dtype="float64"))))
-        check.require(rms > 0.0, "features", "of some used unit other than zero", "zeros only")
+        check.require(rms > 0.0, "features", "not zero for all used units", "zeros only")
         self.scale.assign(np.where(used, 1.0 / rms, 0.0))
 
 

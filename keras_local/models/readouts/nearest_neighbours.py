@@ -124,7 +124,7 @@ class NearestNeighbours(keras.Model):
         check_counts(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         check.positive_integer("epochs", epochs, minimum=0)
         for name, given in (("class_weight", class_weight), ("sample_weight", sample_weight)):
-            check.require(given is None, name, "None: all votes count alike", given)
+            check.require(given is None, name, "None: all votes have the same weight", given)
         with self._gate.guard(self) as guard:
             validation_data = guard.validation(validation_data, validation_steps)
             x, y = self._gate.arrays("x", x, y, steps_per_epoch)
@@ -217,7 +217,7 @@ class NearestNeighbours(keras.Model):
         Raises:
             NotImplementedError: Always; `fit` stores samples.
         """
-        raise NotImplementedError("Nothing is learned in steps here: `fit` stores all samples.")
+        raise NotImplementedError("There are no training steps: `fit` stores all samples at once.")
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
