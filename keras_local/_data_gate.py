@@ -239,7 +239,7 @@ class Guard:
         admitted = self._admit(("x", "y", "sample_weight"), x, y, sample_weight)
         if is_stream(x):
             _require_steps("x", x, "steps_per_epoch", steps_per_epoch)
-            self._remember()
+            self._remember(with_optimizer=True)
         return admitted
 
     def evaluation(
@@ -264,6 +264,7 @@ class Guard:
             return None
         if is_stream(validation_data):
             _require_steps(name, validation_data, "validation_steps", validation_steps)
+            self._remember(with_optimizer=True)
             return self._checked(name, validation_data, labelled=self.gate.classes is not None)
         counts = (2, 3) if self.gate.classes is not None else (1, 2, 3)
         fits = isinstance(validation_data, (tuple, list)) and len(validation_data) in counts
@@ -315,14 +316,16 @@ class Guard:
         return self._checked(names[0], x, labelled=self.gate.classes is not None), None, None
 
     def _checked(self, argument: str, source: Any, labelled: bool) -> Any:
+        if not self.before:  # Keras' loop on JAX loses the variables if it is left in the middle.
+            self._remember(with_optimizer=False)
         each = BatchCheck(self.gate, argument, labelled)
         self.checks.append(each)
         return wrapped(source, each)
 
-    def _remember(self) -> None:
+    def _remember(self, with_optimizer: bool) -> None:
         optimizer = getattr(self.model, "optimizer", None)
         variables = list(self.model.variables)
-        if optimizer is not None:
+        if optimizer is not None and with_optimizer:
             if not optimizer.built:
                 with _scope(self.model):
                     optimizer.build(self.model.trainable_variables)

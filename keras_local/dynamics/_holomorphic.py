@@ -114,7 +114,7 @@ class Circle:
 
     def column(self, values: list[float]) -> Tensor:
         """Return one number for each nudge as a column for the repeated batch."""
-        return ops.repeat(ops.cast(values, self.dtype), self.size)[:, None]
+        return ops.repeat(ops.convert_to_tensor(values, self.dtype), self.size)[:, None]
 
     def copies(self, tensor: Tensor) -> Tensor:
         """Return a batch once for each nudge."""

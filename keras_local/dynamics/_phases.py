@@ -46,7 +46,7 @@ def nudged_phases(
         phases = settle(step, tuple(map(_twice, states)), steps)
         count: Any = 0.5 / nudge
     else:
-        step = step_of(inputs, targets, ops.cast(nudge * sign, share.dtype))
+        step = step_of(inputs, targets, ops.convert_to_tensor(nudge * sign, share.dtype))
         nudged = settle(step, states, steps)
         phases = tuple(ops.concatenate(pair) for pair in zip(nudged, states, strict=True))
         count = sign / nudge

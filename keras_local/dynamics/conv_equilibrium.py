@@ -296,7 +296,8 @@ class ConvEquilibriumNetwork(Network):
         free = trajectory(step, start, self.free_steps)
         if labels is None:
             return list(free)
-        step = self._step(inputs, self._targets(labels), ops.cast(self.nudge, self.working_dtype))
+        strength = ops.convert_to_tensor(self.nudge, self.working_dtype)
+        step = self._step(inputs, self._targets(labels), strength)
         nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
         return joined(free, nudged)
 

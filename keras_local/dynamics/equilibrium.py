@@ -326,7 +326,7 @@ class EquilibriumNetwork(Network):
         if labels is None:
             return list(free)
         targets = self._targets(labels)
-        strength = ops.cast(self.nudge, self.working_dtype)
+        strength = ops.convert_to_tensor(self.nudge, self.working_dtype)
         step = self._step(self._read(), inputs, targets, strength)
         nudged = trajectory(step, tuple(layer[-1] for layer in free), self.nudged_steps)
         return joined(free, nudged)

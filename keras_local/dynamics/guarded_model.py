@@ -255,7 +255,7 @@ class GuardedModel(Model, ABC):
 
     def _build_optimizer(self) -> None:
         """Create the optimizer's variables where those of the network are."""
-        if self.optimizer is None or self.optimizer.built or not self.trainable_variables:
+        if self.optimizer is None or self.optimizer.built:
             return
         strategy = getattr(self, "distribute_strategy", None)
         if strategy is None:

@@ -370,7 +370,7 @@ class Network(GuardedModel):
 
 def _alarm(changes: Changes) -> Tensor:
     """Return 0, or NaN if any change, in any replica, is not finite."""
-    sums = [ops.cast(_any_sum(change), "float32") for _, change in changes]
+    sums = [_any_sum(change) for _, change in changes]
     wrong = 1.0 - ops.cast(ops.isfinite(ops.sum(ops.stack(sums))), "float32")
     return ops.where(ops.equal(replica_sum(wrong), 0.0), 0.0, float("nan"))
 

@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from keras_local.dynamics import ContrastiveHebbianNetwork
+from tests.dynamics import phases
 from tests.oracles_dynamics import (
     Contrastive,
     backpropagation,
@@ -42,11 +43,10 @@ def problem(gamma: float, output: str = "linear", **arguments: Any) -> tuple[Any
 
 def free_and_changes(network: Any, inputs: np.ndarray, targets: np.ndarray) -> tuple[Any, Any]:
     """The free states, and the changes of the kernels and of the biases."""
-    x, y = ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
-    free = network.free_phase(x)
-    share = ops.full((len(inputs),), 1 / len(inputs), dtype="float64")
-    changes = [array(change) for _, change in network.changes(x, y, free, share)]
-    return [array(s) for s in free], (changes[::2], changes[1::2])
+    steps = network.free_steps + network.clamped_steps
+    free, pairs = phases.free_and_changes(network, inputs, targets, steps)
+    changes = [change for _, change in pairs]
+    return free, (changes[::2], changes[1::2])
 
 
 @pytest.mark.parametrize("output", ["linear", "sigmoid"])

@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from keras_local.dynamics import EquilibriumNetwork
+from tests.dynamics import phases
 from tests.oracles_dynamics import Equilibrium, relative_error, steep_sigmoid
 from tests.support import BACKEND, array, tensorflow_only
 
@@ -45,11 +46,9 @@ def problem(gain: float = 0.5, shift: float = 0.0, **arguments: Any) -> tuple[An
 
 def free_and_changes(network: Any, inputs: np.ndarray, targets: np.ndarray) -> tuple[Any, Any]:
     """The free states, and the changes by the weights' names."""
-    x, y = ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
-    free = network.free_phase(x)
-    share = ops.full((len(inputs),), 1 / len(inputs), dtype="float64")
-    changes = network.changes(x, y, free, share)
-    return [array(s) for s in free], {w.path.split("/", 1)[-1]: array(c) for w, c in changes}
+    steps = network.free_steps + network.nudged_steps
+    free, changes = phases.free_and_changes(network, inputs, targets, steps)
+    return free, {weight.path.split("/", 1)[-1]: change for weight, change in changes}
 
 
 def kernels_of(changes: dict[str, np.ndarray]) -> list[np.ndarray]:

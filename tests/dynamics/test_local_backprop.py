@@ -19,7 +19,7 @@ from tests.oracles_local_backprop import (
     generator_gradients,
     inverse_gradients,
 )
-from tests.support import BACKEND, array
+from tests.support import BACKEND, array, compiled
 
 double = pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless asked for")
 
@@ -71,12 +71,15 @@ def problem(
 def changes_of(network: Any, inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
     """The changes by name, sums over samples, `W` and `A` transposed as in the specification."""
     share = ops.ones((len(inputs),), dtype="float64")
-    x, y = ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
-    found = {}
-    for weight, change in network.changes(x, y, (), share):
-        name = weight.path.split("/")[-2] if weight.name == "kernel" else weight.name
-        found[name] = array(change).T
-    return found
+    weights: list[Any] = []
+
+    def run(x: Any, y: Any) -> list[Any]:
+        weights[:], changes = zip(*network.changes(x, y, (), share), strict=True)
+        return list(changes)
+
+    changes = compiled(run)(ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets))
+    names = [w.path.split("/")[-2] if w.name == "kernel" else w.name for w in weights]
+    return {name: array(change).T for name, change in zip(names, changes, strict=True)}
 
 
 @double
@@ -289,7 +292,8 @@ def test_the_equilibrium_does_not_depend_on_steepness_or_thresholds() -> None:
             simulation_time=time,
             time_step=0.05,
         )
-        states = network.trajectories(inputs, targets)
+        run = compiled(network.trajectories)
+        states = run(ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets))
         found.append([array(rate) for rate in network._rates([layer[-1] for layer in states])])
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):
@@ -363,7 +367,7 @@ def test_ten_digits_are_learned_without_an_error() -> None:
     images, labels = datasets.load_digits(return_X_y=True)
     images = ((images - images.mean()) / images.std()).astype("float32")
     ten = [int(np.argmax(labels == digit)) for digit in range(10)]
-    network = LocalBackpropNetwork([64, 10])
+    network = LocalBackpropNetwork([64, 10], simulation_time=1.0)
     network.compile(keras.optimizers.SGD(0.3), metrics=["accuracy"])
     history = network.fit(images[ten], labels[ten], batch_size=10, epochs=8, verbose=0).history
     assert history["accuracy"][0] < 0.9
