@@ -80,10 +80,13 @@ class Convallis(PlasticityRule):
         super().__init__(reduction, normaliser, rate)
         check.require(constraint is None, "constraint", "None: the rule has its own", constraint)
         self.theta_ltd = check.real("theta_ltd", theta_ltd)
-        self.theta_ltp = check.real("theta_ltp", theta_ltp, minimum=self.theta_ltd, exclusive=True)
+        self.theta_ltp = check.real("theta_ltp", theta_ltp)
         self.width = check.real("width", width, minimum=0.0, exclusive=True)
         self.ltd = check.real("ltd", ltd, minimum=0.0, exclusive=True)
-        self.ltp = check.real("ltp", ltp, minimum=self.ltd, exclusive=True)
+        self.ltp = check.real("ltp", ltp, minimum=0.0, exclusive=True)
+        for low, high in (("theta_ltd", "theta_ltp"), ("ltd", "ltp")):
+            least, value = getattr(self, low), getattr(self, high)
+            check.require(value > least, high, f"greater than `{low}`, {least:g}", value)
         self.bounds = MeanRate(check.real("mean_rate", mean_rate), maximum)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:

@@ -154,6 +154,11 @@ PLASTICITY: dict[str, Kind] = {
     ),
     "beta": POSITIVE,
     "anti_hebbian": FLAG,
+    "probability": SHARE,
+    "lateral_rate": NOT_NEGATIVE,
+    "slope": POSITIVE,
+    "steps": integer(1, 5),
+    "step": POSITIVE,
 }
 
 LAYER: dict[str, Kind] = {
@@ -165,6 +170,7 @@ LAYER: dict[str, Kind] = {
     "dropout": number(0.0, 0.5, minimum=0.0, maximum=1.0),
     "output_shape": ANYTHING,
     "attention_axes": ANYTHING,
+    "sliding_window": ANYTHING,
     "flash_attention": optional(FLAG),
     "use_gate": FLAG,
     "seed": optional(SEED),
@@ -191,6 +197,7 @@ LAYER: dict[str, Kind] = {
     "tau_decay": number(8.0, minimum=0.0, open_below=True),
     "tau_rise": optional(number(2.0, minimum=0.0, open_below=True)),
     "epsilon": POSITIVE,
+    "flatten": FLAG,
     "equation": Kind((lambda: "abc,cd->abd",), lambda value: not isinstance(value, str)),
     "bias_axes": optional(Kind((lambda: "d",), lambda value: not isinstance(value, str))),
     **{

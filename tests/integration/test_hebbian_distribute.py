@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -168,3 +169,36 @@ def test_the_whole_way() -> None:
     for one, other, start in zip(*results, starts, strict=True):
         assert_close(other, one.astype("float64"), 1e-5)
         assert start is None or np.max(np.abs(one - start)) > 1e-3
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unreduced(plasticity.Hebb):
+    """Keeps a running mean of its activity, and knows nothing of replicas."""
+
+    def own_weights(self, kernel_shape: Any, linear_map: Any = None) -> Any:
+        return [plasticity.OwnWeight("mean", (kernel_shape[-1],), "zeros")]
+
+    def gains(self, post: Any, *own: Any) -> Any:
+        return post - own[0]
+
+    def own_updates(self, pre: Any, post: Any, kernel: Any, *own: Any, **options: Any) -> Any:
+        return (own[0] + 0.5 * (keras.ops.mean(post, axis=0) - own[0]),)
+
+
+def test_a_memory_is_the_same_in_all_replicas() -> None:
+    x, kernel = problem(units=6, batch=24)
+    x[:6] *= 5.0
+    results = []
+    for replicas in (1, 2):
+        make = partial(hebbian, kernel, Unreduced())
+        model = make() if replicas == 1 else within(two_replicas().scope(), make)
+        compiling = partial(model.compile, keras.optimizers.SGD(0.01), jit_compile=False)
+        compiling() if replicas == 1 else within(two_replicas().scope(), compiling)
+        model.fit(x, batch_size=12, shuffle=False, verbose=0)
+        results.append(weights_of(model))
+        if replicas == 2:
+            memory = model.layers[0].own_weights[0].value
+            one, other = (array(each) for each in memory.values)
+            np.testing.assert_array_equal(one, other)
+    for one, other in zip(*results, strict=True):
+        assert_close(other, one.astype("float64"), 1e-5)

@@ -62,3 +62,18 @@ def test_round_trip(competition: Competition) -> None:
 def test_bad_input(make: Any, argument: str) -> None:
     with pytest.raises(ValueError, match=f"`{argument}` must be.*Received"):
         make()
+
+
+def test_soft_shares_count_twice() -> None:
+    """A share is the gain, and the weight with which the sample counts for the mean."""
+    x, w = probe((9, 5)).astype("float64"), probe((5, 3), 1).astype("float64")
+    cosines = x @ (w / np.linalg.norm(w, axis=0))
+    shares = np.exp(2.0 * cosines) / np.sum(np.exp(2.0 * cosines), axis=1, keepdims=True)
+    change, total = np.zeros((5, 3)), np.zeros(3)
+    for sample, share in zip(x, shares, strict=True):
+        for k in range(3):
+            change[:, k] += share[k] * share[k] * (sample - w[:, k])
+            total[k] += share[k]
+    tensors = [keras.ops.convert_to_tensor(each.astype("float32")) for each in (x, w)]
+    update = array(KWTA(Softmax(2.0)).update(*tensors))
+    np.testing.assert_allclose(update, change / total, rtol=1e-4, atol=1e-6)

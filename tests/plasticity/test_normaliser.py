@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_local.plasticity import MaxAbs, NoNormaliser, Normaliser, UnitMaxAbs
+from keras_local.plasticity import MaxAbs, NoNormaliser, Normaliser, RootFanIn, UnitMaxAbs
 from tests.support import array, probe
 
 ALL = [NoNormaliser(), MaxAbs(), UnitMaxAbs()]
@@ -74,3 +74,16 @@ def test_small_changes_are_scaled_up(normaliser: Normaliser, dtype: str, size: f
 def test_round_trip(normaliser: Normaliser) -> None:
     config = keras.saving.serialize_keras_object(normaliser)
     assert type(keras.saving.deserialize_keras_object(config)) is type(normaliser)
+
+
+def test_root_of_the_inputs_of_a_unit() -> None:
+    """In a convolution the taps and channels of one filter, and not the number of filters."""
+    for shape, axis, inputs in (
+        ((7, 5), -1, 7),
+        ((3, 2, 4, 5), -1, 24),
+        ((3, 2, 4, 5), (0, 1, 3), 4),
+        ((5, 7), 0, 7),
+    ):
+        change = probe(shape)
+        result = array(RootFanIn()(keras.ops.convert_to_tensor(change), unit_axis=axis))
+        np.testing.assert_allclose(result, change / np.sqrt(inputs), rtol=1e-6)

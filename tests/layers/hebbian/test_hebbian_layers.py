@@ -372,3 +372,51 @@ def test_a_border_of_its_own() -> None:
     assert restored.border == 1
     old = {key: value for key, value in layer.get_config().items() if key != "border"}
     assert layers.HebbianConv2D.from_config(old).border is None
+
+
+@pytest.mark.parametrize("taps", [3, 4])
+def test_which_inputs_are_reflected_at_which_border(taps: int) -> None:
+    """Of an even kernel one more behind than before; the nearest comes first."""
+    layer = layers.HebbianConv1D(1, taps, padding="reflect", plasticity="hebb")
+    x = np.arange(1.0, 7.0, dtype="float32").reshape(1, 6, 1)
+    layer.build(x.shape)
+    before = [2.0]
+    behind = [5.0] if taps == 3 else [5.0, 4.0]
+    padded = np.array([*before, *x[0, :, 0], *behind])
+    for tap in range(taps):
+        kernel = np.zeros((taps, 1, 1), "float32")
+        kernel[tap] = 1.0
+        layer.kernel.assign(kernel)
+        np.testing.assert_array_equal(array(layer(x))[0, :, 0], padded[tap : tap + 6])
+
+
+def test_axes_are_reflected_by_their_own_taps() -> None:
+    layer = layers.HebbianConv2D(1, (5, 2), padding="reflect", plasticity="hebb")
+    x = probe((1, 6, 6, 1))
+    layer.build(x.shape)
+    padded = np.pad(x, [(0, 0), (2, 2), (0, 1), (0, 0)], "reflect")
+    expected = oracle.patches(padded, (5, 2), (1, 1)) @ array(layer.kernel).reshape(10, 1)
+    assert_close(array(layer(x)), expected.astype("float64"), 1e-5)
+
+
+@pytest.mark.parametrize("length", [0.5, 1.9, 2.1, 30.0])
+def test_the_floor_is_a_length(length: float) -> None:
+    layer = layers.HebbianConv2D(1, 2, patch_norm=True, floor=2.0, plasticity="hebb")
+    x = np.full((1, 2, 2, 1), length / 2.0, "float32")
+    layer.build(x.shape)
+    layer.kernel.assign(np.ones((2, 2, 1, 1), "float32"))
+    expected = 2.0 * length / max(length, 2.0)
+    np.testing.assert_allclose(array(layer(x)).item(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("flag", [np.True_, np.False_])
+def test_flags_of_numpy(flag: Any) -> None:
+    layer = layers.HebbianConv2D(2, 2, patch_norm=flag, trainable=flag)
+    assert layer.patch_norm is bool(flag)
+    assert layer.trainable is bool(flag)
+
+
+def test_an_activation_set_to_none_is_the_identity() -> None:
+    layer, x = layers.HebbianDense(3, "oja", activation="relu"), probe((4, 5))
+    layer.activation = None
+    np.testing.assert_allclose(array(layer(x)), x @ array(layer.kernel), rtol=1e-5, atol=1e-6)

@@ -89,3 +89,67 @@ def test_bad_data(data: Any, name: str) -> None:
 def test_bad_epsilon(epsilon: Any) -> None:
     with pytest.raises(ValueError, match=r"`epsilon` must be.*Received"):
         layers.ZCAWhitening(epsilon)
+
+
+def images() -> np.ndarray:
+    """Smooth images: neighbours are alike."""
+    x = probe((3000, 6, 6, 1))
+    for axis in (1, 2):
+        x = x + 0.7 * np.roll(x, 1, axis) + 0.7 * np.roll(x, -1, axis)
+    return x
+
+
+def neighbours(x: np.ndarray) -> float:
+    return float(np.corrcoef(x[:, 2, 2, 0], x[:, 2, 3, 0])[0, 1])
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_images_are_whitened_as_a_whole(built: bool, tmp_path: Path) -> None:
+    x, layer = images(), layers.ZCAWhitening(1e-5)
+    assert neighbours(x) > 0.6
+    if built:
+        layer.build((None, 6, 6, 1))
+    layer.adapt(x)
+    y = array(layer(x))
+    assert y.shape == x.shape
+    assert abs(neighbours(y)) < 0.02
+    flat = layers.ZCAWhitening(1e-5)
+    flat.adapt(x.reshape(-1, 36))
+    np.testing.assert_allclose(y.reshape(-1, 36), array(flat(x.reshape(-1, 36))), atol=1e-5)
+    model = keras.Sequential([keras.Input((6, 6, 1)), layer])
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(restored.predict(x[:9], verbose=0), y[:9], atol=1e-5)
+    form = layer.plain_form()
+    dense = form.layer_class.from_config(form.config)
+    rows = form.before(keras.ops.convert_to_tensor(x[:9]))
+    outputs = dense(rows)
+    dense.set_weights(form.weights)
+    assert outputs.shape == (9, 36)
+    np.testing.assert_allclose(array(form.behind(dense(rows), rows)), y[:9], atol=1e-4)
+
+
+def test_one_axis_of_a_sequence() -> None:
+    x = coloured(400).reshape(80, 5, 5)
+    layer, rows = layers.ZCAWhitening(flatten=False), layers.ZCAWhitening()
+    layer.adapt(x)
+    rows.adapt(x.reshape(-1, 5))
+    np.testing.assert_allclose(
+        array(layer(x)).reshape(-1, 5), array(rows(x.reshape(-1, 5))), atol=1e-5
+    )
+
+
+def test_files_of_one_axis_still_load() -> None:
+    config = layers.ZCAWhitening(1e-2).get_config()
+    del config["flatten"]
+    assert layers.ZCAWhitening.from_config(config).flatten is False
+
+
+def test_images_of_another_shape() -> None:
+    layer = layers.ZCAWhitening()
+    layer.build((None, 6, 6, 1))
+    for shape in ((10, 6, 5, 1), (10, 36), (10, 1, 6, 6, 1)):
+        with pytest.raises(ValueError, match=r"`data` must be of shape \(samples"):
+            layer.adapt(probe(shape))
+    with pytest.raises(ValueError, match="All axes of the inputs but the batch must be defined"):
+        layers.ZCAWhitening().build((None, None, 6, 1))
