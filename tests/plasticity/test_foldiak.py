@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from keras_local import layers
-from keras_local.models import pretrain
+from keras_local.models import pretrain, to_plain
 from keras_local.plasticity import Foldiak
 from tests import oracles_hebbian as oracle
 from tests.plasticity.encoders import fit_steps
-from tests.support import array, probe
+from tests.support import array, probe, tensorflow_only
 
 
 def bars(samples: int) -> np.ndarray:
@@ -99,7 +99,8 @@ def test_plain_form_and_saving(kind: str, tmp_path: Path) -> None:
     assert np.min(array(layer.own_weights[0])) < 0.0
     expected = model.predict(x, verbose=0)
     assert set(np.unique(expected)) == {0.0, 1.0}
-    plain = plain_model(layer, shape)
+    plain = to_plain(model)
+    assert {type(each).__module__.split(".")[0] for each in plain.layers} == {"keras"}
     np.testing.assert_array_equal(plain.predict(x, verbose=0), expected)
     for each, name in ((plain, "plain"), (model, "model")):
         each.save(tmp_path / f"{name}.keras")
@@ -107,16 +108,18 @@ def test_plain_form_and_saving(kind: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(restored.predict(x, verbose=0), expected)
 
 
-def plain_model(layer: Any, shape: tuple[int, ...]) -> keras.Model:
-    form = layer.plain_form()
-    inputs = keras.Input(shape)
-    arranged = form.before(inputs)
-    new = form.layer_class.from_config(form.config)
-    outputs = form.behind(new(arranged), arranged)
-    new.set_weights(
-        [each.reshape(w.shape) for each, w in zip(form.weights, new.weights, strict=True)]
-    )
-    return keras.Model(inputs, outputs)
+@tensorflow_only
+def test_onnx_file_has_one_input(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    model, x = keras.Sequential([keras.Input((5,)), settled_layer()]), probe((12, 5))
+    plain = to_plain(model)
+    plain(x)
+    plain.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    (inputs,) = session.get_inputs()
+    (outputs,) = session.run(None, {inputs.name: x})
+    np.testing.assert_array_equal(outputs, model.predict(x, verbose=0))
 
 
 def test_nothing_reports_convergence() -> None:
