@@ -6,17 +6,90 @@ import pytest
 
 import keras_local as kl
 
-RULES = [
-    kl.feedback.Symmetric(),
-    kl.feedback.FeedbackAlignment(),
-    kl.feedback.KolenPollack(),
-    kl.feedback.KolenPollack(separate=True),
-]
+feedback = kl.feedback
+RULES = {
+    "symmetric": feedback.Symmetric(),
+    "alignment": feedback.FeedbackAlignment(),
+    "detached": feedback.Detached(),
+    "kolen_pollack": feedback.KolenPollack(),
+    "kolen_pollack_separate": feedback.KolenPollack(separate=True),
+    "uniform_signs": feedback.SignSymmetry("uniform"),
+    "batchwise_signs": feedback.SignSymmetry("batchwise"),
+    "fixed_signs": feedback.SignSymmetry("fixed"),
+    "mirror": feedback.WeightMirror(),
+    "symmetric_alignment": feedback.SymmetricAlignment(),
+    "activation_alignment": feedback.ActivationAlignment(),
+    "information_alignment": feedback.InformationAlignment(),
+    "local_alignment": feedback.LocalAlignment(
+        feedback.Regulariser([feedback.Decay(0.1), feedback.SelfAlign(0.2)])
+    ),
+    "norm": feedback.MatchedNorm(feedback.KolenPollack()),
+    "noise": feedback.NoisyUpdates(feedback.KolenPollack(), 0.01),
+    "norm_of_noise": feedback.MatchedNorm(feedback.NoisyUpdates(feedback.WeightMirror())),
+}
+"""All that the package exports, and wrappers around wrappers."""
+
+INTERFACES = {"FeedbackRule", "AlignmentRule", "WrappedRule", "RandomConnectivity"}
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-def test_feedback_rules_pass(rule):
-    kl.testing.check_feedback_rule(rule)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("alignment", "detached", "norm_of_noise", "fixed_signs", "batchwise_signs")
+        else pytest.param(name, marks=pytest.mark.thorough)
+        for name in RULES
+    ],
+)
+def test_feedback_rules_pass(name):
+    kl.testing.check_feedback_rule(RULES[name])
+
+
+def test_no_feedback_rule_is_left_out():
+    exported = {
+        name
+        for name, kind in vars(feedback).items()
+        if isinstance(kind, type) and issubclass(kind, feedback.FeedbackRule)
+    }
+    assert exported - INTERFACES == {type(rule).__name__ for rule in RULES.values()}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Counting(kl.feedback.FeedbackAlignment):
+    """Has a memory, which it assigns itself: how often it was called in training."""
+
+    def weights(self, kernel, initializer):
+        memory = kl.feedback.FeedbackWeight("calls", (1,), "zeros", trainable=False)
+        return [*super().weights(kernel, initializer), memory]
+
+    def assignment(self, kernel, feedback_kernel):
+        return [*super().assignment(kernel, feedback_kernel), np.zeros(1, "float32")]
+
+    def error_kernel(self, kernel, *feedback):
+        return feedback[0]
+
+    def local_gradients(self, synapses, inputs, outputs):
+        calls = synapses.variables[1]
+        calls.assign(calls + 1.0)
+        return None
+
+
+def test_a_rule_with_a_memory_passes():
+    kl.testing.check_feedback_rule(Counting())
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Silent(kl.feedback.FeedbackAlignment):
+    """Says that it sends no errors, and does."""
+
+    @property
+    def sends_errors(self):
+        return False
+
+
+def test_a_rule_that_does_not_do_what_it_says_is_found():
+    with pytest.raises(AssertionError, match="no error reaches the layer below"):
+        kl.testing.check_feedback_rule(Silent())
 
 
 @keras.saving.register_keras_serializable(package="tests")

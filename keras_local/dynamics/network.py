@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
@@ -322,6 +322,14 @@ class Network(GuardedModel):
             surrogate = surrogate_loss(weight, change) / replica_count()
             loss = loss + ops.cast(surrogate, loss.dtype)
         return loss
+
+    def serving_form(self) -> tuple[Callable[[Any], Tensor], list[keras.layers.InputSpec]]:
+        """Return what is served: a function from samples to scores, and the shape of samples.
+
+        `models.export` asks for it. The function runs the free phase alone.
+        """
+        spec = keras.layers.InputSpec(shape=(None, *self.sample_shape), dtype=self.working_dtype)
+        return (lambda inputs: self(inputs, training=False)), [spec]
 
     def export(
         self,

@@ -12,6 +12,7 @@ from keras_local import _validation as check
 from keras_local._data_gate import Gate, require_finite
 from keras_local._streams import is_stream
 from keras_local.layers.plain_form import all_layers, learns_from_activity, rule_weights
+from keras_local.models.training_state import flags_kept
 
 
 def align(
@@ -95,24 +96,14 @@ def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[N
     rules = {id(weight) for layer in learning for weight in rule_weights(layer)}
     layers = list(all_layers(model))
     holders = {id(layer) for layer in layers for part in learning if _holds(layer, part)}
-    flags = [(layer, layer._trainable) for layer in layers]
-    weights = [(weight, weight.trainable) for weight in model.weights]
-    try:
+    with flags_kept(model):
         for layer in layers:
             if id(layer) not in holders and layer.trainable:
                 layer.trainable = False
-        for weight, _ in weights:
+        for weight in model.weights:
             if id(weight) not in rules:
                 weight.trainable = False
         yield
-    finally:
-        # What a layer says to its weights is corrected behind it.
-        for layer, flag in flags:
-            if layer._trainable != flag:
-                layer.trainable = flag
-        for weight, flag in weights:
-            if weight.trainable != flag:
-                weight.trainable = flag
 
 
 def _holds(layer: Any, part: Any) -> bool:

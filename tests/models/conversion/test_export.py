@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_local import layers
+from keras_local import dynamics, layers
 from keras_local.activations import Ramp, RePU
 from keras_local.models import export, readout, to_plain
 from tests.plasticity.encoders import assert_close
@@ -192,3 +192,15 @@ def test_bad_input(model: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`model`.*Received"):
         export(model, tmp_path / "served")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_serves_its_free_phase(tmp_path: Path) -> None:
+    """It has no graph of layers: `to_plain` says where to go, `export` writes it."""
+    import tensorflow as tf
+
+    network, x = dynamics.EquilibriumNetwork([4, 5, 3]), np.abs(probe((6, 4)))
+    export(network, tmp_path / "served")
+    served = tf.saved_model.load(tmp_path / "served")
+    np.testing.assert_allclose(array(served.serve(x)), array(network(x)), atol=1e-6)
+    with pytest.raises(ValueError, match=r"`model` must be .*`models.export`.*EquilibriumNetwork"):
+        to_plain(network)
