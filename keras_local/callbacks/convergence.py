@@ -21,8 +21,8 @@ _BATCH = 1024
 class ConvergenceMonitor(keras.callbacks.Callback):
     """Log how many units of Hebbian layers have converged, have won or are dead.
 
-    At the end of each epoch `logs` receives for each layer whose plasticity rule has an exponent
-    `p`
+    At the end of each epoch `logs` receives for each layer whose plasticity rule has a
+    `norm_exponent`, here `p`,
 
     - `mean_norm/<layer>`: mean over units of `sum_i |W_i|^p`, which approaches 1 from above,
     - `converged/<layer>`: fraction of units with `|sum_i |W_i|^p - 1| < tolerance`,
@@ -71,6 +71,9 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         every: int = 1,
     ) -> None:
         super().__init__()
+        samples = data is None or isinstance(data, Mapping) or hasattr(data, "__len__")
+        allowed = "None, an array of samples, or a mapping from names of layers to arrays"
+        check.require(samples and not isinstance(data, (str, bytes)), "data", allowed, data)
         self.data = data
         self.tolerance = check.real("tolerance", tolerance, minimum=0.0, exclusive=True)
         self.every = check.positive_integer("every", every)
@@ -120,7 +123,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
             warn_of_silence(
                 "ConvergenceMonitor",
                 f"no layer of the model {self.model.name!r} has a kernel and a plasticity rule "
-                "with an exponent `p`",
+                "with a `norm_exponent`",
             )
         self._inputs = {}
         if isinstance(self.data, Mapping):

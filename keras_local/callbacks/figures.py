@@ -56,9 +56,13 @@ class TensorBoardFigures(keras.callbacks.Callback):
         dpi: int = 100,
     ) -> None:
         super().__init__()
+        path = isinstance(log_dir, (str, os.PathLike)) and bool(os.fspath(log_dir))
+        check.require(path, "log_dir", "the path of a folder, a str or os.PathLike", log_dir)
         fits = isinstance(figures, Mapping) and bool(figures)
         check.require(
-            fits and all(callable(draw) for draw in figures.values()),
+            fits
+            and all(isinstance(name, str) for name in figures)
+            and all(callable(draw) for draw in figures.values()),
             "figures",
             "a mapping of at least one name to a function that returns a figure",
             figures,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -58,18 +58,14 @@ def gradient_angles(
         with ExitStack() as stack:
             for layer, probe in zip(probed.values(), probes, strict=True):
                 stack.enter_context(layer.errors_by(partial(_Probed, probe=probe)))
-            for layer in all_layers(model):
-                if context := measured(layer):
-                    stack.enter_context(context())
-            return value(*tensors)
-
-    def true(*tensors: Tensor) -> Tensor:
-        with _by_the_chain_rule(model):
             return value(*tensors)
 
     probes = [keras.ops.zeros((3,), "float32") for _ in probed]
-    learned = ops.gradients(under_rules, [*kernels, *probes])
-    exact = ops.gradients(true, kernels)
+    # Contexts around the whole: a layer may ask for its error kernel in the backward pass only.
+    with _outside_of_a_trainer(model):
+        learned = ops.gradients(under_rules, [*kernels, *probes])
+    with _by_the_chain_rule(model):
+        exact = ops.gradients(value, kernels)
     found = zip(layers, learned[: len(kernels)], exact, strict=True)
     angles = {name: alignment_angle(gradient, other) for name, gradient, other in found}
     local = zip(probed, learned[len(kernels) :], strict=True)
@@ -149,9 +145,19 @@ def require_exact_errors(model: keras.Model) -> None:
 
 @contextmanager
 def _by_the_chain_rule(model: keras.Model) -> Iterator[None]:
+    with _entered(model, exact_errors), without_cuts(model):
+        yield
+
+
+def _outside_of_a_trainer(model: keras.Model) -> AbstractContextManager[None]:
+    return _entered(model, measured)
+
+
+@contextmanager
+def _entered(model: keras.Model, offered: Callable[[Any], Any]) -> Iterator[None]:
+    """Enter the context that each layer of a model offers, if it offers one."""
     with ExitStack() as stack:
         for layer in all_layers(model):
-            if context := exact_errors(layer):
+            if context := offered(layer):
                 stack.enter_context(context())
-        stack.enter_context(without_cuts(model))
         yield
