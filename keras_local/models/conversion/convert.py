@@ -55,8 +55,8 @@ def convert(
     `feedback="symmetric"` the result learns as the model does, bit for bit.
 
     A layer that sends errors down through kernels of its own and has no feedback form (a
-    recurrent layer, a wrapper around a dense layer, a subclass of a built-in layer)
-    would remain on backpropagation unseen, so it is refused unless it is excluded.
+    recurrent layer, a wrapper other than `TimeDistributed`, a subclass of a built-in layer) would
+    keep backpropagation without a word. Therefore it is refused unless it is excluded.
 
     Args:
         model: A built Sequential or functional model, nested or not, without a `call` or
