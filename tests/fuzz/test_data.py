@@ -18,7 +18,7 @@ from tests.support import tensorflow_only
 
 pytestmark = tensorflow_only
 
-LIMIT = 60
+LIMIT = 120
 """Seconds after which a call is taken to hang."""
 
 LEAKS = ("Matrix size-incompatible", "StopIteration", "Incompatible shapes", "Dimensions must be")

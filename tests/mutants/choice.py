@@ -17,9 +17,9 @@ AREAS = (
     "keras_local/layers",
     "keras_local/models",
     "keras_local/dynamics",
-    "keras_local/losses.py",
-    "keras_local/metrics.py",
-    "keras_local/callbacks.py",
+    "keras_local/losses",
+    "keras_local/metrics",
+    "keras_local/callbacks",
 )
 
 SKIPPED_FILES = re.compile(r"/(_jax|_torch|__init__)\.py$")
@@ -55,7 +55,7 @@ def files(root: Path, areas: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each area with each of its files."""
     for area in areas:
         place = root / area
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
             name = path.relative_to(root).as_posix()
             if path.exists() and not SKIPPED_FILES.search(name):
                 yield area, name
