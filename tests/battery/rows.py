@@ -34,7 +34,7 @@ class Row:
         readout: Whether a readout is added where there are labels.
         draws: Whether it learns with random numbers, of which each replica draws its own.
         falls: Whether the loss has to fall.
-        thorough: Whether the row waits for `tox -e thorough`.
+        thorough: Whether the row waits for `tox -e thorough`; else it is gone through daily.
     """
 
     id: str

@@ -341,6 +341,21 @@ ROWS += [
     )
 ]
 
-PARAMETERS = [
-    pytest.param(row.id, marks=pytest.mark.thorough if row.thorough else ()) for row in ROWS
-]
+EACH_TIME = (
+    "dense-feedback_alignment",
+    "dense-kolen_pollack",
+    "conv2d-kolen_pollack",
+    "hebbian-p3",
+    "hebbian-conv2d-unit_patches-bcm",
+)
+"""Rows that every run of the tests goes through: one for each of the paths that a change takes."""
+
+
+def mark(row: Row) -> Any:
+    """When a row is gone through: each time, daily, or before a release."""
+    if row.thorough:
+        return pytest.mark.thorough
+    return () if row.id in EACH_TIME else pytest.mark.daily
+
+
+PARAMETERS = [pytest.param(row.id, marks=mark(row)) for row in ROWS]

@@ -44,9 +44,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def parameters() -> list[Any]:
+    """The pages; all but the two that newcomers read first are run daily."""
+    names = [(page, page.relative_to(ROOT).as_posix()) for page in pages()]
+    first = ("README.md", "docs/tour.md")
+    marks = {name: () if name in first else pytest.mark.daily for _, name in names}
+    return [pytest.param(page, id=name, marks=marks[name]) for page, name in names]
+
+
 @tensorflow_only
 @pytest.mark.slow
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", parameters())
 def test_every_block_runs(page: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -473,6 +473,10 @@ def _abstract(value: type) -> bool:
     return inspect.isabstract(value) or value in bases
 
 
+UNKNOWN: list[str] = []
+"""Arguments of which nobody has said here what they may be."""
+
+
 def arguments(module: str, cls: type) -> dict[str, tuple[Kind, bool]]:
     """Each argument of a constructor, with its kind and whether it has to be given."""
     kinds = {**BY_MODULE[module], **CHOICES.get(cls.__name__, {})}
@@ -480,7 +484,9 @@ def arguments(module: str, cls: type) -> dict[str, tuple[Kind, bool]]:
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        found[name] = kinds[name], parameter.default is parameter.empty
+        if name not in kinds:
+            UNKNOWN.append(f"{cls.__name__}({name})")
+        found[name] = kinds.get(name, ANYTHING), parameter.default is parameter.empty
     if issubclass(cls, keras.layers.Layer):
         for name in ("name", "dtype", "trainable"):
             found.setdefault(name, (kinds[name], False))

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.check import Call, Fault, check_call
-from tests.fuzz.constructors import BY_MODULE, CONSTRUCTORS, RECORDS, public
+from tests.fuzz.constructors import BY_MODULE, CONSTRUCTORS, RECORDS, UNKNOWN, public
 from tests.fuzz.kinds import bad_values
 from tests.support import tensorflow_only
 
@@ -77,6 +77,7 @@ def search(cases: int, anew: bool = False, module: str | None = None) -> list[st
 
 
 def test_every_public_constructor_is_called() -> None:
+    assert UNKNOWN == []
     called = {cls for _, cls, _ in CONSTRUCTORS}
     for module in BY_MODULE:
         classes = set(public(module).values())
