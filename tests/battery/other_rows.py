@@ -229,6 +229,10 @@ PLASTICITY: dict[str, tuple[Callable[[], plasticity.PlasticityRule], dict[str, A
         {},
     ),
     "hpca": (plasticity.HPCA, {}),
+    "foldiak": (
+        lambda: plasticity.Foldiak(0.25, steps=15),
+        {"memory": ("lateral_kernel", "threshold")},
+    ),
     "nonlinear_hebbian": (plasticity.NonlinearHebbian, {}),
     "convallis": (plasticity.Convallis, {"memory": ("input_mean", "input_batches")}),
     "separable": (

@@ -148,6 +148,11 @@ PLASTICITY: dict[str, Kind] = {
     "baseline_rate": number(0.1, 1.0, minimum=0.0, maximum=1.0),
     "function": Kind(constants(doubled), lambda value: not callable(value)),
     "block": integer(1, 8),
+    "probability": number(0.1, 0.25, minimum=0.0, maximum=1.0),
+    "lateral_rate": NOT_NEGATIVE,
+    "slope": POSITIVE,
+    "steps": integer(2, 5),
+    "step": POSITIVE,
     "terms": Kind(
         (lambda: [(1.0, "relu", "linear")],),
         lambda value: not isinstance(value, (list, tuple)) or not value,
@@ -353,6 +358,7 @@ CHOICES: dict[str, dict[str, Kind]] = {
     "FeedbackMultiHeadAttention": {"value_dim": optional(integer(2))},
     "HPCA": {"nonlinearity": literal("relu", "tanh")},
     "NonlinearHebbian": {"nonlinearity": literal("cubic", "quadratic")},
+    "Foldiak": {"threshold_rate": NOT_NEGATIVE},
     "EligibilityRule": {"tau": number(1.0, 4.0, minimum=1.0)},
     "ConvSynapses": {"kernel_size": integer(2, 3)},
 }
