@@ -159,11 +159,6 @@ PLASTICITY: dict[str, Kind] = {
     ),
     "beta": POSITIVE,
     "anti_hebbian": FLAG,
-    "probability": SHARE,
-    "lateral_rate": NOT_NEGATIVE,
-    "slope": POSITIVE,
-    "steps": integer(1, 5),
-    "step": POSITIVE,
 }
 
 LAYER: dict[str, Kind] = {
