@@ -7,10 +7,12 @@ comes out of these functions can be called as a layer will call it.
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_local import _validation as check
 
@@ -34,6 +36,11 @@ def activation(argument: str, value: Any) -> Callable[..., Any]:
 def initializer(argument: str, value: Any) -> Any:
     """Return the initializer that `value` stands for; None stands for Keras' default."""
     allowed = "the name of a Keras initializer, an initializer, or a function of shape and dtype"
+    # Keras makes a function of an array, whatever its shape; such a layer could not be saved.
+    array = isinstance(value, (numbers.Number, np.ndarray, np.generic))
+    constant = "; for values of your own, `keras.initializers.Constant(...)`"
+    no_array = not array and not keras.ops.is_tensor(value)
+    check.require(no_array, argument, allowed + constant, value)
     found = _of_family("initializer", keras.initializers.get, argument, allowed, value)
     takes = found is None or _takes(found, (1,), dtype="float32")
     check.require(takes, argument, allowed, value)
@@ -82,8 +89,10 @@ def _found(get: Callable[[Any], Any], argument: str, allowed: str, value: Any) -
     try:
         return get(value)
     except Exception as error:
-        # Whatever happens in there: a class of the user's is made here without its arguments.
-        raise ValueError(check.refusal(argument, allowed, value)) from error
+        # Whatever happens in there: a class of the user's is made here without its arguments. What
+        # Keras says of a config that it cannot restore tells more than the config.
+        said = f" ({error})" if isinstance(value, dict) else ""
+        raise ValueError(check.refusal(argument, allowed, value) + said) from error
 
 
 def _takes(function: Any, *arguments: Any, **named: Any) -> bool:

@@ -14,6 +14,7 @@ def direct(
     logits: Tensor,
     hidden: Sequence[Tensor],
     feedback: Sequence[Tensor],
+    checked: Callable[[Tensor, Tensor], Tensor] = lambda error, share: error,
 ) -> tuple[Tensor, Tensor]:
     """Pass `logits` on while hidden tensors get their error straight from it.
 
@@ -28,6 +29,8 @@ def direct(
             them to the logits has to be cut, or it adds its error.
         feedback: Tensors `(classes, ...)`, one for each hidden tensor and with its shape. Pass
             `variable.value`, never a variable.
+        checked: Function of the same error and share that returns the error, and stops the step
+            where it is not one that `signal` can read.
 
     Returns:
         The logits, and a loss of value zero. The derivative that arrives at this loss is the factor
@@ -51,7 +54,9 @@ def direct(
         upstream: tuple[Tensor, Tensor], outputs: Tensor, logits: Tensor, *others: Tensor
     ) -> tuple[Tensor | None, ...]:
         error, scale = upstream
-        sent = signal(error, scale / ops.cast(ops.shape(error)[0], scale.dtype))
+        share = scale / ops.cast(ops.shape(error)[0], scale.dtype)
+        error = checked(error, share)
+        sent = signal(error, share)
         errors = [
             _send(sent, weights, activity)
             for activity, weights in zip(others[:count], others[count:], strict=True)

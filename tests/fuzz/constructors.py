@@ -170,8 +170,12 @@ LAYER: dict[str, Kind] = {
     "dropout": number(0.0, 0.5, minimum=0.0, maximum=1.0),
     "output_shape": ANYTHING,
     "attention_axes": ANYTHING,
-    "sliding_window": ANYTHING,
-    "flash_attention": optional(FLAG),
+    # TensorFlow has none, and Keras says so when the layer is called.
+    "flash_attention": Kind(
+        constants(None, False),
+        lambda value: not isinstance(value, (bool, np.bool_)) and value is not None,
+    ),
+    "sliding_window": optional(integer(1, 3)),
     "use_gate": FLAG,
     "seed": optional(SEED),
     "kernel_size": sizes(0, 2),

@@ -8,7 +8,16 @@ from keras import ops
 from keras_local._serialization import serializable
 from keras_local._types import DType, InitializerLike, RegularizerLike
 from keras_local.layers.direct.layer import DirectLayer
+from keras_local.layers.feedback.layer import Shape
+from keras_local.ops import assured
 from keras_local.ops.backend import Tensor
+
+_CLEAR = 0.25
+_SEVERAL = (
+    "`DirectRandomTarget` teaches one class for each example, but the errors of a batch are those "
+    "of several labels at once: the target must be an integer or one-hot, under softmax or sigmoid "
+    "cross-entropy or `losses.LocalHinge`. `DirectFeedback` takes every target and loss."
+)
 
 
 @serializable
@@ -19,11 +28,13 @@ class DirectRandomTarget(DirectLayer):
     one weight for each class and unit of the hidden tensor, and never changes. The last layer gets
     the exact error. Use it as `DirectFeedback`.
 
-    The layer sees no labels: it reads the class off the error at the logits, of which only the
-    entry of the true class is negative. That holds for integer or one-hot labels under softmax
-    cross-entropy, sigmoid cross-entropy and `losses.LocalHinge`. It does not hold for smoothed or
-    several labels, nor for a squared error of unbounded outputs, where the entry of another class
-    may be negative too (the most negative one is taken). An example without a negative entry sends
+    It can teach one class for each example, among at least two. The layer sees no labels: it reads
+    the class off the error at the logits, of which only the entry of the true class is negative.
+    That holds for integer or one-hot labels under softmax cross-entropy, sigmoid cross-entropy and
+    `losses.LocalHinge`. One sigmoid unit has no such target and is refused. Several labels at once
+    have several, and outputs without bounds under a squared error may look like it: the step stops
+    with an error, but for graphs that XLA compiles, and so on JAX, which cannot stop. Of slightly
+    smoothed labels the most negative entry is taken. An example without a negative entry sends
     nothing: one whose sample weight is zero, or one so well learned that its error is zero in the
     precision used. In the published rule a learned example goes on to send its target.
 
@@ -48,7 +59,8 @@ class DirectRandomTarget(DirectLayer):
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
 
     Raises:
-        ValueError: For inputs of other shapes, or a hidden tensor that errors reach by the chain.
+        ValueError: For inputs of other shapes, logits of one class, or a hidden tensor that errors
+            reach by the chain.
 
     >>> import keras, keras_local as kl
     >>> inputs = keras.Input((8,))
@@ -81,6 +93,30 @@ class DirectRandomTarget(DirectLayer):
             dtype=dtype,
             trainable=trainable,
         )
+
+    def build(self, input_shape: list[Shape]) -> None:
+        """Create the weights, if the logits are of several classes."""
+        logits = tuple(input_shape[0])
+        if logits[-1] == 1:
+            raise ValueError(
+                "`DirectRandomTarget` sends a one-hot target, so that the logits must be of at "
+                "least two classes. For two classes, use two units and softmax in place of one "
+                f"sigmoid unit. Received: logits of shape {logits}"
+            )
+        super().build(input_shape)
+
+    def checked(self, error: Tensor, share: Tensor) -> Tensor:
+        """Stop where two entries of an example are as negative as that of a true class may be."""
+        # In units of the largest entry of a loss that is a mean over the classes. What smoothing
+        # leaves of a label lies above.
+        classes = error.shape[-1]
+        limit = -_CLEAR / classes * ops.cast(share, error.dtype)
+        lowest = ops.min(error, axis=-1, keepdims=True)
+        negative = ops.logical_and(error < limit, error <= 0.5 * lowest)
+        labels = ops.max(ops.sum(ops.cast(negative, "int32"), axis=-1))
+        # In a batch that is empty, or outside of a training step, there is no share.
+        single = ops.logical_or(labels <= 1, ops.equal(share, 0))
+        return assured(error, single, _SEVERAL)
 
     @property
     def reads_share(self) -> bool:

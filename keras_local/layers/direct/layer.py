@@ -62,6 +62,10 @@ class DirectLayer(keras.layers.Layer):
                 trainer multiplies losses with.
         """
 
+    def checked(self, error: Tensor, share: Tensor) -> Tensor:
+        """Return the error; a layer that cannot read every error stops the step where it cannot."""
+        return error
+
     @property
     @abstractmethod
     def reads_share(self) -> bool:
@@ -142,7 +146,7 @@ class DirectLayer(keras.layers.Layer):
             return logits
         signal = self._signal_of_mean if self._measured else self.signal
         weights = [weight.value for weight in self.feedback_kernels]
-        outputs, loss = ops.direct(signal, logits, hidden, weights)
+        outputs, loss = ops.direct(signal, logits, hidden, weights, self.checked)
         if self.reads_share:
             self.add_loss(loss)
         return outputs

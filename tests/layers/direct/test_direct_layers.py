@@ -173,7 +173,9 @@ def test_upper_kernels_have_no_part_in_what_hidden_layers_get(kind: str) -> None
     """The error at the logits is held fixed, so that only the way down could differ."""
     model = dense_net(kind)
     inputs, _ = data(model)
-    error = keras.ops.convert_to_tensor(probe((16, 3), 5))
+    # One negative entry for each example, as errors of one label have.
+    values = np.abs(probe((16, 3), 5)) * (1 - 2 * np.eye(3, dtype="float32")[np.arange(16) % 3])
+    error = keras.ops.convert_to_tensor(values)
 
     def lowest() -> np.ndarray:
         loss = model_gradients(model, inputs, lambda outputs: keras.ops.sum(outputs * error))
@@ -219,6 +221,44 @@ def test_other_losses_with_one_negative_entry_give_the_target_too(loss: str) -> 
 
 
 # --- Chains that are left open --------------------------------------------------------------------
+
+
+def taught(loss: Any, targets: np.ndarray, epochs: int = 1) -> keras.Model:
+    """A net with random targets that was fitted to given targets in small batches."""
+    model = dense_net("target")
+    model.compile(keras.optimizers.SGD(0.5), loss, **compile_options())
+    model.fit(probe((16, 6)), targets, batch_size=8, epochs=epochs, verbose=0)
+    return model
+
+
+def test_one_sigmoid_unit_has_no_target() -> None:
+    inputs = keras.Input((6,))
+    hidden = layers.FeedbackDense(5, feedback="detached")(inputs)
+    logits = layers.FeedbackDense(1, feedback="detached")(hidden)
+    with pytest.raises(ValueError, match=r"one-hot target.*at least two classes.*\(None, 1\)"):
+        layers.DirectRandomTarget()([logits, hidden])
+    layers.DirectFeedback()([logits, hidden])
+
+
+@tensorflow_only
+def test_several_labels_at_once_stop_the_step() -> None:
+    several = np.tile(np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], "float32"), (8, 1))
+    for loss, targets in (
+        (keras.losses.BinaryCrossentropy(from_logits=True), several),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), several / 2),
+    ):
+        with pytest.raises(Exception, match=r"teaches one class.*the target must be an integer"):
+            taught(loss, targets)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("family", ["CategoricalCrossentropy", "BinaryCrossentropy"])
+def test_one_label_goes_on_to_teach_when_it_is_learned(family: str, smoothing: float) -> None:
+    """Small negative entries, of smoothing or of rounding, are no labels."""
+    labels = np.eye(3, dtype="float32")[np.arange(16) % 3]
+    loss = getattr(keras.losses, family)(from_logits=True, label_smoothing=smoothing)
+    model = taught(loss, labels, epochs=60)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 @every_kind
@@ -389,7 +429,7 @@ def test_bad_input_is_refused() -> None:
         layers.DirectFeedback()([keras.Input((4, 3)), hidden])
     with pytest.raises(ValueError, match="hidden tensors of defined shapes"):
         layers.DirectFeedback()([logits, keras.Input((None, 5))])
-    with pytest.raises(ValueError, match="`sign` must be a bool"):
+    with pytest.raises(ValueError, match="`sign` must be True or False"):
         layers.DirectFeedback(sign="yes")
 
 
