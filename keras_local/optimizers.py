@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_local import _validation as check
 from keras_local._serialization import serializable
+from keras_local._types import Config
 
 
 @serializable
@@ -23,9 +26,22 @@ class BatchManhattan(keras.optimizers.SGD):
     the gradient, as `KolenPollack(rate=0.5)` or the rates of an alignment rule, is lost.
 
     Args:
-        *arguments: As in `keras.optimizers.SGD`: `learning_rate`, `momentum`, `nesterov`,
-            `weight_decay`, ...
-        **keywords: The same.
+        learning_rate: Size of the step: a number, a schedule, or a function without arguments.
+        momentum: As in `keras.optimizers.SGD`, from 0 to 1.
+        nesterov: Likewise, as are all that follow.
+        weight_decay: Decoupled decay of the weights, or None.
+        clipnorm: Largest norm of each weight's gradient; of no effect on its sign.
+        clipvalue: Largest entry of a gradient; of no effect on its sign.
+        global_clipnorm: Largest norm of all gradients; of no effect on their signs.
+        use_ema: Whether a moving average of the weights is kept.
+        ema_momentum: Momentum of this average.
+        ema_overwrite_frequency: The weights are set to the average every so many steps.
+        loss_scale_factor: Factor on the loss, or None.
+        gradient_accumulation_steps: Gradients are summed over so many steps.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If an argument is not as said; the message names it.
 
     >>> import keras, keras_local as kl
     >>> weight = keras.Variable([1.0, 1.0, 1.0])
@@ -37,8 +53,59 @@ class BatchManhattan(keras.optimizers.SGD):
     Source: Liao, Leibo & Poggio 2016, "How important is weight symmetry in backpropagation?".
     """
 
-    ignores_gradient_scale = True
-    """What networks ask for, whose layers may learn at rates that differ."""
+    def __init__(
+        self,
+        learning_rate: float | Callable[[], Any] | Config = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        schedule = keras.optimizers.schedules.LearningRateSchedule
+        is_number = not isinstance(learning_rate, (schedule, Mapping)) and not (
+            callable(learning_rate) and not isinstance(learning_rate, type)
+        )
+        if is_number:
+            learning_rate = check.real("learning_rate", learning_rate, minimum=0.0)
+        optional = {
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
+            "global_clipnorm": global_clipnorm,
+            "loss_scale_factor": loss_scale_factor,
+        }
+        steps = {
+            "ema_overwrite_frequency": (ema_overwrite_frequency, 1),
+            "gradient_accumulation_steps": (gradient_accumulation_steps, 2),
+        }
+        if weight_decay is not None:
+            weight_decay = check.real("weight_decay", weight_decay, minimum=0.0)
+        super().__init__(
+            learning_rate=learning_rate,
+            momentum=check.real("momentum", momentum, minimum=0.0, maximum=1.0),
+            nesterov=check.flag("nesterov", nesterov),
+            weight_decay=weight_decay,
+            use_ema=check.flag("use_ema", use_ema),
+            ema_momentum=check.real("ema_momentum", ema_momentum, minimum=0.0, maximum=1.0),
+            name=name if name is None else check.text("name", name),
+            **{
+                argument: None
+                if value is None
+                else check.real(argument, value, minimum=0.0, exclusive=True)
+                for argument, value in optional.items()
+            },
+            **{
+                argument: None if value is None else check.positive_integer(argument, value, least)
+                for argument, (value, least) in steps.items()
+            },
+        )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take the step of SGD along the gradient's sign."""

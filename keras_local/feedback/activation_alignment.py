@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.alignment_rule import AlignmentRule
+from keras_local.feedback.alignment_rule import AlignmentRule, Noise
 from keras_local.feedback.primitives import Amplify, Regulariser, Sparsify
 
 
@@ -27,10 +28,15 @@ class ActivationAlignment(AlignmentRule):
     Args:
         sparsify: Rate of the term `|u|^2`.
         amplify: Rate of the term `<u, z>`.
-        **options: Of `AlignmentRule`.
+        noise: Noise that drives the layer, as in `AlignmentRule`.
+        centre: Whether the mean over the batch is subtracted from the inputs.
+        respond: Whether the outputs are taken behind bias and activation.
+        every: The feedback kernel learns in one of so many steps.
+        update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative.
+        ValueError: If a rate is negative, or another argument is not as said; the message names
+            it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="activation_alignment").feedback.amplify
@@ -39,9 +45,26 @@ class ActivationAlignment(AlignmentRule):
     Source: Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry".
     """
 
-    def __init__(self, sparsify: float = 0.01, amplify: float = 0.01, **options: Any) -> None:
-        self.sparsify, self.amplify = Sparsify(sparsify).rate, Amplify(amplify).rate
-        super().__init__(**options)
+    def __init__(
+        self,
+        sparsify: float = 0.01,
+        amplify: float = 0.01,
+        *,
+        noise: Noise | None = None,
+        centre: bool = False,
+        respond: bool = False,
+        every: int = 1,
+        update_forward: bool = False,
+    ) -> None:
+        self.sparsify = check.real("sparsify", sparsify, minimum=0.0)
+        self.amplify = check.real("amplify", amplify, minimum=0.0)
+        super().__init__(
+            noise=noise,
+            centre=centre,
+            respond=respond,
+            every=every,
+            update_forward=update_forward,
+        )
 
     @property
     def regulariser(self) -> Regulariser:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -12,6 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
 from keras_local.feedback.primitives import Activity, Regulariser
 from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.ops import gradients
 from keras_local.ops.backend import Tensor
 
 
@@ -21,7 +22,7 @@ class Noise(Strategy):
 
     Args:
         stddev: Standard deviation of each entry.
-        law: `"normal"` or `"uniform"`.
+        law: Its distribution, `"normal"` or `"uniform"`.
 
     Raises:
         ValueError: If `stddev` is not positive or `law` is unknown.
@@ -31,9 +32,9 @@ class Noise(Strategy):
     {'stddev': 0.05, 'law': 'uniform'}
     """
 
-    def __init__(self, stddev: float = 1.0, law: str = "normal") -> None:
+    def __init__(self, stddev: float = 1.0, law: Literal["normal", "uniform"] = "normal") -> None:
         self.stddev = check.real("stddev", stddev, minimum=0.0, exclusive=True)
-        self.law = check.one_of("law", law, ("normal", "uniform"))
+        self.law: str = check.one_of("law", law, ("normal", "uniform"))
 
     def draw(self, like: Tensor, seed: keras.random.SeedGenerator | None) -> Tensor:
         """Return noise of the shape of `like`."""
@@ -61,7 +62,8 @@ class AlignmentRule(FeedbackRule):
             turns products of activities into covariances.
         respond: Whether `R` reads the outputs behind bias and activation.
         every: `R` acts in one of so many training steps, beginning with the first.
-        update_forward: Whether the kernel descends `R` too.
+        update_forward: Whether the kernel descends `R` too. `Decay` and `Sparsify` do not depend on
+            the kernel: there it descends the same with `W` in the place of `B`.
 
     Raises:
         ValueError: If an argument is not as said.
@@ -69,17 +71,20 @@ class AlignmentRule(FeedbackRule):
 
     def __init__(
         self,
+        *,
         noise: Noise | None = None,
         centre: bool = False,
         respond: bool = False,
         every: int = 1,
         update_forward: bool = False,
     ) -> None:
-        self.noise = None if noise is None else check.instance("noise", noise, Noise)
-        self.centre = check.instance("centre", centre, bool)
-        self.respond = check.instance("respond", respond, bool)
+        if noise is not None:
+            noise = check.instance("noise", noise, Noise, "a Noise or None")
+        self.noise: Noise | None = noise
+        self.centre = check.flag("centre", centre)
+        self.respond = check.flag("respond", respond)
         self.every = check.positive_integer("every", every)
-        self.update_forward = check.instance("update_forward", update_forward, bool)
+        self.update_forward = check.flag("update_forward", update_forward)
 
     @property
     @abstractmethod
@@ -141,11 +146,18 @@ class AlignmentRule(FeedbackRule):
         if self.noise is not None:
             inputs = self.noise.draw(inputs, synapses.seed)
             outputs = synapses.linear_map.apply(inputs, ops.stop_gradient(synapses.kernel))
+        driving, field = inputs, outputs
         if self.respond:
-            outputs = ops.stop_gradient(synapses.respond(outputs))
+            outputs = ops.stop_gradient(synapses.respond(field))
         if self.centre:
             inputs = inputs - ops.mean(inputs, axis=0, keepdims=True)
+
+        def pull_back(derivative: Tensor) -> Tensor:
+            return gradients(lambda f: ops.sum(synapses.respond(f) * derivative), [field])[0]
+
         return Activity(
+            driving=driving,
+            pull_back=pull_back if self.respond else None,
             linear_map=synapses.linear_map,
             inputs=inputs,
             outputs=outputs,

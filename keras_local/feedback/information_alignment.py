@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.alignment_rule import AlignmentRule
+from keras_local.feedback.alignment_rule import AlignmentRule, Noise
 from keras_local.feedback.primitives import Amplify, Decay, Nullify, Regulariser
 
 
@@ -26,10 +27,15 @@ class InformationAlignment(AlignmentRule):
         amplify: Rate of the Hebbian growth.
         nullify: Rate of the term `|r|^2`.
         decay: Rate of the decay.
-        **options: Of `AlignmentRule`.
+        noise: Noise that drives the layer, as in `AlignmentRule`.
+        centre: Whether the mean over the batch is subtracted from the inputs.
+        respond: Whether the outputs are taken behind bias and activation.
+        every: The feedback kernel learns in one of so many steps.
+        update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative.
+        ValueError: If a rate is negative, or another argument is not as said; the message names
+            it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="information_alignment").feedback.nullify
@@ -43,11 +49,23 @@ class InformationAlignment(AlignmentRule):
         amplify: float = 0.01,
         nullify: float = 0.01,
         decay: float = 0.01,
-        **options: Any,
+        *,
+        noise: Noise | None = None,
+        centre: bool = False,
+        respond: bool = False,
+        every: int = 1,
+        update_forward: bool = False,
     ) -> None:
-        self.amplify, self.nullify = Amplify(amplify).rate, Nullify(nullify).rate
-        self.decay = Decay(decay).rate
-        super().__init__(**options)
+        self.amplify = check.real("amplify", amplify, minimum=0.0)
+        self.nullify = check.real("nullify", nullify, minimum=0.0)
+        self.decay = check.real("decay", decay, minimum=0.0)
+        super().__init__(
+            noise=noise,
+            centre=centre,
+            respond=respond,
+            every=every,
+            update_forward=update_forward,
+        )
 
     @property
     def regulariser(self) -> Regulariser:

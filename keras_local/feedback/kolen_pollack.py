@@ -59,15 +59,9 @@ class KolenPollack(FeedbackRule):
     def __init__(self, rate: float = 1.0, decay: float = 0.0, separate: bool | None = None) -> None:
         self.rate = check.real("rate", rate, minimum=0.0)
         self.decay = check.real("decay", decay, minimum=0.0)
+        self.separate = None if separate is None else check.flag("separate", separate)
         check.require(
-            separate is None or isinstance(separate, bool),
-            "separate",
-            "True, False or None",
-            separate,
-        )
-        self.separate = separate
-        check.require(
-            not (separate is False and self._needs_own_weight),
+            self.separate is not False or not self._needs_own_weight,
             "separate",
             f"True or None with rate={rate} and decay={decay}",
             separate,

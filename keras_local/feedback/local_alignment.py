@@ -8,7 +8,7 @@ import keras
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.alignment_rule import AlignmentRule
+from keras_local.feedback.alignment_rule import AlignmentRule, Noise
 from keras_local.feedback.primitives import Primitive, Regulariser
 
 
@@ -21,7 +21,11 @@ class LocalAlignment(AlignmentRule):
 
     Args:
         regulariser: A primitive, or a sum of them.
-        **options: Of `AlignmentRule`.
+        noise: Noise that drives the layer, as in `AlignmentRule`.
+        centre: Whether the mean over the batch is subtracted from the inputs.
+        respond: Whether the outputs are taken behind bias and activation.
+        every: The feedback kernel learns in one of so many steps.
+        update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
         ValueError: If `regulariser` is something else.
@@ -34,17 +38,32 @@ class LocalAlignment(AlignmentRule):
     Source: Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry".
     """
 
-    def __init__(self, regulariser: Primitive | Regulariser, **options: Any) -> None:
+    def __init__(
+        self,
+        regulariser: Primitive | Regulariser,
+        *,
+        noise: Noise | None = None,
+        centre: bool = False,
+        respond: bool = False,
+        every: int = 1,
+        update_forward: bool = False,
+    ) -> None:
+        check.instance("regulariser", regulariser, (Primitive, Regulariser))
         if isinstance(regulariser, Primitive):
             regulariser = Regulariser([regulariser])
-        self._regulariser = check.instance("regulariser", regulariser, Regulariser)
-        super().__init__(**options)
+        self._regulariser = regulariser
+        super().__init__(
+            noise=noise,
+            centre=centre,
+            respond=respond,
+            every=every,
+            update_forward=update_forward,
+        )
 
     @property
     def regulariser(self) -> Regulariser:
         """The sum."""
-        total: Regulariser = self._regulariser
-        return total
+        return self._regulariser
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

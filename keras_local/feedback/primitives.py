@@ -16,6 +16,7 @@ from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
 from keras_local.ops import LinearMap
 from keras_local.ops.backend import Tensor
+from keras_local.ops.precision import precise
 
 
 @dataclass
@@ -25,9 +26,13 @@ class Activity:
     Attributes:
         linear_map: The map `M` of the layer.
         inputs: Presynaptic activity `x`.
-        outputs: Postsynaptic activity `z`, as a rule `M(x, W)`.
+        outputs: Postsynaptic activity `z`: `M(x, W)`, or the response `f(M(x, W) + b)` to it.
         kernel: Forward weights `W`.
         feedback_kernel: Feedback weights `B`, in the kernel's shape.
+        driving: The inputs that gave rise to the outputs, where these are others than `inputs`:
+            with centred inputs, those before their mean is subtracted. None for `inputs`.
+        pull_back: Function from a derivative at the outputs to that at `M(x, W)`, where a response
+            lies between the two; None where it does not.
     """
 
     linear_map: LinearMap
@@ -35,6 +40,8 @@ class Activity:
     outputs: Tensor
     kernel: Tensor
     feedback_kernel: Tensor
+    driving: Tensor | None = None
+    pull_back: Callable[[Tensor], Tensor] | None = None
 
     @cached_property
     def projection(self) -> Tensor:
@@ -52,7 +59,17 @@ class Activity:
         shape = tuple(self.kernel.shape)
         # In how many products of an example and a position one weight takes part.
         uses = self.linear_map.fans(shape)[0] / math.prod(shape)
-        return product / (ops.cast(ops.size(outputs), product.dtype) * uses)
+        # In half precision the number of activities may lie beyond the range.
+        dtype = precise(product.dtype)
+        mean = ops.cast(product, dtype) / (ops.cast(ops.size(outputs), dtype) * uses)
+        return ops.cast(mean, product.dtype)
+
+    def through_outputs(self, derivative: Tensor) -> Tensor:
+        """Return the gradient at the kernel of a term with that derivative at the outputs."""
+        inputs = self.inputs if self.driving is None else self.driving
+        if self.pull_back is not None:
+            derivative = self.pull_back(derivative)
+        return self.correlation(inputs, derivative)
 
     def mean(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the mean inner product of two activities, over examples."""
@@ -86,11 +103,14 @@ class Primitive(Strategy, ABC):
 
     @abstractmethod
     def forward_gradient(self, activity: Activity) -> Tensor:
-        """Return the gradient at the kernel, without the rate; most rules do not use it."""
+        """Return the gradient at the kernel, without the rate; most rules do not use it.
+
+        Of the value, and for `Decay` and `Sparsify` of the same value with `W` in the place of `B`.
+        """
 
     def __add__(self, other: Primitive | Regulariser) -> Regulariser:
         """Return the sum of the two."""
-        return Regulariser([self]) + other
+        return Regulariser([self]).__add__(other)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -140,7 +160,7 @@ class Amplify(Primitive):
 
     def forward_gradient(self, activity: Activity) -> Tensor:
         """`-x^T u`."""
-        return -activity.correlation(activity.inputs, activity.projection)
+        return -activity.through_outputs(activity.projection)
 
 
 @serializable
@@ -164,7 +184,7 @@ class Nullify(Primitive):
     def forward_gradient(self, activity: Activity) -> Tensor:
         """`x^T M(r, B)`."""
         returned = activity.linear_map.apply(activity.reconstruction, activity.feedback_kernel)
-        return activity.correlation(activity.inputs, returned)
+        return activity.through_outputs(returned)
 
 
 @serializable
@@ -186,7 +206,7 @@ class Sparsify(Primitive):
 
     def forward_gradient(self, activity: Activity) -> Tensor:
         """`x^T z`."""
-        return activity.correlation(activity.inputs, activity.outputs)
+        return activity.through_outputs(activity.outputs)
 
 
 @serializable
@@ -214,10 +234,10 @@ class Regulariser(Strategy):
     """A sum of primitives, each with its rate; the result of `a + b`.
 
     Args:
-        terms: The primitives.
+        terms: The primitives, at least one.
 
     Raises:
-        ValueError: If one of the terms is no `Primitive`.
+        ValueError: If there is no term, or one of them is no `Primitive`.
 
     >>> from keras_local import feedback
     >>> total = feedback.Decay(0.1) + feedback.Amplify(0.2) + feedback.Nullify(0.1)
@@ -226,12 +246,20 @@ class Regulariser(Strategy):
     """
 
     def __init__(self, terms: Iterable[Primitive]) -> None:
+        allowed = "one or more primitives, as Decay(0.1)"
+        check.require(
+            isinstance(terms, Iterable) and not isinstance(terms, str), "terms", allowed, terms
+        )
         self.terms = [check.instance("terms", term, Primitive) for term in terms]
+        check.require(bool(self.terms), "terms", allowed, self.terms)
 
     def __add__(self, other: Primitive | Regulariser) -> Regulariser:
         """Return the sum with another primitive or regulariser."""
-        more = other.terms if isinstance(other, Regulariser) else [other]
-        return Regulariser([*self.terms, *more])
+        if isinstance(other, Primitive):
+            return Regulariser([*self.terms, other])
+        if isinstance(other, Regulariser):
+            return Regulariser([*self.terms, *other.terms])
+        return NotImplemented
 
     @property
     def active(self) -> list[Primitive]:
@@ -240,21 +268,25 @@ class Regulariser(Strategy):
 
     def value(self, activity: Activity) -> Tensor:
         """Return the value of the sum."""
-        return self._weighted(lambda term: term.value(activity))
+        return self._weighted(lambda term: term.value(activity), ops.zeros(()))
 
     def gradient(self, activity: Activity) -> Tensor:
         """Return the gradient at the feedback kernel."""
-        return self._weighted(lambda term: term.gradient(activity))
+        nothing = ops.zeros_like(activity.kernel)
+        return self._weighted(lambda term: term.gradient(activity), nothing)
 
     def forward_gradient(self, activity: Activity) -> Tensor:
         """Return the gradient at the kernel."""
-        return self._weighted(lambda term: term.forward_gradient(activity))
+        nothing = ops.zeros_like(activity.kernel)
+        return self._weighted(lambda term: term.forward_gradient(activity), nothing)
 
-    def _weighted(self, part: Callable[[Primitive], Tensor]) -> Tensor:
+    def _weighted(self, part: Callable[[Primitive], Tensor], nothing: Tensor) -> Tensor:
         # Each product with a rate is a pass over memory: terms of one rate share theirs.
         alike: dict[float, list[Tensor]] = {}
         for term in self.active:
             alike.setdefault(term.rate, []).append(part(term))
+        if not alike:
+            return nothing
         return sum(rate * sum(parts[1:], parts[0]) for rate, parts in alike.items())
 
     def get_config(self) -> dict[str, Any]:

@@ -42,10 +42,11 @@ class RandomConnectivity(WrappedRule):
     Args:
         rule: The rule inside.
         probability: Probability of each synapse, greater than 0 and at most 1.
-        seed: Seed of the mask.
+        seed: Seed of the mask; None draws one.
 
     Raises:
-        ValueError: If `rule` is no feedback rule, or the probability is out of range.
+        ValueError: If `rule` is no feedback rule, the probability is out of range, or `seed` is no
+            integer that fits.
 
     >>> import numpy as np, keras_local as kl
     >>> rule = kl.feedback.RandomConnectivity(kl.feedback.FeedbackAlignment(), 0.5, seed=0)
@@ -63,7 +64,7 @@ class RandomConnectivity(WrappedRule):
         self.probability = check.real(
             "probability", probability, minimum=0.0, maximum=1.0, exclusive=True
         )
-        self.seed = seed
+        self.seed = check.seed("seed", seed)
 
     @property
     def has_own_kernel(self) -> bool:
@@ -76,8 +77,8 @@ class RandomConnectivity(WrappedRule):
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Those of the rule inside, and the mask."""
-        initializer = random_mask(self.probability, self.seed)
-        mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), initializer, False)
+        exist = random_mask(self.probability, self.seed)
+        mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), exist, False)
         return [*self.rule.weights(kernel, initializer), mask]
 
     def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -43,8 +43,14 @@ class SignSymmetry(FeedbackRule):
     names follow Sanfiz & Akrout 2021.
     """
 
-    def __init__(self, magnitude: str = "uniform", scale: float | None = None) -> None:
-        self.magnitude = check.one_of("magnitude", magnitude, ("uniform", "batchwise", "fixed"))
+    def __init__(
+        self,
+        magnitude: Literal["uniform", "batchwise", "fixed"] = "uniform",
+        scale: float | None = None,
+    ) -> None:
+        self.magnitude: str = check.one_of(
+            "magnitude", magnitude, ("uniform", "batchwise", "fixed")
+        )
         if scale is not None:
             check.require(
                 magnitude == "uniform", "scale", f"None with magnitude={magnitude!r}", scale
@@ -77,7 +83,8 @@ class SignSymmetry(FeedbackRule):
         scale = self.scale
         if scale is None:
             scale = (2.0 / sum(synapses.linear_map.fans(tuple(synapses.kernel.shape)))) ** 0.5
-        return (ops.cast(scale, synapses.kernel.dtype),)
+        # Not `cast`: it would round a number to single precision first.
+        return (ops.convert_to_tensor(scale, dtype=synapses.kernel.dtype),)
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
         """`|M| * sign(W)`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.alignment_rule import AlignmentRule
+from keras_local.feedback.alignment_rule import AlignmentRule, Noise
 from keras_local.feedback.primitives import Decay, Regulariser, SelfAlign
 
 
@@ -23,10 +24,15 @@ class SymmetricAlignment(AlignmentRule):
     Args:
         decay: Rate of the decay.
         self_align: Rate of the pull.
-        **options: `every`, `update_forward` of `AlignmentRule`; the others have nothing to act on.
+        noise: Without effect, as are `centre` and `respond`: no activity is read.
+        centre: Without effect.
+        respond: Without effect.
+        every: The feedback kernel learns in one of so many steps.
+        update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative.
+        ValueError: If a rate is negative, or another argument is not as said; the message names
+            it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="symmetric_alignment").feedback.decay
@@ -35,9 +41,26 @@ class SymmetricAlignment(AlignmentRule):
     Source: Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry".
     """
 
-    def __init__(self, decay: float = 0.1, self_align: float = 0.1, **options: Any) -> None:
-        self.decay, self.self_align = Decay(decay).rate, SelfAlign(self_align).rate
-        super().__init__(**options)
+    def __init__(
+        self,
+        decay: float = 0.1,
+        self_align: float = 0.1,
+        *,
+        noise: Noise | None = None,
+        centre: bool = False,
+        respond: bool = False,
+        every: int = 1,
+        update_forward: bool = False,
+    ) -> None:
+        self.decay = check.real("decay", decay, minimum=0.0)
+        self.self_align = check.real("self_align", self_align, minimum=0.0)
+        super().__init__(
+            noise=noise,
+            centre=centre,
+            respond=respond,
+            every=every,
+            update_forward=update_forward,
+        )
 
     @property
     def regulariser(self) -> Regulariser:

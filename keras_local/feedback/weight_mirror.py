@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.feedback.alignment_rule import AlignmentRule, Noise
 from keras_local.feedback.primitives import Amplify, Decay, Regulariser
@@ -33,7 +34,8 @@ class WeightMirror(AlignmentRule):
         noise: The noise; normal with deviation 1 by default.
         centre: Whether the batch mean of the noise is subtracted: less variance, same mean.
         respond: Whether the answer passes through bias and activation.
-        **options: `every` and `update_forward` of `AlignmentRule`.
+        every: The feedback kernel learns in one of so many steps.
+        update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
         ValueError: If a rate is negative, or an option is not as said.
@@ -53,10 +55,19 @@ class WeightMirror(AlignmentRule):
         noise: Noise | None = Noise(),  # noqa: B008
         centre: bool = True,
         respond: bool = True,
-        **options: Any,
+        *,
+        every: int = 1,
+        update_forward: bool = False,
     ) -> None:
-        self.amplify, self.decay = Amplify(amplify).rate, Decay(decay).rate
-        super().__init__(noise=noise, centre=centre, respond=respond, **options)
+        self.amplify = check.real("amplify", amplify, minimum=0.0)
+        self.decay = check.real("decay", decay, minimum=0.0)
+        super().__init__(
+            noise=noise,
+            centre=centre,
+            respond=respond,
+            every=every,
+            update_forward=update_forward,
+        )
 
     @property
     def regulariser(self) -> Regulariser:

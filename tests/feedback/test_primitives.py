@@ -105,8 +105,10 @@ def test_config_round_trip() -> None:
     ("make", "message"),
     [
         (lambda: feedback.Decay(-1.0), "`rate` must be a finite number at least 0"),
-        (lambda: feedback.Decay(1.0) + 3, "`terms` must be a Primitive"),
-        (lambda: feedback.LocalAlignment("decay"), "`regulariser` must be a Regulariser"),
+        (lambda: feedback.Regulariser([3]), "`terms` must be a Primitive"),
+        (lambda: feedback.Regulariser(3), "`terms` must be one or more primitives"),
+        (lambda: feedback.Regulariser([]), "`terms` must be one or more primitives"),
+        (lambda: feedback.LocalAlignment("decay"), "`regulariser` must be a Primitive or a Reg"),
         (lambda: feedback.SymmetricAlignment(decay=-0.1), "-0.1"),
         (lambda: feedback.SymmetricAlignment(every=0), "`every`"),
         (lambda: feedback.WeightMirror(noise=1.0), "`noise` must be a Noise"),
@@ -117,3 +119,26 @@ def test_config_round_trip() -> None:
 def test_bad_input(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_a_sum_with_something_else_is_a_type_error() -> None:
+    for other in (3, None, "decay", feedback.KolenPollack()):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            feedback.Decay(1.0) + other  # type: ignore[operator]
+        with pytest.raises(TypeError, match="unsupported operand"):
+            feedback.Decay(1.0) + feedback.Amplify(1.0) + other  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_noise_has_its_deviation_and_uniform_noise_its_bound(law: Any) -> None:
+    noise = feedback.Noise(0.5, law)
+    like = keras.ops.zeros((400, 50))
+    drawn = array(noise.draw(like, keras.random.SeedGenerator(2)))
+    assert drawn.std() == pytest.approx(0.5, rel=0.03)
+    assert abs(drawn.mean()) < 0.02
+    bound = np.sqrt(3.0) * 0.5
+    if law == "uniform":
+        assert np.abs(drawn).max() <= bound
+        assert np.abs(drawn).max() > 0.98 * bound
+    else:
+        assert np.abs(drawn).max() > 1.2 * bound

@@ -116,3 +116,14 @@ def test_assignment() -> None:
 def test_bad_input(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         feedback.SignSymmetry(**arguments)
+
+
+def test_the_scale_has_the_precision_of_the_kernel() -> None:
+    for scale, wanted in ((0.1, 0.1), (None, np.sqrt(2.0 / 7.0))):
+        rule = feedback.SignSymmetry(scale=scale)
+        layer = layers.FeedbackDense(3, feedback=rule, dtype="float64")
+        layer.build((None, 4))
+        kernel = array(layer.kernel)
+        np.testing.assert_allclose(
+            array(layer.feedback_kernel), wanted * np.sign(kernel), rtol=1e-15
+        )

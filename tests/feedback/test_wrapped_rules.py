@@ -83,3 +83,43 @@ def test_bad_input() -> None:
         built(feedback.NoisyUpdates(feedback.FeedbackAlignment()))
     with pytest.raises(ValueError, match="a rule with feedback weights that learn"):
         built(feedback.NoisyUpdates(feedback.KolenPollack(separate=False)))
+
+
+@pytest.mark.parametrize("inner", [feedback.FeedbackAlignment(), feedback.KolenPollack()])
+def test_synapses_are_those_of_an_assigned_feedback_kernel(inner: feedback.FeedbackRule) -> None:
+    """What learns behind the mask stays of no effect; synapses that were masked exist now."""
+    layer = built(feedback.RandomConnectivity(inner, 0.5, seed=1))
+    value = probe((4, 3), 1)
+    value[::2, 0] = 0.0
+    assert not np.array_equal(array(layer.feedback_kernel) != 0.0, value != 0.0)
+    layer.assign_feedback_kernel(value)
+    np.testing.assert_array_equal(array(layer.feedback_kernel), value)
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile(keras.optimizers.SGD(0.5), "mse", **compile_options())
+    model.fit(probe((8, 4)), probe((8, 3), 2), verbose=0)
+    np.testing.assert_array_equal(array(layer.feedback_kernel) != 0.0, value != 0.0)
+    mask = next(weight for weight in layer.weights if weight.name == "feedback_mask")
+    np.testing.assert_array_equal(array(mask), value != 0.0)
+
+
+def test_wrappers_around_wrappers() -> None:
+    """Norm, noise and mask act together: each changes its one thing about the rule inside."""
+    rule = feedback.MatchedNorm(
+        feedback.NoisyUpdates(
+            feedback.RandomConnectivity(feedback.KolenPollack(), 0.5, seed=1), stddev=0.1
+        )
+    )
+    layer = built(rule)
+    assert [weight.name for weight in layer.weights][2:] == ["feedback_kernel", "feedback_mask"]
+    start, kernel = array(layer.weights[2]), array(layer.kernel)
+    exist = array(layer.weights[3])
+    wanted = start * exist
+    wanted = wanted * np.linalg.norm(kernel) / np.linalg.norm(wanted)
+    np.testing.assert_allclose(array(layer.feedback_kernel), wanted, rtol=1e-5, atol=1e-7)
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile(keras.optimizers.SGD(0.5), "mse", **compile_options())
+    model.fit(probe((8, 4)), probe((8, 3), 2), verbose=0)
+    learned, moved = array(layer.weights[2]) - start, array(layer.kernel) - kernel
+    noise = learned - moved
+    assert 0.01 < noise.std() < 0.15  # A step of 0.5 times noise of deviation 0.1.
+    np.testing.assert_array_equal(array(layer.weights[3]), exist)
