@@ -398,7 +398,7 @@ def test_scripts() -> None:
     found = {}
     for script in sorted((ROOT / "examples").glob("*.py")):
         presets = literal(script, "PRESETS")
-        if presets is not None:
+        if isinstance(presets, dict):
             found[script.stem] = presets
     assert set(found) == set(SCRIPTS)
     for name, presets in found.items():
