@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_local import dynamics
+from keras_local import dynamics, models
 from tests.dynamics.table import (
     BATCH,
     CLASSES,
@@ -159,9 +159,11 @@ def test_export(row: Row, tmp_path: Path) -> None:
     network = trained(row.id)[0]
     inputs, _ = data(row)
     network.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "served"))
+    models.export(network, tmp_path / "lean")
     wanted = network.predict(inputs, verbose=0)
-    np.testing.assert_allclose(array(served.serve(inputs)), wanted, atol=1e-6)
+    for folder in ("served", "lean"):
+        served = tf.saved_model.load(str(tmp_path / folder))
+        np.testing.assert_allclose(array(served.serve(inputs)), wanted, atol=1e-6)
 
 
 @shared
