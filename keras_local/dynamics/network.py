@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._data_gate import Gate
-from keras_local._labels import class_targets
+from keras_local._labels import check_labels, class_targets, concrete
 from keras_local._types import DType
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
@@ -370,8 +370,11 @@ class Network(GuardedModel):
         return ops.stop_gradient(ops.cast(ops.convert_to_tensor(inputs), self.working_dtype))
 
     def _targets(self, labels: Any) -> Tensor:
-        """Return one-hot labels; a row of NaN for a label that is no class."""
+        """Return one-hot labels; in a graph, a row of NaN for a label that is no class."""
         rows, valid = class_targets("y", labels, self.classes, self.working_dtype, smoothed=True)
+        known = concrete(valid)
+        if known is not None and not known.all():
+            check_labels("y", labels, self.classes, smoothed=True)
         # In a graph nothing can be raised: a step with a loss of NaN is undone, and ends the call.
         return ops.where(valid[:, None], rows, ops.full_like(rows, float("nan")))
 

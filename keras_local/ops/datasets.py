@@ -29,5 +29,5 @@ def asserted(
         parts: Of how many parts (inputs, labels, weights) an element is.
     """
     # A dataset of TensorFlow may feed another backend; whoever has one has TensorFlow.
-    tensorflow = import_module("keras_local.ops._tensorflow")
+    tensorflow = import_module("keras_local.ops._tensorflow_data")
     return tensorflow.asserted(dataset, sample_shape, limit, classes, smoothed, argument, parts)

@@ -189,5 +189,7 @@ def test_steps_are_halved_where_the_energy_rises() -> None:
     assert max(energies) > energies[0]
     # At rest e_1 = -3 e_2 in the first two hidden units, and x = 1 + e_1, y = 3 x + e_2.
     np.testing.assert_allclose(array(values[0])[0, :2], [0.4, 0.1], atol=1e-9)
-    trained = network.trajectories(inputs, np.array([[1.0, 0.0], [0.0, 0.0]]))
+    trained = network.trajectories(inputs, np.array([0, 0]))
     assert np.isfinite(array(trained[0])).all()
+    with pytest.raises(ValueError, match="`y` must be one-hot rows"):
+        network.trajectories(inputs, np.array([[1.0, 0.0], [0.0, 0.0]]))

@@ -187,7 +187,7 @@ def test_samples_are_their_own_targets() -> None:
             method(samples, samples, verbose=0)
         with pytest.raises(ValueError, match="`sample_weight` must be left out"):
             method(samples, sample_weight=np.ones(8), verbose=0)
-    with pytest.raises(ValueError, match="`y` must be left out"):
+    with pytest.raises(ValueError, match=r"`validation_data` must be `\(x,\)`.*labels or weights"):
         network.fit(samples, validation_data=(samples, samples), verbose=0)
     with pytest.raises(ValueError, match=r"`validation_data` must be `\(x,\)`.*weights of samples"):
         network.fit(samples, validation_data=(samples, None, np.ones(8)), verbose=0)
