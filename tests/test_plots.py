@@ -420,3 +420,12 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     ):
         with pytest.raises(ImportError, match=r"keras-local\[plots\]"):
             call()
+
+
+@pytest.mark.parametrize(
+    "layer", [None, "kernel", keras.layers.ReLU(), keras.layers.TimeDistributed(keras.layers.ReLU())]
+)
+def test_a_layer_without_a_kernel_is_refused_by_name(layer):
+    for draw in (plots.receptive_fields, plots.norm_histogram):
+        with pytest.raises(ValueError, match=r"`layer_or_kernel` must be .*a `kernel`.*Received"):
+            draw(layer)

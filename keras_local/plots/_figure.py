@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -40,6 +41,10 @@ def finish_counts(axes: Axes, label: str, title: str) -> None:
 
 def kernel_of(layer_or_kernel: Any) -> np.ndarray:
     kernel = getattr(layer_or_kernel, "kernel", layer_or_kernel)
+    bare = kernel is None or isinstance(kernel, (str, keras.layers.Layer))
+    allowed = "a built layer with a `kernel`, or a kernel"
+    received = getattr(layer_or_kernel, "name", layer_or_kernel)
+    check.require(not bare, "layer_or_kernel", allowed, received)
     if not isinstance(kernel, (np.ndarray, list, tuple)):
         kernel = ops.convert_to_numpy(kernel)
     weights = np.asarray(kernel).astype(np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def receptive_fields(
     shape: Sequence[int] | None = None,
     units: int | Iterable[int] | None = None,
     columns: int | None = None,
-    order: str = "index",
+    order: Literal["index", "norm"] = "index",
     limit: float | None = None,
     title: str | None = None,
 ) -> Figure:

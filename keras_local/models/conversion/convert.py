@@ -12,7 +12,8 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local.feedback import FeedbackRule
+from keras_local._types import InitializerLike
+from keras_local.feedback import FeedbackLike, FeedbackRule
 from keras_local.layers.conversions import named_arguments, our_class_of
 from keras_local.layers.plain_form import (
     all_layers,
@@ -36,13 +37,13 @@ from keras_local.models.conversion.scope import (
 
 def convert(
     model: keras.Model,
-    feedback: Any = "kolen_pollack",
-    feedback_initializer: Any = "glorot_uniform",
+    feedback: FeedbackLike | Callable[[Any], Any] = "kolen_pollack",
+    feedback_initializer: InitializerLike | None = "glorot_uniform",
     include: Choice | Iterable[Choice] = None,
     exclude: Choice | Iterable[Choice] = None,
     lowest: bool = True,
     keep_weights: bool = True,
-    connectivity: Any = None,
+    connectivity: float | Callable[[Any], float | None] | None = None,
     seed: int | None = None,
     verbose: bool = True,
 ) -> keras.Model:

@@ -93,6 +93,7 @@ class _Direct(Cloning):
         self.top = _top(model.outputs[0])
         self.hooks = {id(operation) for operation in _hooks(model, hooks, self.top)}
         self.hidden: list[Any] = []
+        self.ended = False
         self.old: dict[int, Any] = {}
 
     def opens(self, layer: Any) -> bool:
@@ -114,6 +115,9 @@ class _Direct(Cloning):
             self.hidden.append(outputs)
             return keras.ops.stop_gradient(outputs)
         if old is self.top:
+            allowed = "a model whose last layer is used once"
+            check.require(not self.ended, "model", allowed, f"{old.name!r}, used again")
+            self.ended = True
             outputs = self.direct([outputs, *self.hidden])
             if _ends_in_activation(old):
                 name = f"{old.name}_activation"
