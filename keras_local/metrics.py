@@ -277,11 +277,13 @@ def _pair(kernel: Any, feedback_kernel: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _competing_kernel(layer: Any) -> tuple[np.ndarray, float]:
     allowed = "a built layer with a `kernel` and a `plasticity` that has a `norm_exponent`"
+    received, kernel, exponent = str(getattr(layer, "name", layer)), None, None
     try:
-        kernel, exponent = layer.kernel, layer.plasticity.norm_exponent
+        kernel = layer.kernel
+        received = f"{received} with {layer.plasticity!r}"
+        exponent = layer.plasticity.norm_exponent
     except AttributeError:
-        kernel, exponent = None, None
+        pass  # Refused below.
     if kernel is None or exponent is None:
-        received = getattr(layer, "name", layer)
         raise ValueError(_validation.refusal("layer", allowed, received))
     return _numpy(kernel).astype(np.float64), float(exponent)

@@ -423,7 +423,8 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "layer", [None, "kernel", keras.layers.ReLU(), keras.layers.TimeDistributed(keras.layers.ReLU())]
+    "layer",
+    [None, "kernel", keras.layers.ReLU(), keras.layers.TimeDistributed(keras.layers.ReLU())],
 )
 def test_a_layer_without_a_kernel_is_refused_by_name(layer):
     for draw in (plots.receptive_fields, plots.norm_histogram):
