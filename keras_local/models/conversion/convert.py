@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import initializers, ops
 
+from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local._types import InitializerLike
@@ -49,15 +50,18 @@ def convert(
 ) -> keras.Model:
     """Return a model that predicts the same and whose errors return by a feedback rule.
 
-    Every dense layer, convolution and attention becomes the feedback layer of the same name; a
-    feedback layer that is there already gets the new rule. Everything else (normalisation with its
-    statistics, pooling, sums, the graph itself, shared layers) stays as it is. The model given is
-    not changed and shares no weight with the result; `to_plain` leads back. With
-    `feedback="symmetric"` the result learns as the model does, bit for bit.
+    Every dense layer, convolution and attention becomes the feedback layer of the same name, inside
+    of nested models and of `TimeDistributed` too; a feedback layer that is there already gets the
+    new rule, and a layer of your own becomes the one with which `register_conversion` pairs it.
+    Everything else (normalisation with its statistics, pooling, sums, the graph itself, shared
+    layers) stays as it is. The model given is not changed and shares no weight with the result;
+    `to_plain` leads back. With `feedback="symmetric"` the result learns as the model does, bit for
+    bit.
 
     A layer that sends errors down through kernels of its own and has no feedback form (a
     recurrent layer, a wrapper other than `TimeDistributed`, a subclass of a built-in layer) would
-    keep backpropagation without a word. Therefore it is refused unless it is excluded.
+    keep backpropagation without a word. Therefore it is refused unless it is excluded. A layer that
+    says its `error_kernels` and takes no argument `feedback` is left as it is.
 
     Args:
         model: A built Sequential or functional model, nested or not, without a `call` or
@@ -80,8 +84,9 @@ def convert(
         connectivity: Probability with which each forward and each feedback synapse exists, as in
             the feedback layers, or a function from a layer of `model` to it or to None. With fewer
             synapses the result no longer predicts the same. None leaves all synapses that exist.
-        seed: Where the feedback kernels are drawn from, by layer name. None takes the present state
-            of the generator that `keras.utils.set_random_seed` sets. Neither changes that state.
+        seed: Where the feedback kernels are drawn from, by the names that layers were given and the
+            places of those whose names Keras made up. None takes the present state of the generator
+            that `keras.utils.set_random_seed` sets. Neither changes that state.
         verbose: Whether to print the `conversion_report`.
 
     Returns:
@@ -102,10 +107,16 @@ def convert(
     verbose = check.flag("verbose", verbose)
     keep_weights = check.flag("keep_weights", keep_weights)
     rule_of = _rules(feedback)
+    if connectivity is not None and not callable(connectivity):
+        connectivity = check.real(
+            "connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True
+        )
     if seed is not None:
         check.positive_integer("seed", seed, minimum=0)
     with _own_random_numbers():
-        initializer = initializers.get(feedback_initializer)  # None stays None.
+        initializer = feedback_initializer  # None: that of each kernel.
+        if initializer is not None:
+            initializer = objects.initializer("feedback_initializer", initializer)
         origin = random.getrandbits(64) if seed is None else seed
         scope = Scope(model, include, exclude, lowest)
         plan = _Plan(rule_of, initializer, connectivity, origin).of(model, scope)

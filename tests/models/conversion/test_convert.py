@@ -648,6 +648,22 @@ class TestRefused:
         with pytest.raises(ValueError, match="`feedback` must be a FeedbackRule"):
             quietly(sequential(), rule)
 
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [
+            ("feedback_initializer", "glorot_unifrom"),
+            ("feedback_initializer", 3),
+            ("connectivity", 1.5),
+            ("connectivity", "half"),
+            ("verbose", 1),
+            ("keep_weights", None),
+        ],
+    )
+    def test_wrong_arguments(self, argument: str, value: Any) -> None:
+        options = {"verbose": False, argument: value}
+        with pytest.raises((TypeError, ValueError), match=f"`{argument}` must be .*Received"):
+            convert(sequential(), FA, **options)
+
     def test_wrong_seed(self) -> None:
         with pytest.raises(ValueError, match="`seed` must be an integer"):
             quietly(sequential(), FA, seed=-1)
