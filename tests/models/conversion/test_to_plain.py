@@ -280,11 +280,11 @@ def test_hebbian_layer_becomes_dense_without_bias() -> None:
 
 
 def test_readout_without_a_fit() -> None:
-    """Its scale is not measured: all scores are zero, in both."""
+    """Its scale is not measured: all scores are zero, as in a call of the model."""
     model = whole_readout()
     x = inputs_of(model)
     np.testing.assert_array_equal(to_plain(model).predict(x, verbose=0), np.zeros((11, 3)))
-    np.testing.assert_array_equal(model.predict(x, verbose=0), np.zeros((11, 3)))
+    np.testing.assert_array_equal(array(model(x)), np.zeros((11, 3)))
 
 
 def test_never_won_units_are_cut_off() -> None:
