@@ -107,12 +107,7 @@ class FeedbackLayer(keras.layers.Layer):
 
     @feedback.setter
     def feedback(self, rule: FeedbackLike) -> None:
-        allowed = (
-            "left as it is once the layer is built, whose weights belong to the rule. Make a new "
-            "layer, or use `kl.models.convert(model, feedback=...)`"
-        )
-        check.require(not self.built, "feedback", allowed, rule)
-        self._feedback = feedback_rules.get(rule)
+        self._feedback = rule_for(self, rule)
 
     def _layers_rule(self) -> FeedbackRule:
         """Return the rule in the form that suits the layer."""
@@ -432,6 +427,16 @@ def feedback_initializer_of(identifier: Any) -> Any:
         return objects.initializer("feedback_initializer", identifier)
     finally:
         random.setstate(state)
+
+
+def rule_for(layer: keras.layers.Layer, rule: Any) -> FeedbackRule:
+    """Resolve a rule that is set as the attribute `feedback` of a layer that is not built yet."""
+    allowed = (
+        "left as it is once the layer is built, whose weights belong to the rule. Make a new "
+        "layer, or use `kl.models.convert(model, feedback=...)`"
+    )
+    check.require(not layer.built, "feedback", allowed, rule)
+    return feedback_rules.get(rule)
 
 
 def connectivity_of(connectivity: Any) -> float | None:

@@ -18,9 +18,9 @@ from keras_local._types import (
     RegularizerLike,
     Sizes,
 )
-from keras_local.feedback import FeedbackLike
+from keras_local.feedback import FeedbackLike, FeedbackRule
 from keras_local.layers.feedback.einsum_dense import FeedbackEinsumDense
-from keras_local.layers.feedback.layer import connectivity_of, feedback_initializer_of
+from keras_local.layers.feedback.layer import connectivity_of, feedback_initializer_of, rule_for
 from keras_local.layers.feedback.unsupported import (
     StockArguments,
     dtype_policy,
@@ -153,9 +153,22 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             **recent,
             **layer_arguments(dtype, trainable, activity_regularizer, kwargs),
         )
-        self.feedback = feedback_rules.get(feedback)
+        self._feedback = feedback_rules.get(feedback)
         self.feedback_initializer = feedback_initializer_of(feedback_initializer)
         self.connectivity = connectivity_of(connectivity)
+
+    @property
+    def feedback(self) -> FeedbackRule:
+        """The feedback rule of the projections. It can be set until the layer is built."""
+        return self._feedback
+
+    @feedback.setter
+    def feedback(self, rule: FeedbackLike) -> None:
+        self._feedback = rule_for(self, rule)
+
+    def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
+        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
+        return inputs if self.feedback.sends_errors else []
 
     dtype_policy = dtype_policy
     quantize = quantize

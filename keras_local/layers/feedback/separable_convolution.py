@@ -21,7 +21,7 @@ from keras_local._types import (
     RegularizerLike,
     Sizes,
 )
-from keras_local.feedback import FeedbackLike
+from keras_local.feedback import FeedbackLike, FeedbackRule
 from keras_local.layers.feedback.convolution import (
     FeedbackConv1D,
     FeedbackConv2D,
@@ -32,7 +32,7 @@ from keras_local.layers.feedback.depthwise_convolution import (
     FeedbackDepthwiseConv2D,
     FeedbackDepthwiseConvolution,
 )
-from keras_local.layers.feedback.layer import Shape
+from keras_local.layers.feedback.layer import Shape, rule_for
 from keras_local.layers.feedback.unsupported import (
     StockArguments,
     dtype_policy,
@@ -94,10 +94,9 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
             name=name, **layer_arguments(dtype, trainable, activity_regularizer, kwargs)
         )
         filters = check.positive_integer("filters", filters)
-        self.feedback = feedback_rules.get(feedback)
         shared = {
             "data_format": data_format,
-            "feedback": self.feedback,
+            "feedback": feedback_rules.get(feedback),
             "feedback_initializer": feedback_initializer,
             "connectivity": connectivity,
             "dtype": self.dtype_policy,
@@ -132,6 +131,15 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
         )
         self.input_spec = self.depthwise.input_spec
 
+    @property
+    def feedback(self) -> FeedbackRule:
+        """The feedback rule of both convolutions. It can be set until the layer is built."""
+        return self.depthwise.feedback
+
+    @feedback.setter
+    def feedback(self, rule: FeedbackLike) -> None:
+        self.depthwise.feedback = self.pointwise.feedback = rule_for(self, rule)
+
     dtype_policy = dtype_policy
     quantize = quantize
     enable_lora = enable_lora
@@ -140,6 +148,10 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
     def activation(self) -> Any:
         """The activation function."""
         return self.pointwise.activation
+
+    @activation.setter
+    def activation(self, activation: Activation) -> None:
+        self.pointwise.activation = objects.activation("activation", activation)
 
     @property
     def connectivity(self) -> float | None:
@@ -203,7 +215,7 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
             data_format=depthwise.data_format,
             dilation_rate=depthwise.dilation_rate,
             depth_multiplier=depthwise.depth_multiplier,
-            activation=activations.serialize(pointwise.activation),
+            activation=activations.serialize(activations.get(pointwise.activation)),
             use_bias=pointwise.use_bias,
             feedback=feedback_rules.serialize(self.feedback),
             feedback_initializer=initializers.serialize(depthwise.feedback_initializer),
