@@ -1,4 +1,4 @@
-"""Pretraining inside of the encoder's graph: several layers at once, or one above statistics."""
+"""The model that pretraining fits, and its schedule: for one layer, or several in their graph."""
 
 from __future__ import annotations
 
@@ -9,40 +9,31 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-
-
-def statistics_below(encoder: keras.Model, layer: Any, settled: set[int]) -> list[Any]:
-    """Return the layers below that measure statistics in training, and have not done so yet."""
-    below = keras.Model(encoder.inputs, layer.input)
-    return [
-        each
-        for each in below._flatten_layers()
-        if isinstance(each, keras.layers.BatchNormalization)
-        and each.trainable
-        and id(each) not in settled
-    ]
+from keras_local.layers.plain_form import all_layers
+from keras_local.models.training_state import flags_kept
 
 
 @contextmanager
 def only(encoder: keras.Model, learning: Sequence[Any]) -> Iterator[None]:
     """Freeze all layers but some; frozen statistics are used as they are."""
     chosen = {id(layer) for layer in learning}
-    # Parents come first, so that what they say to their layers is corrected after them.
-    flags = [(layer, layer.trainable) for layer in encoder._flatten_layers()]
-    try:
-        for layer, _ in flags:
+    frozen = [weight for layer in learning for weight in layer.weights if not weight.trainable]
+    with flags_kept(encoder):
+        for layer in all_layers(encoder):
             if not isinstance(layer, keras.Model):
                 layer.trainable = id(layer) in chosen
+        for weight in frozen:  # A layer that learns speaks for all of its weights.
+            weight.trainable = False
         yield
-    finally:
-        for layer, flag in flags:
-            layer.trainable = flag
 
 
-class Together(keras.Model):
-    """A part of an encoder as a model that learns by the losses of its own layers alone."""
+class Learner(keras.Model):
+    """A layer, or a part of an encoder, as a model that learns by the losses of its layers alone.
 
-    def __init__(self, part: keras.Model) -> None:
+    It leaves no trace in the encoder's graph.
+    """
+
+    def __init__(self, part: Any) -> None:
         super().__init__(name="pretraining")
         self.part = part
         self.built = True
@@ -53,17 +44,27 @@ class Together(keras.Model):
 
 
 class Schedule(keras.callbacks.Callback):
-    """Sets the step size of each epoch, and says after it how far the units are."""
+    """Sets the step size of each epoch, and says after it how far the units are.
+
+    Args:
+        layers: The layers that learn.
+        forms: The form in which each of them learns; the layer itself, or another.
+        step_size: Step size in the first epoch.
+        epochs: Number of epochs.
+        report: Function from a layer to numbers for the logs.
+    """
 
     def __init__(
         self,
         layers: Sequence[Any],
+        forms: Sequence[Any],
         step_size: float,
         epochs: int,
         report: Callable[[Any], dict[str, float]],
     ) -> None:
         super().__init__()
-        self.layers, self.step_size, self.epochs = layers, step_size, epochs
+        self.layers, self.forms = layers, forms
+        self.step_size, self.epochs = step_size, epochs
         self.report = report
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -72,13 +73,19 @@ class Schedule(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.step_size * rate
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the report of every layer."""
+        """Bring every layer up to date, and add its report."""
+        self.write_back()
         if logs is None:
             return
         logs.pop("loss", None)  # Zero by construction.
         for layer in self.layers:
             prefix = f"{layer.name}/" if len(self.layers) > 1 else ""
             logs.update({prefix + key: value for key, value in self.report(layer).items()})
+
+    def write_back(self) -> None:
+        """Give every layer the weights that its form has learned."""
+        for layer, form in zip(self.layers, self.forms, strict=True):
+            layer.take_over(form)
 
 
 def common_rate(layers: Sequence[Any], epoch: int, epochs: int) -> float:

@@ -1,33 +1,35 @@
-"""Unsupervised pretraining of an encoder, layer by layer."""
+"""Greedy unsupervised pretraining: layer by layer, with `fit` underneath."""
 
 from __future__ import annotations
 
-import random
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_local import _validation as check
 from keras_local.metrics import convergence_report, win_counts
+from keras_local.models.pretraining import sources
+from keras_local.models.pretraining.encoder_graph import (
+    part_with,
+    plastic_layers,
+    unsettled_below,
+)
 from keras_local.models.pretraining.layers_together import (
+    Learner,
     Schedule,
-    Together,
     common_rate,
     only,
     share_of,
-    statistics_below,
 )
+from keras_local.models.training_state import flags_kept
 from keras_local.ops import replica_count
+from keras_local.ops.abilities import SEVERAL_STEPS_IN_A_GRAPH
 
-Shape = tuple[int | None, ...]
-
-_REPORTED = 1000
 _AT_ONCE = 50
 Histories = dict[str, keras.callbacks.History]
 
@@ -55,9 +57,13 @@ def pretrain(
 
     Args:
         encoder: A Sequential or functional model with at least one layer that has a plasticity
-            rule, such as `layers.HebbianDense`.
-        data: The encoder's inputs: an array of shape `(samples, ...)`, or a `tf.data.Dataset` of
-            inputs, batched or not. Labels in a dataset are dropped unread.
+            rule, such as `layers.HebbianDense`; layers in nested models are trained too. Layers
+            that vary their inputs at random (augmentation) do so while a layer above them learns.
+        data: The encoder's inputs: an array of shape `(samples, ...)`, a `tf.data.Dataset` of
+            inputs, batched or not, or what else `fit` takes: a `keras.utils.PyDataset`, a
+            `DataLoader` of torch, a generator or another iterator of batches. Those are read once,
+            to their end, into memory: every layer and epoch passes over the data. Labels are
+            dropped unread.
         epochs: Passes over the data for each layer.
         batch_size: Samples a step. Samples that fill no whole batch are left out.
         step_size: Step size in the first epoch.
@@ -74,9 +80,11 @@ def pretrain(
         fractions of units that won, are dead, have converged.
 
     Raises:
-        ValueError: For an encoder with nothing to pretrain, data of another shape than the
-            encoder's inputs, NaN or infinity in the data, fewer samples than a batch, or a wrong
-            number. The weights are then as before.
+        ValueError: For an encoder with nothing to pretrain, or with a plastic layer inside of a
+            wrapper or called twice; for data of another shape than the encoder's inputs, without an
+            end, or not finite; for fewer samples than a batch, or a wrong number. The weights are
+            then as before. If learning diverges: they are then the last finite ones, and a smaller
+            `step_size` is the remedy.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> layer = kl.layers.HebbianDense(4, name="hidden")
@@ -93,95 +101,98 @@ def pretrain(
     epochs = check.positive_integer("epochs", epochs)
     batch_size = check.positive_integer("batch_size", batch_size)
     step_size = check.real("step_size", step_size, minimum=0.0, exclusive=True)
-    layers = _plastic_layers(encoder)
-    data, batches = _checked(data, tuple(encoder.input_shape), batch_size)
+    check.one_of("verbose", verbose, ("auto", 0, 1, 2))
+    greedy = check.flag("greedy", greedy)
+    callbacks = _checked_callbacks(callbacks)
+    layers = plastic_layers(encoder)
+    data, batches = sources.checked(data, encoder, batch_size)
+    run = _Run(encoder, data, batch_size, batches, epochs, step_size, verbose, callbacks)
     histories: Histories = {}
     settled: set[int] = set()
-    fit_in_graph = partial(
-        _fit_in_graph,
-        encoder,
-        data=data,
-        batch_size=batch_size,
-        batches=batches,
-        epochs=epochs,
-        step_size=step_size,
-        verbose=verbose,
-        callbacks=callbacks,
-    )
-    with _scope(encoder):
+    with _scope(encoder), flags_kept(encoder):
         if not greedy:
             for epoch in range(epochs):
                 common_rate(layers, epoch, epochs)
-            return fit_in_graph(layers, statistics_below(encoder, layers[-1], settled))
+            return run.in_graph(layers, unsettled_below(encoder, layers[-1], settled))
         for layer in layers:
-            measuring = statistics_below(encoder, layer, settled)
-            if measuring:
-                settled.update(map(id, measuring))
-                histories |= fit_in_graph([layer], measuring)
-                continue
-            features = _features(encoder, layer, data)
-            _warn_of_flat_softmax(layer, features)
-            _warn_of_small_weights(layer)
-            rank = len(features.element_spec.shape) if _is_dataset(features) else features.ndim
-            trained = layer.pretraining_form(rank, batch_size)
-            model = _Alone(trained)
-            model.compile(
-                keras.optimizers.SGD(step_size),
-                steps_per_execution=_steps_per_call(batches, callbacks),
-            )
-            source = _source(features, batch_size, batches)
-            try:
-                history = model.fit(
-                    **source,
-                    epochs=epochs,
-                    verbose=verbose,
-                    callbacks=[_Trainer(layer, step_size, epochs), *callbacks],
-                )
-            finally:
-                layer.take_over(trained)
-            history.report = _report(layer, features)
-            _say(layer, history, verbose)
-            histories[layer.name] = history
+            unsettled = unsettled_below(encoder, layer, settled)
+            if unsettled:
+                settled.update(map(id, unsettled))
+                histories |= run.in_graph([layer], unsettled)
+            else:
+                histories[layer.name] = run.alone(layer)
     return histories
 
 
-def _fit_in_graph(
-    encoder: keras.Model,
-    layers: list[Any],
-    measuring: list[Any],
-    data: Any,
-    batch_size: int,
-    batches: int,
-    epochs: int,
-    step_size: float,
-    verbose: int | str,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> Histories:
-    """Train layers at once, with the statistics of the layers that measure them."""
-    for layer in layers:
+@dataclass(frozen=True)
+class _Run:
+    """One call of `pretrain`: what all of its fits have in common."""
+
+    encoder: keras.Model
+    data: Any
+    batch_size: int
+    batches: int
+    epochs: int
+    step_size: float
+    verbose: int | str
+    callbacks: Sequence[keras.callbacks.Callback]
+
+    def alone(self, layer: Any) -> keras.callbacks.History:
+        """Train a layer on what it receives, computed once."""
+        features = sources.received(self.encoder, layer, self.data)
+        _warn_of_inputs(layer, features)
         _warn_of_small_weights(layer)
-    with only(encoder, [*layers, *measuring]):
-        model = Together(keras.Model(encoder.inputs, layers[-1].output))
+        form = layer.pretraining_form(sources.rank_of(features), self.batch_size)
+        history = self._fit(form, features, [layer], [form])
+        history.report = _report(layer, features)
+        _say(layer, history, self.verbose)
+        return history
+
+    def in_graph(self, layers: list[Any], unsettled: list[Any]) -> Histories:
+        """Train layers at once, above layers that measure or draw something in every step."""
+        for layer in layers:
+            _warn_of_small_weights(layer)
+        with only(self.encoder, [*layers, *unsettled]):
+            history = self._fit(part_with(self.encoder, layers), self.data, layers, layers)
+        histories: Histories = {}
+        for layer in layers:
+            own = history if len(layers) == 1 else share_of(history, layer)
+            features = sources.received(self.encoder, layer, sources.some(self.data))
+            _warn_of_inputs(layer, features)
+            own.report = _report(layer, features)
+            _say(layer, own, self.verbose)
+            histories[layer.name] = own
+        return histories
+
+    def _fit(
+        self, part: Any, inputs: Any, layers: list[Any], forms: list[Any]
+    ) -> keras.callbacks.History:
+        model = Learner(part)
         model.compile(
-            keras.optimizers.SGD(step_size),
-            steps_per_execution=_steps_per_call(batches, callbacks),
+            keras.optimizers.SGD(self.step_size),
+            steps_per_execution=_steps_per_call(self.batches, self.callbacks),
         )
-        schedule = Schedule(layers, step_size, epochs, _report)
-        history = model.fit(
-            **_source(data, batch_size, batches),
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[schedule, *callbacks],
-        )
-    histories: Histories = {}
-    for layer in layers:
-        own = history if len(layers) == 1 else share_of(history, layer)
-        features = _features(encoder, layer, _some(data))
-        _warn_of_flat_softmax(layer, features)
-        own.report = _report(layer, features)
-        _say(layer, own, verbose)
-        histories[layer.name] = own
-    return histories
+        schedule = Schedule(layers, forms, self.step_size, self.epochs, _report)
+        try:
+            return model.fit(
+                **sources.arguments_of_fit(inputs, self.batch_size, self.batches),
+                epochs=self.epochs,
+                verbose=self.verbose,
+                callbacks=[schedule, *self.callbacks],
+            )
+        finally:
+            schedule.write_back()
+
+
+def _checked_callbacks(callbacks: Any) -> list[Any]:
+    callbacks = [] if callbacks is None else callbacks
+    single = isinstance(callbacks, keras.callbacks.Callback)
+    callbacks = [callbacks] if single else callbacks
+    allowed = "a list of Keras callbacks"
+    check.require(isinstance(callbacks, (list, tuple)), "callbacks", allowed, callbacks)
+    for callback in callbacks:
+        check.instance("callbacks", callback, keras.callbacks.Callback, allowed)
+    return list(callbacks)
 
 
 def _steps_per_call(batches: int, callbacks: Sequence[keras.callbacks.Callback]) -> int:
@@ -196,33 +207,9 @@ def _steps_per_call(batches: int, callbacks: Sequence[keras.callbacks.Callback])
         for callback in callbacks
         for hook in hooks
     )
-    if watched or keras.backend.backend() != "tensorflow" or replica_count() > 1:
+    if watched or not SEVERAL_STEPS_IN_A_GRAPH or replica_count() > 1:
         return 1
     return max(steps for steps in range(1, _AT_ONCE + 1) if batches % steps == 0)
-
-
-def _some(data: Any) -> Any:
-    """Return as many samples as a report needs."""
-    return data.take(max(1, _REPORTED // 100)) if _is_dataset(data) else data[:_REPORTED]
-
-
-def _plastic_layers(encoder: keras.Model) -> list[Any]:
-    check.require(
-        isinstance(encoder, keras.Model) and hasattr(encoder, "inputs"),
-        "encoder",
-        "a built Sequential or functional keras.Model",
-        encoder,
-    )
-    layers = [layer for layer in encoder.layers if hasattr(layer, "plasticity") and layer.trainable]
-    kinds = ", ".join(
-        type(layer).__name__ + ("" if layer.trainable else " (frozen)") for layer in encoder.layers
-    )
-    if not layers:
-        raise ValueError(
-            "`encoder` must have at least one trainable layer with a plasticity rule, such as "
-            f"HebbianDense. Received: a model of {kinds or 'no layers'}"
-        )
-    return layers
 
 
 def _scope(encoder: keras.Model) -> AbstractContextManager[Any]:
@@ -231,141 +218,12 @@ def _scope(encoder: keras.Model) -> AbstractContextManager[Any]:
     return nullcontext() if strategy is None else strategy.scope()
 
 
-def _is_dataset(data: Any) -> bool:
-    return hasattr(data, "element_spec")
-
-
-def _checked(data: Any, input_shape: Shape, batch_size: int) -> tuple[Any, int]:
-    """Return finite inputs without labels, and the number of whole batches in them."""
-    if _is_dataset(data):
-        return _checked_dataset(data, input_shape, batch_size)
-    check.require(
-        hasattr(data, "shape"), "data", "an array or a tf.data.Dataset of inputs", type(data)
-    )
-    data = np.asarray(ops.convert_to_numpy(data))
-    if data.dtype.kind != "f":
-        data = data.astype("float32")
-    fits = data.ndim == len(input_shape) and all(
-        wanted in (None, got) for wanted, got in zip(input_shape[1:], data.shape[1:], strict=True)
-    )
-    check.require(fits, "data", f"of the encoder's input shape {input_shape}", data.shape)
-    check.require(
-        len(data) >= batch_size, "batch_size", f"at most the {len(data)} samples", batch_size
-    )
-    _require_finite(data[i : i + 4096] for i in range(0, len(data), 4096))
-    return data, len(data) // batch_size
-
-
-def _checked_dataset(data: Any, input_shape: Shape, batch_size: int) -> tuple[Any, int]:
-    data = data.map(lambda inputs, *labels: inputs)
-    shape, wanted = tuple(data.element_spec.shape), tuple(input_shape[1:])
-    if shape == wanted:
-        data = data.batch(batch_size, drop_remainder=True)
-    else:
-        check.require(
-            shape[1:] == wanted,
-            "data",
-            f"a dataset of inputs of shape {wanted}, or of batches of them",
-            shape,
-        )
-        data = data.rebatch(batch_size, drop_remainder=True)
-    check.require(int(data.cardinality()) != -1, "data", "a finite dataset", "an infinite one")
-    batches = _require_finite(data.as_numpy_iterator())
-    check.require(batches > 0, "batch_size", "at most the number of samples", batch_size)
-    return data, batches
-
-
-def _require_finite(batches: Iterable[np.ndarray]) -> int:
-    count = 0
-    for count, batch in enumerate(batches, start=1):  # noqa: B007
-        if not np.isfinite(batch).all():
-            bad = np.count_nonzero(~np.isfinite(batch))
-            raise ValueError(
-                f"`data` must be finite. Received: {bad} NaN or infinite entries among "
-                f"{batch.size} of one batch"
-            )
-    return count
-
-
-def _features(encoder: keras.Model, layer: Any, data: Any) -> Any:
-    """Return what `layer` receives, one sample a row."""
-    if layer.input is not encoder.inputs[0]:
-        below = keras.Model(encoder.inputs, layer.input)
-        if _is_dataset(data) and keras.backend.backend() == "tensorflow":
-            data = data.map(lambda inputs: below(inputs, training=False))
-        else:
-            data = below.predict(data, verbose=0)
-    return data if _is_dataset(data) else layer.pretraining_samples(data)
-
-
-class _Alone(keras.Model):
-    """One layer as a model, so that training it leaves no trace in the encoder's graph."""
-
-    def __init__(self, layer: keras.layers.Layer) -> None:
-        super().__init__(name="pretraining")
-        self.layer = layer
-        self.built = True
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.layer(inputs, training=training)
-
-
-class _Trainer(keras.callbacks.Callback):
-    """Sets the step size of each epoch, and says after it how far the units are."""
-
-    def __init__(self, layer: Any, step_size: float, epochs: int) -> None:
-        super().__init__()
-        self.layer, self.step_size, self.epochs = layer, step_size, epochs
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        rate = self.layer.plasticity.rate.at(epoch, self.epochs)
-        self.model.optimizer.learning_rate = self.step_size * rate
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.layer.take_over(self.model.layer)
-        if logs is not None:
-            logs.pop("loss", None)  # Zero by construction.
-            logs.update(_report(self.layer))
-
-
-def _source(features: Any, batch_size: int, batches: int) -> dict[str, Any]:
-    """Return the arguments of `fit` for whole batches."""
-    if _is_dataset(features):
-        return {"x": features.repeat(), "steps_per_epoch": batches, "shuffle": False}
-    if len(features) % batch_size:
-        return {"x": _ShuffledBatches(features, batch_size)}
-    # Keras' own shuffling of arrays is faster.
-    return {"x": features, "batch_size": batch_size}
-
-
-class _ShuffledBatches(keras.utils.PyDataset):
-    """Whole batches only: shuffled anew for each epoch, then cut."""
-
-    def __init__(self, samples: np.ndarray, batch_size: int) -> None:
-        super().__init__()
-        self.samples, self.batch_size = samples, batch_size
-        # `keras.utils.set_random_seed` seeds this stream.
-        self.generator = np.random.default_rng(random.getrandbits(64))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return len(self.samples) // self.batch_size
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray]:
-        start = index * self.batch_size
-        return (self.samples[self.order[start : start + self.batch_size]],)
-
-    def on_epoch_end(self) -> None:
-        self.order = self.generator.permutation(len(self.samples))
-
-
 def _report(layer: Any, features: Any = None) -> dict[str, float]:
     if layer.plasticity.norm_exponent is None:
         return {}
     report = convergence_report(layer)
     if features is not None:
-        batches = features.as_numpy_iterator() if _is_dataset(features) else [features]
-        wins = sum(win_counts(layer, batch) for batch in batches)
+        wins = sum(win_counts(layer, batch) for batch in sources.parts_of(features))
         report.update(won=float(np.mean(wins > 0)), dead=float(np.mean(wins == 0)))
     return report
 
@@ -378,16 +236,16 @@ def _warn_of_small_weights(layer: Any) -> None:
             f"sum |W|^p is {report['mean_norm']:.3g}): most of them will never win. Give "
             "`kernel_initializer` a larger scale, for example RandomUniform(0, 1) for "
             "non-negative data.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _warn_of_flat_softmax(layer: Any, features: Any) -> None:
+def _warn_of_inputs(layer: Any, features: Any) -> None:
     """Warn of inputs that teach the rule badly, if it says so."""
-    batch = next(iter(features.take(1).as_numpy_iterator())) if _is_dataset(features) else features
-    advice = layer.plasticity.advice(layer.input_length(batch[:100]))
+    length = layer.input_length(sources.first_of(features)[:100])
+    advice = layer.plasticity.advice(length)
     if advice is not None:
-        warnings.warn(f"Layer {layer.name!r}: {advice}", stacklevel=3)
+        warnings.warn(f"Layer {layer.name!r}: {advice}", stacklevel=4)
 
 
 def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> None:
@@ -398,12 +256,14 @@ def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> No
         steps = "the rate policy's sum of step sizes"
         warnings.warn(
             f"Only {report['converged']:.0%} of the units of layer {layer.name!r} have converged. "
-            f"What matters is the number of steps and not of epochs ({steps}): train for more "
+            f"Convergence takes a number of steps, not of epochs ({steps} decides): train for more "
             "epochs, with smaller batches, or with a larger `step_size`.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if verbose:
+        shape = layer.kernel.shape
+        units = int(np.prod([shape[axis] for axis in layer.linear_map.unit_axes(len(shape))]))
         print(
-            f"{layer.name}: of {layer.units} units {report['won']:.1%} won, {report['dead']:.1%} "
+            f"{layer.name}: of {units} units {report['won']:.1%} won, {report['dead']:.1%} "
             f"dead, {report['converged']:.1%} converged (mean norm {report['mean_norm']:.3f})"
         )

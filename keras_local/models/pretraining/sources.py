@@ -1,0 +1,125 @@
+"""The data of pretraining: what comes in, what a layer receives of it, and how `fit` is fed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_local import _labels
+from keras_local import _validation as check
+from keras_local._data_gate import Gate, fits, require_finite
+from keras_local._streams import as_tuple, is_dataset, is_empty, is_endless
+from keras_local.models.pretraining.encoder_graph import below
+from keras_local.ops.abilities import MODELS_IN_DATASETS
+
+_REPORTED = 1000
+_POWER = 3.0
+"""Rules multiply inputs with currents, and currents with each other."""
+
+
+def checked(data: Any, encoder: keras.Model, batch_size: int) -> tuple[Any, int]:
+    """Return finite inputs without labels, and the number of whole batches in them.
+
+    A `tf.data.Dataset` remains one; every other stream is read into memory, once.
+    """
+    gate = Gate(tuple(encoder.input_shape[1:]), None, encoder.compute_dtype, _POWER)
+    if is_dataset(data):
+        return _checked_dataset(data, gate, batch_size)
+    inputs, _ = gate.arrays("data", data)
+    inputs = _labels.as_numpy(inputs)
+    if inputs.dtype.kind != "f":
+        inputs = inputs.astype("float32")
+    allowed = f"at most the {len(inputs)} samples"
+    check.require(len(inputs) >= batch_size, "batch_size", allowed, batch_size)
+    return inputs, len(inputs) // batch_size
+
+
+def _checked_dataset(data: Any, gate: Gate, batch_size: int) -> tuple[Any, int]:
+    # Before any transformation, which may hide how many elements there are.
+    check.require(not is_endless(data), "data", "a finite dataset", "an endless one")
+    check.require(not is_empty(data), "data", "a dataset of at least one sample", "an empty one")
+    spec = as_tuple("data", data.element_spec)[0]
+    shape = getattr(spec, "shape", None)
+    known = shape is not None and shape.rank is not None
+    allowed = f"a dataset of inputs of shape {gate.sample_shape}, or of batches of them"
+    check.require(known, "data", allowed, spec)
+    shape = tuple(shape)
+    single, batched = fits(shape, gate.sample_shape), fits(shape[1:], gate.sample_shape)
+    check.require(single or batched, "data", allowed, f"elements of shape {shape}")
+    data = data.map(lambda inputs, *labels: inputs)
+    group = data.batch if single else data.rebatch
+    data = group(batch_size, drop_remainder=True)
+    batches = 0
+    for batch in data.as_numpy_iterator():
+        gate.inputs("data", batch, " in every batch")
+        batches += 1
+    check.require(batches > 0, "batch_size", "at most the number of samples", batch_size)
+    return data, batches
+
+
+def received(encoder: keras.Model, layer: Any, data: Any) -> Any:
+    """Return what a layer receives of the data, one sample a row."""
+    lower = below(encoder, layer)
+    if lower is not None:
+        if is_dataset(data) and MODELS_IN_DATASETS:
+            data = data.map(lambda inputs: lower(inputs, training=False))
+        else:
+            data = lower.predict(data, verbose=0)
+            largest = float(np.finfo(data.dtype).max) if data.dtype.kind == "f" else np.inf
+            require_finite("data", data, largest, f" where {layer.name} receives it")
+    return data if is_dataset(data) else layer.pretraining_samples(data)
+
+
+def some(data: Any) -> Any:
+    """Return as many samples as a report needs."""
+    return data.take(max(1, _REPORTED // 100)) if is_dataset(data) else data[:_REPORTED]
+
+
+def first_of(features: Any) -> Any:
+    """Return the first samples, enough to see how long they are."""
+    return next(iter(features.take(1).as_numpy_iterator())) if is_dataset(features) else features
+
+
+def parts_of(features: Any) -> Any:
+    """Return what holds all samples, as arrays one after the other."""
+    return features.as_numpy_iterator() if is_dataset(features) else [features]
+
+
+def rank_of(features: Any) -> int:
+    """Return the number of axes of a batch."""
+    return len(features.element_spec.shape) if is_dataset(features) else int(features.ndim)
+
+
+def arguments_of_fit(features: Any, batch_size: int, batches: int) -> dict[str, Any]:
+    """Return the arguments of `fit` for whole batches."""
+    if is_dataset(features):
+        return {"x": features.repeat(), "steps_per_epoch": batches, "shuffle": False}
+    if len(features) % batch_size:
+        return {"x": ShuffledBatches(features, batch_size)}
+    # Keras' own shuffling of arrays is faster.
+    return {"x": features, "batch_size": batch_size}
+
+
+class ShuffledBatches(keras.utils.PyDataset):
+    """Whole batches only: shuffled anew for each epoch, then cut."""
+
+    def __init__(self, samples: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.samples, self.batch_size = samples, batch_size
+        # `keras.utils.set_random_seed` seeds this stream.
+        self.generator = np.random.default_rng(random.getrandbits(64))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return len(self.samples) // self.batch_size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        start = index * self.batch_size
+        return (self.samples[self.order[start : start + self.batch_size]],)
+
+    def on_epoch_end(self) -> None:
+        """Draw a new order."""
+        self.order = self.generator.permutation(len(self.samples))
