@@ -69,7 +69,7 @@ from keras_local._streams import (
 )
 
 _ROWS = 4096
-_MOST_BATCHES = 1_000_000
+_MOST_BATCHES = 200_000
 """After so many batches, a source that is to be read into memory is taken to have no end."""
 
 Data = tuple[Any, Any, Any]
@@ -209,7 +209,10 @@ class Gate:
         kept: list[Any] = []
         for batch in itertools.islice(batches_of(x), steps):
             check.require(
-                len(kept) < _MOST_BATCHES, argument, "a source with an end", "an endless one"
+                len(kept) < _MOST_BATCHES,
+                argument,
+                "a source with an end, or `steps_per_epoch` must be given",
+                "an infinite one",
             )
             x_batch, y_batch, _ = checked(batch, strict=False)
             kept.append((_labels.as_numpy(x_batch), _labels.as_numpy(y_batch) if labelled else 0))
@@ -392,7 +395,7 @@ def _require_steps(argument: str, x: Any, steps_name: str, steps: Any) -> None:
     check.require(not is_empty(x), argument, "a source of at least one batch", "an empty one")
     if steps is None:
         allowed = f"a source with an end, where `{steps_name}` is not given"
-        check.require(not is_endless(x), argument, allowed, "an endless one")
+        check.require(not is_endless(x), argument, allowed, "an infinite one")
 
 
 def check_counts(**counts: Any) -> None:

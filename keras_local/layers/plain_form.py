@@ -179,6 +179,12 @@ def error_kernels(layer: keras.layers.Layer) -> list[ErrorKernel] | None:
     return [ErrorKernel(*entry) for entry in own()] if callable(own) else None
 
 
+def taught_loss(layer: Any) -> Callable[..., Any] | None:
+    """Return a layer's own loss of inputs, labels and weights, from which it learns; or None."""
+    loss: Callable[..., Any] | None = getattr(layer, "taught_loss", None)
+    return loss
+
+
 def learns_by_plasticity(layer: Any) -> bool:
     """Tell whether a layer has a plasticity rule."""
     return getattr(layer, "plasticity", None) is not None

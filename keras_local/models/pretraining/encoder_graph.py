@@ -38,7 +38,9 @@ def plastic_layers(encoder: Any, argument: str = "encoder") -> list[Any]:
             type(layer).__name__ + ("" if layer.trainable else " (frozen)")
             for layer in encoder.layers
         )
-        allowed = "a model with at least one trainable layer with a plasticity rule, as HebbianDense"
+        allowed = (
+            "a model with at least one trainable layer with a plasticity rule, as HebbianDense"
+        )
         raise ValueError(
             f"`{argument}` must be {allowed}. Received: a model of {kinds or 'no layers'}"
         )
@@ -114,7 +116,9 @@ def _walk(model: Any, argument: str) -> Iterator[Any]:
                 for each in operation._flatten_layers(include_self=False)
                 if learns_by_plasticity(each) and each.trainable
             ]
-            allowed = "a model whose plastic layers stand in its graph, or in that of a nested model"
+            allowed = (
+                "a model whose plastic layers stand in its graph, or in that of a nested model"
+            )
             received = f"{hidden} inside of {operation.name}"
             check.require(not hidden, argument, allowed, received)
 

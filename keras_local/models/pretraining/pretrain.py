@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_local import _validation as check
+from keras_local._data_gate import check_counts
 from keras_local.metrics import convergence_report, win_counts
 from keras_local.models.pretraining import sources
 from keras_local.models.pretraining.encoder_graph import (
@@ -43,6 +44,7 @@ def pretrain(
     verbose: int | str = "auto",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     greedy: bool = True,
+    steps_per_epoch: int | None = None,
 ) -> Histories:
     """Train the plasticity layers of an encoder one after the other, without labels.
 
@@ -73,6 +75,8 @@ def pretrain(
             called after each of them.
         greedy: Whether the layers learn one after the other; else all at once, in one pass through
             the whole encoder for each step.
+        steps_per_epoch: How many batches of a stream make up the data, as it comes; all by
+            default. A stream without an end needs it.
 
     Returns:
         A dict from layer name to its Keras `History`. The logs of each epoch hold `mean_norm` and
@@ -105,7 +109,8 @@ def pretrain(
     greedy = check.flag("greedy", greedy)
     callbacks = _checked_callbacks(callbacks)
     layers = plastic_layers(encoder)
-    data, batches = sources.checked(data, encoder, batch_size)
+    check_counts(steps_per_epoch=steps_per_epoch)
+    data, batches = sources.checked(data, encoder, batch_size, steps_per_epoch)
     run = _Run(encoder, data, batch_size, batches, epochs, step_size, verbose, callbacks)
     histories: Histories = {}
     settled: set[int] = set()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-import keras
 import numpy as np
 from keras import ops
 
+from keras_local import _labels
 from keras_local import _validation as check
+from keras_local._data_gate import Gate, require_finite
+from keras_local.layers.plain_form import norm_exponent
 from keras_local.metrics import win_counts
-from keras_local.models.pretraining.pretrain import _features, _plastic_layers
+from keras_local.models.conversion.graph_walks import has_graph
+from keras_local.models.pretraining.encoder_graph import plastic_layers
+from keras_local.models.pretraining.sources import received
 
 _BATCH = 1024
 _MARGIN = 1.02
@@ -19,7 +23,7 @@ _MARGIN = 1.02
 def reseed(
     layer_or_encoder: Any,
     data: Any,
-    units: str = "dead",
+    units: Literal["dead", "all"] = "dead",
     norm: float = 1.1,
     noise: float = 0.1,
     seed: int = 0,
@@ -73,26 +77,30 @@ def reseed(
     check.one_of("units", units, ("dead", "all"))
     norm = check.real("norm", norm, minimum=1.0, exclusive=True)
     noise = check.real("noise", noise, minimum=0.0)
-    generator = np.random.default_rng(check.positive_integer("seed", seed, minimum=0))
-    data = np.asarray(ops.convert_to_numpy(data))
-    check.require(data.dtype.kind in "biuf", "data", "numbers", data.dtype)
-    check.require(bool(np.isfinite(data).all()), "data", "finite", "NaN or infinite entries")
-    if not isinstance(layer_or_encoder, keras.Model):
-        _check_layer(layer_or_encoder)
-        changed = _reseeded(layer_or_encoder, data, units, norm, noise, generator)
-        return {layer_or_encoder.name: changed}
-    layers = _plastic_layers(layer_or_encoder)
-    wanted = tuple(layer_or_encoder.input_shape)
-    fits = data.ndim == len(wanted) and data.shape[1:] == wanted[1:]
-    check.require(fits, "data", f"of the encoder's input shape {wanted}", data.shape)
+    generator = np.random.default_rng(check.positive_integer("seed", seed, 0, 2**32 - 1))
+    encoder = layer_or_encoder if has_graph(layer_or_encoder) else None
+    if encoder is None:
+        layers = [layer_or_encoder]
+        data = _labels.as_numpy(data)
+        require_finite("data", data, float(np.finfo("float32").max))
+    else:
+        layers = plastic_layers(encoder, "layer_or_encoder")
+        gate = Gate(tuple(encoder.input_shape[1:]), None, encoder.compute_dtype)
+        data = _labels.as_numpy(gate.arrays("data", data)[0])
     for layer in layers:
-        _check_layer(layer)  # Before another one has changed.
-    return {
-        layer.name: _reseeded(
-            layer, _features(layer_or_encoder, layer, data), units, norm, noise, generator
-        )
-        for layer in layers
-    }
+        _check_layer(layer)
+    before = [ops.convert_to_numpy(layer.kernel) for layer in layers]
+    changed: dict[str, int] = {}
+    try:
+        for layer in layers:
+            samples = data if encoder is None else received(encoder, layer, data)
+            count = _reseeded(layer, samples, units, norm, noise, generator)
+            changed[layer.name] = count
+    except BaseException:
+        for layer, kernel in zip(layers, before, strict=True):
+            layer.kernel.assign(kernel)
+        raise
+    return changed
 
 
 def _reseeded(
@@ -129,12 +137,11 @@ def _reseeded(
 
 
 def _check_layer(layer: Any) -> None:
-    p = getattr(getattr(layer, "plasticity", None), "norm_exponent", None)
-    kernel = getattr(layer, "kernel", None)
+    fits = norm_exponent(layer) is not None and len(getattr(layer, "kernel", np.ones(1)).shape) == 2
     check.require(
-        p is not None and kernel is not None and len(kernel.shape) == 2,
+        fits,
         "layer_or_encoder",
-        "of layers with a kernel (inputs, units) and a plasticity rule that has an exponent `p`",
+        "of built layers with a kernel (inputs, units) and a plasticity rule with a norm_exponent",
         getattr(layer, "name", layer),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras_local import _labels
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, fits, require_finite
-from keras_local._streams import as_tuple, is_dataset, is_empty, is_endless
+from keras_local._streams import as_tuple, is_dataset, is_empty, is_endless, is_stream
 from keras_local.models.pretraining.encoder_graph import below
 from keras_local.ops.abilities import MODELS_IN_DATASETS
 
@@ -20,15 +20,20 @@ _POWER = 3.0
 """Rules multiply inputs with currents, and currents with each other."""
 
 
-def checked(data: Any, encoder: keras.Model, batch_size: int) -> tuple[Any, int]:
+def checked(
+    data: Any, encoder: keras.Model, batch_size: int, steps_per_epoch: int | None
+) -> tuple[Any, int]:
     """Return finite inputs without labels, and the number of whole batches in them.
 
     A `tf.data.Dataset` remains one; every other stream is read into memory, once.
     """
     gate = Gate(tuple(encoder.input_shape[1:]), None, encoder.compute_dtype, _POWER)
     if is_dataset(data):
-        return _checked_dataset(data, gate, batch_size)
-    inputs, _ = gate.arrays("data", data)
+        return _checked_dataset(data, gate, batch_size, steps_per_epoch)
+    if not is_stream(data):
+        allowed = "None for an array: all of it is used"
+        check.require(steps_per_epoch is None, "steps_per_epoch", allowed, steps_per_epoch)
+    inputs, _ = gate.arrays("data", data, steps=steps_per_epoch)
     inputs = _labels.as_numpy(inputs)
     if inputs.dtype.kind != "f":
         inputs = inputs.astype("float32")
@@ -37,19 +42,24 @@ def checked(data: Any, encoder: keras.Model, batch_size: int) -> tuple[Any, int]
     return inputs, len(inputs) // batch_size
 
 
-def _checked_dataset(data: Any, gate: Gate, batch_size: int) -> tuple[Any, int]:
+def _checked_dataset(
+    data: Any, gate: Gate, batch_size: int, steps_per_epoch: int | None
+) -> tuple[Any, int]:
     # Before any transformation, which may hide how many elements there are.
-    check.require(not is_endless(data), "data", "a finite dataset", "an endless one")
+    allowed = "a finite dataset, where `steps_per_epoch` is not given"
+    finite = steps_per_epoch is not None or not is_endless(data)
+    check.require(finite, "data", allowed, "an infinite one")
     check.require(not is_empty(data), "data", "a dataset of at least one sample", "an empty one")
     spec = as_tuple("data", data.element_spec)[0]
-    shape = getattr(spec, "shape", None)
-    known = shape is not None and shape.rank is not None
+    tensor = hasattr(spec, "shape") and hasattr(spec, "dtype")
     allowed = f"a dataset of inputs of shape {gate.sample_shape}, or of batches of them"
-    check.require(known, "data", allowed, spec)
-    shape = tuple(shape)
+    check.require(tensor and spec.shape.rank is not None, "data", allowed, spec)
+    shape = tuple(spec.shape)
     single, batched = fits(shape, gate.sample_shape), fits(shape[1:], gate.sample_shape)
     check.require(single or batched, "data", allowed, f"elements of shape {shape}")
     data = data.map(lambda inputs, *labels: inputs)
+    if steps_per_epoch is not None:
+        data = data.take(steps_per_epoch * batch_size if single else steps_per_epoch)
     group = data.batch if single else data.rebatch
     data = group(batch_size, drop_remainder=True)
     batches = 0

@@ -12,6 +12,7 @@ from keras_local._labels import class_targets
 from keras_local._serialization import serializable
 from keras_local._types import DType, LayerArguments, RegularizerLike
 from keras_local.layers.plain_form import ErrorKernel, PlainForm, twin_config
+from keras_local.models.readouts.class_accuracy import ClassAccuracy
 from keras_local.models.readouts.frozen_features import check_encoder, steep_features
 from keras_local.models.readouts.linear import FeatureScale, Readout, resolved_optimizer
 from keras_local.models.training_state import flags_kept
@@ -187,5 +188,5 @@ def hebbian_readout(
             name="head",
         )
         model = Readout(features, head, name="hebbian_readout")
-        model.compile(optimizer=optimizer, metrics=["accuracy"])
+        model.compile(optimizer=optimizer, metrics=[ClassAccuracy()])
     return model

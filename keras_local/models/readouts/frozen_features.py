@@ -14,7 +14,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._data_gate import Gate
 from keras_local.activations import RePU
-from keras_local.layers import HebbianLayer
+from keras_local.layers.plain_form import all_layers, learns_by_plasticity, norm_exponent
 from keras_local.models.conversion.graph_walks import calls_of
 from keras_local.ops.precision import precise
 
@@ -120,7 +120,7 @@ def _holds_kernel(operation: Any) -> bool:
 
 def plastic_layers(model: Any) -> list[Any]:
     """Return the Hebbian layers in a model or layer, inside of nested ones and wrappers too."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, HebbianLayer)]
+    return [layer for layer in all_layers(model) if learns_by_plasticity(layer)]
 
 
 def gate_of(features: keras.Model, classes: int) -> Gate:
@@ -164,7 +164,7 @@ def used_features(features: keras.Model, count: int, stacklevel: int = 4) -> np.
     """Leave out units that never won: they keep their large initial weights."""
     everything = np.ones(count, dtype=bool)
     layer = next(reversed(plastic_layers(features)), None)
-    exponent = None if layer is None else layer.plasticity.norm_exponent
+    exponent = norm_exponent(layer)
     if layer is None or exponent is None:
         return everything
     kernel = np.abs(np.asarray(ops.convert_to_numpy(layer.kernel), dtype="float64"))

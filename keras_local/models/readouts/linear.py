@@ -15,8 +15,9 @@ from keras_local._data_gate import check_counts
 from keras_local._serialization import serializable
 from keras_local._streams import is_stream
 from keras_local._types import DType
-from keras_local.layers.plain_form import plain_form
+from keras_local.layers.plain_form import plain_form, taught_loss
 from keras_local.losses import PowerLoss
+from keras_local.models.readouts.class_accuracy import ClassAccuracy
 from keras_local.models.readouts.frozen_features import (
     SAMPLES_FOR_SCALE,
     check_encoder,
@@ -328,10 +329,11 @@ class Readout(keras.Model):
     ) -> Any:
         """Return the compiled loss, or that of a head which learns from labels by itself."""
         scale, scores = self.head.layers
-        if not hasattr(scores, "taught_loss"):
+        taught = taught_loss(scores)
+        if taught is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         features = x["features"] if isinstance(x, dict) else self.features(x, training=False)
-        loss = scores.taught_loss(scale(features), y, sample_weight)
+        loss = taught(scale(features), y, sample_weight)
         # As a loss that a layer adds: under `tf.distribute`, the share of a replica.
         return self._aggregate_additional_loss(loss)
 
@@ -440,7 +442,7 @@ def readout(
             name="head",
         )
         model = Readout(features, head, input_dropout, name="readout")
-        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        model.compile(optimizer=optimizer, loss=loss, metrics=[ClassAccuracy()])
     return model
 
 

@@ -13,6 +13,7 @@ from keras_local._data_gate import check_counts
 from keras_local._labels import class_targets
 from keras_local._serialization import serializable
 from keras_local._types import DType
+from keras_local.models.readouts.class_accuracy import ClassAccuracy
 from keras_local.models.readouts.frozen_features import (
     check_encoder,
     encode,
@@ -413,7 +414,7 @@ def nearest_neighbours(
     with flags_kept(encoder, on_error_only=True):
         features = steep_features(encoder, power)
         model = NearestNeighbours(features, classes, neighbours, metric, name="nearest_neighbours")
-        model.compile(metrics=["accuracy"])
+        model.compile(metrics=[ClassAccuracy()])
     return model
 
 
