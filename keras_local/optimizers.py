@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,10 +71,7 @@ class BatchManhattan(keras.optimizers.SGD):
         name: str | None = None,
     ) -> None:
         schedule = keras.optimizers.schedules.LearningRateSchedule
-        is_number = not isinstance(learning_rate, (schedule, Mapping)) and not (
-            callable(learning_rate) and not isinstance(learning_rate, type)
-        )
-        if is_number:
+        if not (isinstance(learning_rate, (schedule, Mapping)) or _is_source(learning_rate)):
             learning_rate = check.real("learning_rate", learning_rate, minimum=0.0)
         optional = {
             "clipnorm": clipnorm,
@@ -110,3 +108,14 @@ class BatchManhattan(keras.optimizers.SGD):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take the step of SGD along the gradient's sign."""
         super().update_step(ops.sign(gradient), variable, learning_rate)
+
+
+def _is_source(value: Any) -> bool:
+    """Return whether a value is a function that is called without arguments."""
+    if not callable(value) or isinstance(value, (type, keras.layers.Layer)):
+        return False
+    try:
+        inspect.signature(value).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
