@@ -72,7 +72,8 @@ class BatchManhattan(keras.optimizers.SGD):
     ) -> None:
         schedule = keras.optimizers.schedules.LearningRateSchedule
         if not (isinstance(learning_rate, (schedule, Mapping)) or _is_source(learning_rate)):
-            learning_rate = check.real("learning_rate", learning_rate, minimum=0.0)
+            # Keras holds the number in single precision.
+            learning_rate = check.real("learning_rate", learning_rate, 0.0, 3e38)
         optional = {
             "clipnorm": clipnorm,
             "clipvalue": clipvalue,

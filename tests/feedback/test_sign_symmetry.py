@@ -1,4 +1,4 @@
-"""Sign symmetry: signs of the kernel, magnitudes of another law."""
+"""Sign symmetry: signs of the kernel, magnitudes of their own."""
 
 from __future__ import annotations
 
