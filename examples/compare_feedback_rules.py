@@ -5,7 +5,7 @@
 #
 # One convolutional network, two convolutions and two dense layers of tanh units, learns
 # scikit-learn's handwritten digits (1400 for training, 397 for tests) with every feedback rule of
-# the package. All runs share the settings, which were chosen for none of them: SGD with step size
+# the package. All runs have the same settings, tuned for none of them: SGD with step size
 # 0.1 falling to zero, momentum 0.9, batches of 50, 25 epochs, softmax and cross-entropy.
 #
 #     python examples/compare_feedback_rules.py --figures figures

@@ -11,9 +11,9 @@
 #     python examples/krotov_cifar10.py --preset paper
 #     python examples/krotov_cifar10.py --preset quick --held-out 10000 --p 3 --delta 0.2
 #
-# With `--held-out`, so many of the training images are left out and give the error: so settings are
-# compared. The defaults come from such a comparison in a transcription of the rule (p = 2, 3, 5,
-# rank 2 and 7, delta 0 to .6, powers 1 to 70), which is not in this tree.
+# With `--held-out`, so many training images are left out, and the error is measured on them. The
+# defaults were chosen in this way, in a transcription of the rule that is not in this tree, among
+# p = 2, 3, 5, rank 2 and 7, delta 0 to .6, and powers 1 to 70.
 
 # %%
 from __future__ import annotations

@@ -12,9 +12,8 @@
 #     python examples/krotov_conv_cifar10.py --preset paper
 #     python examples/krotov_conv_cifar10.py --preset paper --features random --power 1
 #
-# Settings are compared with `--held-out`. The present ones come from such a comparison in a
-# transcription of the rule, which is not in this tree; the test images are for the accuracy at the
-# end.
+# `--held-out` compares settings. Those below were chosen in this way, in a transcription of
+# the rule that is not in this tree; the test images are used for the final accuracy only.
 
 # %%
 from __future__ import annotations

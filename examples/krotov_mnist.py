@@ -10,8 +10,8 @@
 #     python examples/krotov_mnist.py --preset quick
 #     python examples/krotov_mnist.py --preset paper
 #
-# Settings are compared with `--held-out`. The present ones come from such a comparison in a
-# transcription of the rule that is not in this tree; the test images are for the error at the end.
+# `--held-out` compares settings. Those below were chosen in this way, in a transcription of
+# the rule that is not in this tree; the test images are used for the final error only.
 
 # %%
 from __future__ import annotations
@@ -25,10 +25,10 @@ import keras
 import keras_local as kl
 
 # %% [markdown]
-# `quick` starts from normal weights and stops while a part of the units is still on its way to the
-# unit sphere: the readout leaves these out. `paper` takes what was best on the held-out images:
+# `quick` starts from normal weights and stops before all units have reached the unit sphere; the
+# readout leaves the others out. `paper` has the settings that were best on the held-out images:
 # units that start at images, just outside of the sphere, a norm of order 2, and 400 epochs of the
-# readout in batches of 500 with a fifth of the pixels left out, others each time.
+# readout in batches of 500, each time with another fifth of the pixels left out.
 
 # %%
 PRESETS = {

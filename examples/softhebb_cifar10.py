@@ -5,8 +5,8 @@
 #
 # The network of Journe et al. (2023): three layers of convolutions, 96, 384 and 1536 filters, learn
 # in one pass over the images, without labels and all at once. A linear readout with dropout then
-# learns the classes on the frozen features. Published: 80.31 % of the test images; beside it stand
-# two controls, the same network with random filters and with hard winners only.
+# learns the classes on the frozen features. Published: 80.31 % of the test images. There are two
+# controls: the same network with random filters, and the authors' network with hard winners only.
 #
 #     python examples/softhebb_cifar10.py --preset paper
 #     python examples/softhebb_cifar10.py --preset paper --features random

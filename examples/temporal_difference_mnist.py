@@ -1,7 +1,7 @@
-"""Iterative temporal differencing on MNIST, beside what it should be compared with."""
+"""Iterative temporal differencing on MNIST, compared with other rules."""
 
 # %% [markdown]
-# # Iterative temporal differencing, honestly compared
+# # Iterative temporal differencing, compared with other rules
 #
 # The published setting: 784-32-32-32-10, tangents, 5000 batches of 100 drawn at random, SGD of rate
 # 0.01, the mean of each pixel taken off each split. Published test accuracies, from single runs:

@@ -1,10 +1,10 @@
-"""Four ways back for the error on MNIST: backprop, fixed, Kolen-Pollack and mirrored feedback."""
+"""Four error paths on MNIST: backpropagation, fixed, Kolen-Pollack and mirrored feedback."""
 
 # %% [markdown]
 # # Without weight transport: MNIST, 784-500-10
 #
-# The network of the reference code of Akrout et al. (2019): sigmoids everywhere, a sigmoid
-# cross-entropy, and four ways for the error to return. The logs released with that code give test
+# The network of the reference code of Akrout et al. (2019): sigmoid units, a sigmoid
+# cross-entropy, and four error paths. The logs released with that code give test
 # accuracies after ten epochs: backpropagation 94.12 %, fixed random feedback (FA) 90.86 %,
 # Kolen-Pollack (KP) 95.41 %, weight mirror (WM) 90.49 %.
 #

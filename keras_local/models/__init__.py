@@ -1,4 +1,4 @@
-"""Functions of whole models: conversion, export, pretraining, readouts, reference networks."""
+"""Functions for whole models: conversion, export, pretraining, readouts, reference networks."""
 
 from keras_local.models import reference as reference
 from keras_local.models.conversion.conversion_report import ConversionReport as ConversionReport

@@ -327,6 +327,7 @@ def test_convolutional_equilibrium() -> None:
     ):
         net = dynamics.ConvEquilibriumNetwork.preset(name)
         assert (net.cost_name, net.nudged_steps, net.nudge) == (cost, steps, nudge)
+        assert net.readout_phase == ("nudged" if cost == "cross_entropy" else "free")
         assert net.filters == (128, 256, 512, 512)
         assert net.state_shapes[:4] == [(16, 16, 128), (8, 8, 256), (4, 4, 512), (1, 1, 512)]
         assert tuple(net.paddings) == ("same", "same", "same", "valid")
