@@ -107,16 +107,14 @@ def weight_correlation(kernel: Any, feedback_kernel: Any) -> float:
 def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     """Count for each competing unit the samples that it wins.
 
-    The winner of a sample is the unit with the largest current
-
-        I = inputs @ J,    J = sign(W) |W|^(p - 1)
-
-    the lowest index among equals. A sample of zeros drives no unit and counts for none.
+    The winner of a sample is the unit with the largest current, as the layer's rule has it
+    (`HebbianLayer.currents`), the lowest index among equals. A sample that drives no unit, such as
+    one of zeros, counts for none.
 
     Args:
-        layer: Layer with a `kernel` of shape `(inputs, units)` and a `plasticity` with a
-            `norm_exponent`; or a convolution or locally connected layer of this package with such a
-            rule, in which every position is a sample.
+        layer: A built Hebbian layer; in a convolution or a locally connected layer every position
+            is a sample. Or any object with a `kernel` of shape `(inputs, units)` and a `plasticity`
+            with a `norm_exponent` `p`, whose currents are `inputs @ (sign(W) |W|^(p - 1))`.
         inputs: Array or tensor of shape `(..., inputs)`, what the layer receives.
         batch_size: Samples treated at a time.
 
@@ -139,11 +137,11 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
         Krotov and Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS
         116(16):7723-7731.
     """
-    kernel, p = _competing_kernel(layer)
     batch_size = _validation.positive_integer("batch_size", batch_size)
     samples = _numpy(inputs)
     if hasattr(layer, "currents"):
         return _wins_of_layer(layer, samples, batch_size)
+    kernel, p = _competing_kernel(layer)
     _validation.require(
         kernel.ndim == 2,
         "layer",
@@ -218,6 +216,8 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
 
 def _wins_of_layer(layer: Any, samples: np.ndarray, batch_size: int) -> np.ndarray:
     """Count the wins of units: at all positions, or of each position if its units are its own."""
+    built = "a layer that is built"
+    _validation.require(layer.built, "layer", built, layer.name)
     shape = tuple(layer.kernel.shape)
     units = tuple(shape[axis] for axis in layer.linear_map.unit_axes(len(shape)))
     _require_samples(samples, shape[:1] if len(shape) == 2 else ())
