@@ -96,5 +96,7 @@ def _check_use(made: Any, cls: type) -> None:
     inputs = np.ones((2, *sample_shape(cls)), "float32")
     if "Attention" in cls.__name__:
         made(inputs, inputs)
+    elif "Direct" in cls.__name__:
+        made([inputs, inputs])
     else:
         made(inputs)

@@ -56,7 +56,7 @@ def test_one_step_is_the_formula() -> None:
     model.compile(keras.optimizers.SGD(1.0), "mse", **trips.compile_options())
     model.fit(x, target, batch_size=len(x), verbose=0)
     delta = 2.0 * (y - target) / target.size * (1.0 - y**2)
-    memory = np.mean(y**2, axis=0) / 4.0
+    memory = np.mean(y**2) / 4.0
     moved = 0.3 * sent - 0.2 * hidden.T @ y / len(x)
     close = {"rtol": 1e-4, "atol": 1e-6}
     np.testing.assert_allclose(array(layer.weights[-1]), memory, **close)

@@ -12,12 +12,12 @@ import keras_local as kl
 
 @keras.saving.register_keras_serializable(package="plugin")
 class Homeostatic(kl.feedback.FeedbackRule):
-    """Hebbian feedback weights; the more a unit was active, the less error goes through it.
+    """Hebbian feedback weights; the more active a layer was, the less error goes through it.
 
         dB = decay * B - amplify * x^T y,    error kernel B / (1 + m),
         m <- m + (mean of y^2 - m) / tau
 
-    with the activity `y` of the layer, and its memory `m` of one number a unit.
+    with the activity `y` of the layer, and its memory `m`, one number.
     """
 
     def __init__(self, amplify: float = 0.1, decay: float = 0.1, tau: float = 4.0) -> None:
@@ -27,7 +27,7 @@ class Homeostatic(kl.feedback.FeedbackRule):
         shape = tuple(kernel.shape)
         return [
             kl.feedback.FeedbackWeight("feedback_kernel", shape, initializer, trainable=True),
-            kl.feedback.FeedbackWeight("activity", shape[-1:], "zeros", trainable=False),
+            kl.feedback.FeedbackWeight("activity", (), "zeros", trainable=False),
         ]
 
     def error_kernel(self, kernel: Any, *feedback: Any) -> Any:
@@ -35,12 +35,11 @@ class Homeostatic(kl.feedback.FeedbackRule):
         return sent / (1.0 + activity)
 
     def assignment(self, kernel: Any, feedback_kernel: Any) -> list[Any]:
-        return [feedback_kernel, ops.zeros_like(feedback_kernel[(0,) * (kernel.ndim - 1)])]
+        return [feedback_kernel, ops.zeros((), feedback_kernel.dtype)]
 
     def local_gradients(self, synapses: Any, inputs: Any, outputs: Any) -> tuple[Any, ...]:
         active = synapses.respond(outputs)
-        axes = tuple(range(len(active.shape) - 1))
-        seen = ops.mean(ops.square(active), axis=axes)
+        seen = ops.mean(ops.square(active))
         # The same on each replica: the mean over all of them.
         seen = kl.ops.replica_sum(seen) / kl.ops.replica_count()
         _, memory = synapses.variables
