@@ -132,7 +132,7 @@ def test_monitors_and_figures() -> None:
     with pytest.warns(UserWarning, match="ConvergenceMonitor has nothing to report"):
         history = model.fit(INPUTS, epochs=2, verbose=0, callbacks=[monitor])
     assert not any("converged" in name for name in history.history)
-    with pytest.raises(ValueError, match="Foldiak"):
+    with pytest.raises(ValueError, match="norm_exponent"):
         kl.metrics.convergence_report(model.layers[0])
     kl.metrics.win_counts(model.layers[0], INPUTS)
     pytest.importorskip("matplotlib")
