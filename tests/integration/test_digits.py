@@ -13,7 +13,10 @@ from keras_local.losses import PowerLoss
 from keras_local.models import pretrain, readout
 from tests.support import BACKEND
 
-pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="long runs on one backend only")
+pytestmark = [
+    pytest.mark.daily,
+    pytest.mark.skipif(BACKEND != "tensorflow", reason="long runs on one backend only"),
+]
 
 EPOCHS, BATCH = 250, 100
 """Of every linear layer here: 3500 steps."""

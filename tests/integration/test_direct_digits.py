@@ -12,7 +12,10 @@ import pytest
 from keras_local import datasets, layers
 from tests.support import BACKEND, cases
 
-pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="long runs on one backend only")
+pytestmark = [
+    pytest.mark.daily,
+    pytest.mark.skipif(BACKEND != "tensorflow", reason="long runs on one backend only"),
+]
 
 KINDS = {
     "error": layers.DirectFeedback,

@@ -14,6 +14,7 @@ from keras_local.plasticity import KrotovHopfield
 from tests.support import BACKEND, array
 
 pytestmark = [
+    pytest.mark.daily,
     pytest.mark.skipif(BACKEND != "tensorflow", reason="long runs on one backend only"),
     pytest.mark.filterwarnings("ignore:Only .* have converged"),
 ]

@@ -18,6 +18,7 @@ from tests.plasticity.encoders import CLEAR, assert_close, fit_steps, hebbian, k
 from tests.support import BACKEND, array, probe, two_replicas, weights_of
 
 pytestmark = [
+    pytest.mark.daily,
     pytest.mark.skipif(BACKEND != "tensorflow", reason="needs tf.distribute"),
     pytest.mark.filterwarnings("ignore:Only .* have converged"),
     pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),

@@ -345,6 +345,7 @@ def test_einsum_sizes_that_the_inputs_have() -> None:
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
 
 
+@pytest.mark.daily
 @pytest.mark.parametrize("rule", ["symmetric", "feedback_alignment", "kolen_pollack"])
 @pytest.mark.parametrize("name", TWINS)
 def test_unseeded_kernels_start_where_those_of_keras_start(name: str, rule: str) -> None:
