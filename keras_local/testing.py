@@ -142,7 +142,8 @@ def _check_step_of_fit(
     outputs = layer(inputs, modulator=third) if silent else layer(inputs)
     model = keras.Model([inputs, third] if silent else inputs, outputs)
     for weight, value in zip([layer.kernel, *layer.own_weights], [kernel, *own], strict=True):
-        weight.assign(value)
+        # A copy: on JAX a compiled step gives the buffers of its weights away.
+        weight.assign(ops.copy(value))
     rate = 0.01
     model.compile(keras.optimizers.SGD(rate))
     data = [ops.convert_to_numpy(pre), modulator[:, 0]] if silent else ops.convert_to_numpy(pre)
