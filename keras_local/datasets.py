@@ -12,13 +12,14 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from keras_local import _validation
+from keras_local import _validation as check
 
 Split = tuple[np.ndarray, np.ndarray]
+Name = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
 
 _TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10")
 NAMES = ("digits", *_TFDS_NAMES)
@@ -28,7 +29,7 @@ _DIGITS_TRAINED = 1400
 
 
 def load(
-    name: str, flatten: bool = False, data_dir: str | os.PathLike[str] | None = None
+    name: Name, flatten: bool = False, data_dir: str | os.PathLike[str] | None = None
 ) -> tuple[Split, Split]:
     """Load a data set of labelled images.
 
@@ -55,7 +56,7 @@ def load(
         labels in int32 of shape `(samples,)`.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, `flatten` is no bool, or `data_dir` no path.
         ImportError: If scikit-learn or TensorFlow Datasets is missing.
         RuntimeError: If the data set is not there and cannot be downloaded or prepared.
 
@@ -64,7 +65,10 @@ def load(
         >>> x_train.shape, y_test.shape
         ((1400, 64), (397,))
     """
-    _validation.one_of("name", name, NAMES)
+    check.one_of("name", name, NAMES)
+    flatten = check.flag("flatten", flatten)
+    if data_dir is not None:
+        check.instance("data_dir", data_dir, (str, os.PathLike), "a path, or None")
     splits = _digits() if name == "digits" else _from_tfds(name, data_dir)
     if flatten:
         splits = tuple((images.reshape(len(images), -1), labels) for images, labels in splits)

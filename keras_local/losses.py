@@ -6,7 +6,7 @@ unit is local: no other unit of the output layer enters it, unlike softmax cross
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 from keras import ops
@@ -68,11 +68,11 @@ class LocalHinge(keras.losses.Loss):
     def __init__(
         self,
         off_class_factor: float = 1.0,
-        reduction: str | None = "sum_over_batch_size",
+        reduction: Reduction | None = "sum_over_batch_size",
         name: str | None = "local_hinge",
     ) -> None:
         self.off_class_factor = check.real("off_class_factor", off_class_factor, minimum=0.0)
-        super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
+        super().__init__(**_checked(name, reduction), dtype=_working_dtype())
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each sample, shape `(batch,)`."""
@@ -136,12 +136,12 @@ class PowerLoss(keras.losses.Loss):
         self,
         power: float = 6.0,
         beta: float = 1.0,
-        reduction: str | None = "sum_over_batch_size",
+        reduction: Reduction | None = "sum_over_batch_size",
         name: str | None = "power_loss",
     ) -> None:
         self.power = check.real("power", power, minimum=1.0)
         self.beta = check.real("beta", beta, minimum=0.0, exclusive=True)
-        super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
+        super().__init__(**_checked(name, reduction), dtype=_working_dtype())
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each sample, shape `(batch,)`."""
@@ -197,16 +197,27 @@ class SquaredHinge(keras.losses.Loss):
 
     def __init__(
         self,
-        reduction: str | None = "sum_over_batch_size",
+        reduction: Reduction | None = "sum_over_batch_size",
         name: str | None = "squared_hinge",
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=_working_dtype())
+        super().__init__(**_checked(name, reduction), dtype=_working_dtype())
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each sample, shape `(batch,)`."""
         targets, scores, valid = _prepare(y_true, y_pred)
         shortfall = ops.relu(1.0 - (2.0 * targets - 1.0) * scores)
         return _nan_unless(valid, ops.sum(ops.square(shortfall), axis=-1))
+
+
+Reduction = Literal["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"]
+
+
+def _checked(name: str | None, reduction: Reduction | None) -> dict[str, Any]:
+    """Return the arguments that all Keras losses have."""
+    if name is not None:
+        check.text("name", name)
+    check.one_of("reduction", reduction, (*get_args(Reduction), None))
+    return {"name": name, "reduction": reduction}
 
 
 def _working_dtype() -> str:

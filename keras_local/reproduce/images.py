@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Data:
 
 def load(settings: DemoSettings) -> Data:
     """Load the data set of the settings, and cut it to the numbers that they say."""
-    (x_train, y_train), (x_test, y_test) = datasets.load(settings.data.name)
+    (x_train, y_train), (x_test, y_test) = datasets.load(cast(datasets.Name, settings.data.name))
     trained, tested = slice(settings.data.training), slice(settings.data.test)
     return Data(
         x_train[trained],
