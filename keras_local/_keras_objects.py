@@ -59,6 +59,15 @@ def constraint(argument: str, value: Any) -> Any:
     return _of_tensor("constraint", keras.constraints.get, argument, allowed, value)
 
 
+def of_kernel(name: str, initializer_: Any, regularizer_: Any, constraint_: Any) -> dict[str, Any]:
+    """Return the arguments about a kernel, given under the name that it has in a layer."""
+    return {
+        "kernel_initializer": initializer(f"{name}_initializer", initializer_),
+        "kernel_regularizer": regularizer(f"{name}_regularizer", regularizer_),
+        "kernel_constraint": constraint(f"{name}_constraint", constraint_),
+    }
+
+
 def dtype_policy(argument: str, value: Any) -> Any:
     """Return the policy that `value` stands for; Keras' default for None."""
     allowed = "None, the name of a precision or of a Keras dtype policy, or a policy"

@@ -69,17 +69,17 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
             use_bias,
             feedback,
             feedback_initializer,
-            kernel_initializer=objects.initializer("depthwise_initializer", depthwise_initializer),
             bias_initializer=bias_initializer,
-            kernel_regularizer=objects.regularizer("depthwise_regularizer", depthwise_regularizer),
             bias_regularizer=bias_regularizer,
             activity_regularizer=activity_regularizer,
-            kernel_constraint=objects.constraint("depthwise_constraint", depthwise_constraint),
             bias_constraint=bias_constraint,
             connectivity=connectivity,
             name=name,
             dtype=dtype,
             trainable=trainable,
+            **objects.of_kernel(
+                "depthwise", depthwise_initializer, depthwise_regularizer, depthwise_constraint
+            ),
             **kwargs,
         )
         self.depth_multiplier = depth_multiplier

@@ -127,12 +127,6 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             value_dim = check.positive_integer("value_dim", value_dim)
         if flash_attention is not None:
             flash_attention = check.flag("flash_attention", flash_attention)
-        # Older versions of Keras lack some, of which they say so if one asks for them.
-        recent: dict[str, Any] = {}
-        if sliding_window is not None:
-            recent["sliding_window"] = check.positive_integer("sliding_window", sliding_window)
-        if check.flag("use_gate", use_gate):
-            recent["use_gate"] = True
         super().__init__(
             check.positive_integer("num_heads", num_heads),
             check.positive_integer("key_dim", key_dim),
@@ -150,7 +144,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             bias_constraint=objects.constraint("bias_constraint", bias_constraint),
             seed=check.seed("seed", seed),
             name=name,
-            **recent,
+            **_recent(sliding_window, use_gate),
             **layer_arguments(dtype, trainable, activity_regularizer, kwargs),
         )
         self._feedback = feedback_rules.get(feedback)
@@ -231,6 +225,16 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
         return config
+
+
+def _recent(sliding_window: Any, use_gate: Any) -> dict[str, Any]:
+    """Return arguments that older versions of Keras lack, of which they say so if one asks."""
+    recent: dict[str, Any] = {}
+    if sliding_window is not None:
+        recent["sliding_window"] = check.positive_integer("sliding_window", sliding_window)
+    if check.flag("use_gate", use_gate):
+        recent["use_gate"] = True
+    return recent
 
 
 def _integers(argument: str, value: Any, minimum: int) -> Any:

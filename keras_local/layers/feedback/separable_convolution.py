@@ -94,14 +94,7 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
             name=name, **layer_arguments(dtype, trainable, activity_regularizer, kwargs)
         )
         filters = check.positive_integer("filters", filters)
-        shared = {
-            "data_format": data_format,
-            "feedback": feedback_rules.get(feedback),
-            "feedback_initializer": feedback_initializer,
-            "connectivity": connectivity,
-            "dtype": self.dtype_policy,
-            "trainable": self.trainable,
-        }
+        shared = self._shared(data_format, feedback, feedback_initializer, connectivity)
         self.depthwise = self.depthwise_class(
             kernel_size,
             strides,
@@ -120,16 +113,29 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
             1,
             activation=activation,
             use_bias=use_bias,
-            kernel_initializer=objects.initializer("pointwise_initializer", pointwise_initializer),
             bias_initializer=bias_initializer,
-            kernel_regularizer=objects.regularizer("pointwise_regularizer", pointwise_regularizer),
             bias_regularizer=bias_regularizer,
-            kernel_constraint=objects.constraint("pointwise_constraint", pointwise_constraint),
             bias_constraint=bias_constraint,
             name="pointwise",
+            **objects.of_kernel(
+                "pointwise", pointwise_initializer, pointwise_regularizer, pointwise_constraint
+            ),
             **shared,
         )
         self.input_spec = self.depthwise.input_spec
+
+    def _shared(
+        self, data_format: Any, feedback: Any, feedback_initializer: Any, connectivity: Any
+    ) -> dict[str, Any]:
+        """Return the arguments that both convolutions get."""
+        return {
+            "data_format": data_format,
+            "feedback": feedback_rules.get(feedback),
+            "feedback_initializer": feedback_initializer,
+            "connectivity": connectivity,
+            "dtype": self.dtype_policy,
+            "trainable": self.trainable,
+        }
 
     @property
     def feedback(self) -> FeedbackRule:

@@ -58,14 +58,7 @@ class FeedbackTransposedConvolution(FeedbackWindow):
     ) -> None:
         filters = check.positive_integer("filters", filters)
         strides = check.sizes("strides", strides, self.rank)
-        if output_padding is not None:
-            output_padding = check.sizes("output_padding", output_padding, self.rank, minimum=0)
-            check.require(
-                all(more < stride for more, stride in zip(output_padding, strides, strict=True)),
-                "output_padding",
-                f"less than strides={strides}",
-                output_padding,
-            )
+        output_padding = _checked_padding(output_padding, strides, self.rank)
         super().__init__(
             kernel_size,
             strides,
@@ -118,6 +111,17 @@ class FeedbackTransposedConvolution(FeedbackWindow):
             "filters": self.filters,
             "output_padding": self.output_padding,
         }
+
+
+def _checked_padding(
+    output_padding: Sizes | None, strides: tuple[int, ...], rank: int
+) -> tuple[int, ...] | None:
+    if output_padding is None:
+        return None
+    sizes = check.sizes("output_padding", output_padding, rank, minimum=0)
+    fits = all(more < stride for more, stride in zip(sizes, strides, strict=True))
+    check.require(fits, "output_padding", f"less than strides={strides}", output_padding)
+    return sizes
 
 
 @serializable
