@@ -30,6 +30,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "SeparableRule": {"terms": [(1.0, "relu", "linear")]},
     "rate": {"rate": 0.25},
     "power": {"power": 2.0},
+    "base": {"base": "hebb"},
 }
 """What a class needs that has arguments without a default: by its name, or by the argument's."""
 
