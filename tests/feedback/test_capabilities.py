@@ -228,7 +228,8 @@ LOCAL = [
 @pytest.mark.parametrize("frozen", ["layer", "model"])
 def test_a_frozen_layer_does_not_learn_from_activity(rule: Any, frozen: str) -> None:
     layer, model = trained_memory(rule, trainable=frozen != "layer")
-    model.trainable = frozen != "model"
+    if frozen == "model":
+        model.trainable = False
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), model])
     model.compile(keras.optimizers.SGD(0.1), "mse", **compile_options())
     before = [array(weight) for weight in layer.weights]
