@@ -54,6 +54,9 @@ class BatchManhattan(keras.optimizers.SGD):
     Source: Liao, Leibo & Poggio 2016, "How important is weight symmetry in backpropagation?".
     """
 
+    ignores_gradient_scale = True
+    """What networks ask for, whose layers may learn at rates that differ."""
+
     def __init__(
         self,
         learning_rate: float | Callable[[], Any] | Config = 0.01,
