@@ -9,11 +9,13 @@ import pytest
 
 from keras_local import feedback, layers
 from keras_local.feedback import Amplify, Decay, Nullify, SelfAlign, Sparsify
-from tests.support import array, cases
+from tests.support import BACKEND, array, cases
 
 RNG = np.random.default_rng(3)
 INPUTS = RNG.normal(size=(6, 4)) + 0.5
 KERNEL, FEEDBACK, BIAS = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)), RNG.normal(size=3)
+# JAX has no double precision unless it is asked for.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5} if BACKEND == "jax" else {"rtol": 1e-6, "atol": 1e-8}
 RATES = {"decay": 0.3, "amplify": 0.7, "nullify": 0.2, "sparsify": 0.5, "self_align": 0.4}
 RULES: dict[str, tuple[Callable[..., feedback.AlignmentRule], tuple[str, ...]]] = {
     "mirror": (
@@ -94,7 +96,7 @@ def learned(rule: feedback.AlignmentRule) -> tuple[np.ndarray, np.ndarray]:
 
 OPTIONS = [(False, False), (True, False), (False, True), (True, True)]
 PAIRS = [(name, *options) for name in RULES for options in OPTIONS]
-DAILY = [(name, True, True) for name in RULES] + [("mirror", *options) for options in OPTIONS]
+DAILY = [(name, True, True) for name in RULES] + [("mirror", *options) for options in OPTIONS[:3]]
 
 
 @pytest.mark.parametrize(("name", "centre", "respond"), cases(PAIRS, DAILY))
@@ -104,9 +106,9 @@ def test_both_kernels_descend_the_regulariser(name: str, centre: bool, respond: 
     forward, backward = learned(rule)
     chosen = (terms, centre, respond)
     expected = slope(lambda kernel: regulariser(kernel, FEEDBACK, *chosen), KERNEL)
-    np.testing.assert_allclose(forward, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(forward, expected, **CLOSE)
     expected = slope(lambda back: regulariser(KERNEL, back, *chosen), FEEDBACK)
-    np.testing.assert_allclose(backward, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(backward, expected, **CLOSE)
 
 
 def test_rates_of_zero_leave_the_weights_alone() -> None:
