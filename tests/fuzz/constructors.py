@@ -296,6 +296,11 @@ NETWORK: dict[str, Kind] = {
     "activity_regularizer": REGULARIZER,
 }
 
+
+def _infinite(value: Any) -> bool:
+    return isinstance(value, (float, np.floating)) and value == np.inf
+
+
 CHOICES: dict[str, dict[str, Kind]] = {
     "BurstpropNetwork": {"feedback": literal("fixed", "learned")},
     "ContrastiveHebbianNetwork": {
@@ -325,6 +330,11 @@ CHOICES: dict[str, dict[str, Kind]] = {
     },
     "LocalBackpropNetwork": {
         "activation": literal("relu"),
+        # Infinity is what None says.
+        "tau": Kind(
+            POSITIVE.valid,
+            lambda value: value is not None and POSITIVE.wrong(value) and not _infinite(value),
+        ),
         "fix_A": optional(literal("all", "last")),
         "simulation_time": number(1.0, 2.0, minimum=0.0),
     },
