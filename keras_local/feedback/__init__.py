@@ -49,12 +49,15 @@ from keras_local.feedback.primitives import Sparsify as Sparsify
 from keras_local.feedback.random_connectivity import RandomConnectivity as RandomConnectivity
 from keras_local.feedback.rule import FeedbackRule as FeedbackRule
 from keras_local.feedback.rule import FeedbackWeight as FeedbackWeight
-from keras_local.feedback.rule import Synapses as Synapses
+from keras_local.feedback.rule import RuleContext as RuleContext
 from keras_local.feedback.sign_symmetry import SignSymmetry as SignSymmetry
 from keras_local.feedback.symmetric import Symmetric as Symmetric
 from keras_local.feedback.symmetric_alignment import SymmetricAlignment as SymmetricAlignment
 from keras_local.feedback.weight_mirror import WeightMirror as WeightMirror
 from keras_local.feedback.wrapped_rule import WrappedRule as WrappedRule
+
+Synapses = RuleContext
+"""The former name of `RuleContext`; `dynamics.Synapses` is a layer."""
 
 __all__ = [
     "ActivationAlignment",
@@ -78,6 +81,7 @@ __all__ = [
     "Primitive",
     "RandomConnectivity",
     "Regulariser",
+    "RuleContext",
     "SelfAlign",
     "SignSymmetry",
     "Sparsify",

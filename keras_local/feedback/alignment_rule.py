@@ -11,7 +11,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
 from keras_local.feedback.primitives import Activity, Regulariser
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.ops import gradients
 from keras_local.ops.backend import Tensor
 
@@ -111,12 +111,12 @@ class AlignmentRule(FeedbackRule):
         """`B` itself; the count of steps begins anew."""
         return [feedback_kernel, *([ops.zeros(())] if self.every > 1 else [])]
 
-    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+    def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
         """`B` alone."""
         return synapses.feedback[:1]
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """`dR/dB`, and `dR/dW` if the kernel descends `R` too."""
         if self.every == 1:
@@ -136,13 +136,13 @@ class AlignmentRule(FeedbackRule):
         return (forward[0] if forward else None), backward, None
 
     def _both(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, Tensor]:
         activity = self._activity(synapses, inputs, outputs)
         forward = self.regulariser.forward_gradient(activity) if self.update_forward else None
         return forward, self.regulariser.gradient(activity)
 
-    def _activity(self, synapses: Synapses, inputs: Tensor, outputs: Tensor) -> Activity:
+    def _activity(self, synapses: RuleContext, inputs: Tensor, outputs: Tensor) -> Activity:
         if self.noise is not None:
             inputs = self.noise.draw(inputs, synapses.seed)
             outputs = synapses.linear_map.apply(inputs, ops.stop_gradient(synapses.kernel))

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.ops import Signals
 from keras_local.ops.backend import Tensor
 
@@ -127,7 +127,7 @@ class KolenPollack(FeedbackRule):
         return (gradient if self.rate == 1.0 else self.rate * gradient,)
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """`decay W` and `decay B`."""
         if not self.decay:

@@ -8,7 +8,7 @@ import keras
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.feedback.wrapped_rule import WrappedRule
 from keras_local.ops import replica_count
 from keras_local.ops.backend import Tensor
@@ -61,7 +61,7 @@ class NoisyUpdates(WrappedRule):
         return weights
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """Those of the rule inside, and noise for each weight that learns."""
         nothing = (None,) * (1 + len(synapses.feedback))

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.feedback.wrapped_rule import WrappedRule
 from keras_local.ops import Signals, eagerly
 from keras_local.ops.backend import Tensor
@@ -81,7 +81,7 @@ class RandomConnectivity(WrappedRule):
         mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), exist, False)
         return [*self.rule.weights(kernel, initializer), mask]
 
-    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+    def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
         """Those of the rule inside, and the mask."""
         return (*self.rule.signals(_inner(synapses), training), synapses.feedback[-1])
 
@@ -100,7 +100,7 @@ class RandomConnectivity(WrappedRule):
         return (*self.rule.feedback_gradients(inner), None)
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """Those of the rule inside."""
         inner = self.rule.local_gradients(_inner(synapses), inputs, outputs)
@@ -111,6 +111,6 @@ class RandomConnectivity(WrappedRule):
         return {**super().get_config(), "probability": self.probability, "seed": self.seed}
 
 
-def _inner(synapses: Synapses) -> Synapses:
+def _inner(synapses: RuleContext) -> RuleContext:
     """Leave out the mask, which the rule inside does not know."""
     return replace(synapses, feedback=synapses.feedback[:-1], variables=synapses.variables[:-1])

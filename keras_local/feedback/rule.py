@@ -60,7 +60,7 @@ class FeedbackWeight:
 
 
 @dataclass(frozen=True)
-class Synapses:
+class RuleContext:
     """The weights and functions that a layer gives to its rule in each call.
 
     Attributes:
@@ -70,7 +70,7 @@ class Synapses:
         variables: The variables behind `feedback`. What is assigned to one of them is averaged over
             the replicas of `tf.distribute`, so that all hold the same.
         respond: Function from the map's outputs to the layer's activity: bias and activation.
-        law: Function that draws a tensor of the kernel's shape from the layer's
+        draw_kernel: Function that draws a tensor of the kernel's shape from the layer's
             `feedback_initializer`, anew at each call; None unless the rule `draws`.
         seed: Generator of seeds for the rule's own noise; None unless the rule `draws`.
         learn: Hands gradients to the optimizer, in the order of the kernel and then the rule's
@@ -83,7 +83,7 @@ class Synapses:
     feedback: tuple[Tensor, ...]
     variables: tuple[keras.Variable, ...]
     respond: Callable[[Tensor], Tensor]
-    law: Callable[[], Tensor] | None
+    draw_kernel: Callable[[], Tensor] | None
     seed: keras.random.SeedGenerator | None
     learn: Callable[[tuple[Tensor | None, ...]], None]
 
@@ -170,7 +170,7 @@ class FeedbackRule(Strategy, ABC):
         return tuple(None for _ in signals.feedback)
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """Return what activity alone teaches kernel and feedback weights; by default nothing.
 
@@ -178,12 +178,12 @@ class FeedbackRule(Strategy, ABC):
         """
         return None
 
-    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+    def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
         """Return the tensors that `error_kernel` reads; by default the rule's weights."""
         return synapses.feedback
 
     @final
-    def connect(self, synapses: Synapses, inputs: Tensor, training: bool | None) -> Tensor:
+    def connect(self, synapses: RuleContext, inputs: Tensor, training: bool | None) -> Tensor:
         """Apply the map with this rule's error path, and learn from activity in training.
 
         Final: what a rule changes about it, it says in its other methods and properties.

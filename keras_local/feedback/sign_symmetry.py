@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.ops.backend import Tensor
 
 
@@ -74,12 +74,12 @@ class SignSymmetry(FeedbackRule):
         shape = tuple(kernel.shape)
         return [FeedbackWeight("feedback_magnitude", shape, magnitudes, False)]
 
-    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+    def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
         """The magnitudes. Outside of training those drawn anew are replaced by one scale."""
         if self.magnitude == "fixed":
             return synapses.feedback
-        if self.magnitude == "batchwise" and training and synapses.law is not None:
-            return (ops.abs(synapses.law()),)
+        if self.magnitude == "batchwise" and training and synapses.draw_kernel is not None:
+            return (ops.abs(synapses.draw_kernel()),)
         scale = self.scale
         if scale is None:
             scale = (2.0 / sum(synapses.linear_map.fans(tuple(synapses.kernel.shape)))) ** 0.5

@@ -8,7 +8,7 @@ from typing import Any, Self
 import keras
 
 from keras_local import _validation as check
-from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, Synapses
+from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.ops import Signals
 from keras_local.ops.backend import Tensor
 
@@ -75,7 +75,7 @@ class WrappedRule(FeedbackRule):
         """Those of the rule inside."""
         return self.rule.weights(kernel, initializer)
 
-    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+    def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
         """Those of the rule inside."""
         return self.rule.signals(synapses, training)
 
@@ -92,7 +92,7 @@ class WrappedRule(FeedbackRule):
         return self.rule.feedback_gradients(signals)
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """Those of the rule inside."""
         return self.rule.local_gradients(synapses, inputs, outputs)

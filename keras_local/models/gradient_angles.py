@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_local import _validation as check
 from keras_local import ops
-from keras_local.feedback import Synapses, WrappedRule
+from keras_local.feedback import RuleContext, WrappedRule
 from keras_local.layers.direct.layer import without_cuts
 from keras_local.layers.plain_form import all_layers, error_kernels, exact_errors, measured
 from keras_local.metrics import alignment_angle
@@ -83,7 +83,7 @@ class _Probed(WrappedRule):
         super().__init__(rule)
         self.probe = probe
 
-    def signals(self, synapses: Synapses, training: bool | None) -> tuple[Tensor, ...]:
+    def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
         return (*self.rule.signals(synapses, training), self.probe)
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class _Probed(WrappedRule):
         return (*(None for _ in others), keras.ops.stack(products))
 
     def local_gradients(
-        self, synapses: Synapses, inputs: Tensor, outputs: Tensor
+        self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         return None
 

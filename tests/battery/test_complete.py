@@ -24,6 +24,7 @@ NO_ROW = {
     "FeedbackWeight",
     "OwnWeight",
     "PlainForm",
+    "RuleContext",
     "Synapses",
     # Interfaces that could be made and are not meant to be.
     "FeedbackLayer",

@@ -37,6 +37,7 @@ Kinds = Mapping[str, Kind]
 RECORDS = {
     "Activity",
     "FeedbackWeight",
+    "RuleContext",
     "Synapses",
     "ActiveUnits",
     "OwnWeight",

@@ -22,7 +22,13 @@ from keras_local._types import (
     InitializerLike,
     RegularizerLike,
 )
-from keras_local.feedback import FeedbackLike, FeedbackRule, RandomConnectivity, Symmetric, Synapses
+from keras_local.feedback import (
+    FeedbackLike,
+    FeedbackRule,
+    RandomConnectivity,
+    RuleContext,
+    Symmetric,
+)
 from keras_local.feedback.random_connectivity import random_mask
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
@@ -254,18 +260,18 @@ class FeedbackLayer(keras.layers.Layer):
         """Return those of the inputs to which errors are sent down: none if the rule sends none."""
         return inputs if self.feedback.sends_errors else []
 
-    def _synapses(self) -> Synapses:
+    def _synapses(self) -> RuleContext:
         kernel = read(self.kernel)
         if self._kernel_mask is not None:
             kernel = kernel * read(self._kernel_mask)
         feedback = tuple(read(weight) for weight in self._feedback_weights)
-        return Synapses(
+        return RuleContext(
             linear_map=self.linear_map,
             kernel=kernel,
             feedback=feedback,
             variables=tuple(self._feedback_weights),
             respond=partial(self._respond, None if self.bias is None else read(self.bias)),
-            law=self._draw if self._rule.draws else None,
+            draw_kernel=self._draw if self._rule.draws else None,
             seed=self._seed if self._rule.draws else None,
             learn=partial(self._learn, (kernel, *feedback)),
         )
