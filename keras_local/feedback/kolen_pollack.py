@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
@@ -59,7 +60,9 @@ class KolenPollack(FeedbackRule):
     def __init__(self, rate: float = 1.0, decay: float = 0.0, separate: bool | None = None) -> None:
         self.rate = check.real("rate", rate, minimum=0.0)
         self.decay = check.real("decay", decay, minimum=0.0)
-        self.separate = None if separate is None else check.flag("separate", separate)
+        valid = separate is None or isinstance(separate, (bool, np.bool_))
+        check.require(valid, "separate", "True, False or None", separate)
+        self.separate = None if separate is None else bool(separate)
         check.require(
             self.separate is not False or not self._needs_own_weight,
             "separate",

@@ -235,7 +235,7 @@ def test_bad_data_change_nothing(row: Row) -> None:
         for method in (network.fit, network.evaluate):
             with pytest.raises(ValueError, match=f"`{argument}` must be"):
                 method(x, y, verbose=0)
-        with pytest.raises(ValueError, match=r"`validation_data(\[[01]\])?` must be"):
+        with pytest.raises(ValueError, match="in `validation_data`"):
             network.fit(inputs, labels, validation_data=(x, y), verbose=0)
         with pytest.raises(ValueError, match=f"`{argument}` must be"):
             network.train_on_batch(x, y)

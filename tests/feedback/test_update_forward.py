@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import pytest
 
@@ -89,8 +90,9 @@ def learned(rule: feedback.AlignmentRule) -> tuple[np.ndarray, np.ndarray]:
     layer.bias.assign(BIAS)
     layer.assign_feedback_kernel(FEEDBACK)
     synapses = layer._synapses()
-    outputs = synapses.linear_map.apply(INPUTS, synapses.kernel)
-    forward, backward, *_ = rule.local_gradients(synapses, INPUTS, outputs)
+    inputs = keras.ops.convert_to_tensor(INPUTS, dtype=synapses.kernel.dtype)
+    outputs = synapses.linear_map.apply(inputs, synapses.kernel)
+    forward, backward, *_ = rule.local_gradients(synapses, inputs, outputs)
     return array(forward), array(backward)
 
 

@@ -217,7 +217,7 @@ def test_served_without_the_package(quick_run: Run) -> None:
 
 
 def test_the_serving_process_cannot_import_the_package(tmp_path: Path) -> None:
-    script = demo._SERVE.replace("import numpy as np, tensorflow as tf", "import keras_local")
+    script = serving._SERVE.replace("import numpy as np, tensorflow as tf", "import keras_local")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode != 0
     assert b"keras_local" in done.stderr

@@ -13,6 +13,7 @@ from keras_local import datasets, feedback, layers
 from keras_local.activations import Ramp
 from keras_local.losses import LocalHinge
 from keras_local.models import conversion_report, convert, reference, to_plain
+from keras_local.models.networks import biotorch
 from tests.oracles import ramp
 from tests.support import BACKEND, array, cases, probe, weights_of
 
@@ -182,7 +183,7 @@ def test_every_layer_learns(name: str, tmp_path: Any) -> None:
 
 def test_shortcuts_without_weights() -> None:
     x = probe((2, 4, 4, 6))
-    shortcut = array(reference._without_weights(x, 12))
+    shortcut = array(biotorch._without_weights(x, 12))
     assert shortcut.shape == (2, 2, 2, 12)
     np.testing.assert_array_equal(shortcut[..., 3:9], x[:, ::2, ::2])
     assert not shortcut[..., :3].any()
