@@ -69,7 +69,8 @@ class Activity:
         inputs = self.inputs if self.driving is None else self.driving
         if self.pull_back is not None:
             derivative = self.pull_back(derivative)
-        return self.correlation(inputs, derivative)
+        # On PyTorch, Keras makes single precision of a product of double precision and a number.
+        return self.correlation(inputs, ops.cast(derivative, self.kernel.dtype))
 
     def mean(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the mean inner product of two activities, over examples."""
