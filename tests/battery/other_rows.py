@@ -234,7 +234,7 @@ PLASTICITY: dict[str, tuple[Callable[[], plasticity.PlasticityRule], dict[str, A
         {"memory": ("lateral_kernel", "threshold")},
     ),
     "nonlinear_hebbian": (plasticity.NonlinearHebbian, {}),
-    "convallis": (plasticity.Convallis, {"memory": ("input_mean", "input_batches")}),
+    "convallis": (plasticity.Convallis, {"memory": ("mean_input", "batches")}),
     "separable": (
         lambda: plasticity.SeparableRule(
             [(1.0, "relu", "linear"), (-0.3, "tanh", "sigmoid")], decay=0.2
@@ -257,7 +257,7 @@ MODULATED: dict[str, tuple[Callable[[], plasticity.PlasticityRule], dict[str, An
     ),
     "eligibility-convallis": (
         lambda: plasticity.EligibilityRule(plasticity.Convallis(), tau=3.0),
-        {"memory": ("eligibility", "input_mean", "input_batches")},
+        {"memory": ("eligibility", "mean_input", "batches")},
     ),
 }
 

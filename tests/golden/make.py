@@ -41,7 +41,13 @@ WEIGHTS_TOO = (
 )
 """The cases whose weights are written as `.weights.h5` as well."""
 
-SHOWS_ONLY = ("network_burstprop", "network_burstprop_learned", "readout_nearest")
+SHOWS_ONLY = (
+    "network_burstprop",
+    "network_burstprop_learned",
+    "readout_nearest",
+    # Its dropout draws, and no file says from where.
+    "readout_bias",
+)
 """The cases of no step: the rule was corrected since, or there are none."""
 
 
