@@ -223,8 +223,12 @@ def guarded_step(
     finite = [jnp.isfinite(value).all() for value in trainable]
     healthy = jnp.stack([jnp.isfinite(logs["loss"]), *finite]).all()
 
-    def kept_of(new: Any, old: Any) -> Any:
-        return [jnp.where(healthy, a, b) for a, b in zip(new, old, strict=True)]
+    def kept_of(variables: Any, new: Any, old: Any) -> Any:
+        # The state of a generator may stand in the list twice, with one buffer, and JAX gives a
+        # buffer away only once. Keras reads the last one; the others are left unread here, too.
+        last = {id(variable): value for variable, value in zip(variables, old, strict=True)}
+        pairs = zip(variables, new, strict=True)
+        return [jnp.where(healthy, value, last[id(variable)]) for variable, value in pairs]
 
     total = model._loss_tracker.total
     metrics = [
@@ -232,10 +236,8 @@ def guarded_step(
         for variable, value in zip(model.metrics_variables, metrics, strict=True)
     ]
     logs = {**logs, "loss": jnp.where(healthy, logs["loss"], jnp.nan)}
-    after = (
-        kept_of(new, old)
-        for new, old in zip((trainable, others, optimizer), state[:3], strict=True)
-    )
+    variables = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
+    after = map(kept_of, variables, (trainable, others, optimizer), state[:3])
     return logs, (*after, metrics)
 
 
