@@ -112,7 +112,7 @@ def train(rule: Any, seed: int) -> dict[str, list[float]]:
 
 # %%
 runs: dict[str, list[dict[str, list[float]]]] = {}
-print("| rule | test error (%) | of each seed | angle at the end: conv2, hidden, scores |")
+print("| rule | test error (%) | for each seed | angle at the end: conv2, hidden, scores |")
 print("|---|---|---|---|")
 for name in arguments.rules or RULES:
     runs[name] = [train(RULES[name], seed) for seed in range(arguments.seeds)]
