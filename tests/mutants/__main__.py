@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.mutants.choice import AREAS, Mutant, sample
-from tests.mutants.run import Copy, Record, Verdict, summary
+from tests.mutants.run import KILLED, Copy, Record, Verdict, summary
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -20,7 +20,8 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--areas", nargs="*", default=list(AREAS), help="folders and files (all)")
     add("--first", type=int, help="try only the first of them, as a quick part of the run")
     add("--workers", type=int, default=1, help="copies of the project that work side by side (1)")
-    add("--limit", type=float, default=900.0, help="seconds for the tests of a change (900)")
+    add("--limit", type=float, default=600.0, help="seconds for the tests of a change (600)")
+    add("--again", action="store_true", help="try those again that survived before")
     add("--least", type=float, default=92.0, help="percent that have to be noticed (92)")
     add("--record", type=Path, help="where verdicts are kept (.tox/mutants-SEED-COUNT.jsonl)")
     add("--root", type=Path, default=Path(__file__).parents[2], help="the project")
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = sample(given.root, given.areas, given.count, given.seed)[: given.first]
     path = given.record or given.root / f".tox/mutants-{given.seed}-{given.count}.jsonl"
     record = Record(path)
+    if given.again:
+        record.forget_survivors()
     missing = [mutant for mutant in chosen if mutant.key not in record.known]
     print(f"{len(chosen)} lines, {len(chosen) - len(missing)} of them known from {path}")
     copies: queue.Queue[Copy] = queue.Queue()
@@ -48,13 +51,29 @@ def main(arguments: list[str] | None = None) -> int:
     with ThreadPoolExecutor(max_workers=max(given.workers, 1)) as pool:
         for verdict in pool.map(one, missing):
             record.add(verdict)
-            print(f"{verdict.outcome:8} {verdict.seconds:6.0f} s  {verdict.key}", flush=True)
+            print(
+                f"{verdict.outcome:8} {verdict.seconds:6.0f} s  {verdict.key}  {verdict.by}",
+                flush=True,
+            )
     while not copies.empty():
         copies.get().close()
     verdicts = [record.known[mutant.key] for mutant in chosen]
     print(summary(verdicts))
-    noticed = sum(verdict.outcome in ("killed", "timeout") for verdict in verdicts)
-    return int(noticed < given.least / 100.0 * len(verdicts))
+    killed = sum(verdict.outcome == KILLED for verdict in verdicts)
+    return int(
+        killed < given.least / 100.0 * len(verdicts) or bool(unjust_killers(given, verdicts))
+    )
+
+
+def unjust_killers(given: argparse.Namespace, verdicts: list[Verdict]) -> list[str]:
+    """The tests that noticed something have to pass where nothing is changed."""
+    copy = Copy(given.root, given.limit)
+    try:
+        unjust = copy.unjust([verdict.by for verdict in verdicts if verdict.by])
+    finally:
+        copy.close()
+    print("\n".join(f"fails without a change: {name}" for name in unjust))
+    return unjust
 
 
 if __name__ == "__main__":

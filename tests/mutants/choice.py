@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import random
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -126,25 +126,47 @@ def shares(sizes: dict[str, int], count: int, least: int) -> dict[str, int]:
     return wanted
 
 
+def rank(seed: int, *parts: object) -> str:
+    """A place in a random order that what is changed elsewhere does not move."""
+    return hashlib.sha256(repr((seed, *parts)).encode()).hexdigest()
+
+
+def _named_lines(root: Path, path: str) -> dict[tuple[object, ...], list[Mutant]]:
+    """The changes of each line, which is named by its text and not by its number."""
+    text = (root / path).read_text().splitlines()
+    seen: dict[str, int] = defaultdict(int)
+    names = {}
+    for number, line in enumerate(text, start=1):
+        names[number] = (path, line.strip(), seen[line.strip()])
+        seen[line.strip()] += 1
+    lines: dict[tuple[object, ...], list[Mutant]] = defaultdict(list)
+    for mutant in mutants_of(root, path):
+        lines[names[mutant.line]].append(mutant)
+    return lines
+
+
 def sample(root: Path, areas: Sequence[str], count: int, seed: int) -> list[Mutant]:
-    """So many lines over all areas, each with one change."""
-    draw = random.Random(seed)
-    lines: dict[str, list[list[Mutant]]] = {}
+    """So many lines over all areas, each with one change.
+
+    Lines follow from the seed and their own text, so that a sample stays nearly the same while
+    other lines of the package are written.
+    """
+    lines: dict[str, dict[tuple[object, ...], list[Mutant]]] = {}
     for area in areas:
-        by_line: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
-        for owner, path in files(root, [area]):
-            assert owner == area
-            for mutant in mutants_of(root, path):
-                by_line[mutant.path, mutant.line].append(mutant)
-        if by_line:
-            lines[area] = list(by_line.values())
+        found = {}
+        for _, path in files(root, [area]):
+            found.update(_named_lines(root, path))
+        if found:
+            lines[area] = found
     least = min(5, count // max(len(lines), 1))
     wanted = shares({area: len(each) for area, each in lines.items()}, count, least)
-    chosen = [
-        draw.choice(line)
-        for area, each in lines.items()
-        for line in draw.sample(each, wanted[area])
-    ]
-    # Whoever stops early has seen every area.
-    draw.shuffle(chosen)
-    return chosen
+    chosen: list[tuple[str, Mutant]] = []
+    for area, each in lines.items():
+        for name in sorted(each, key=lambda name: rank(seed, *name))[: wanted[area]]:
+            one_of = {
+                rank(seed, *name, mutant.operator, place): mutant
+                for place, mutant in enumerate(each[name])
+            }
+            chosen.append((rank(seed, "order", *name), one_of[min(one_of)]))
+    # In an order without areas: whoever stops early has seen every area.
+    return [mutant for _, mutant in sorted(chosen, key=lambda pair: pair[0])]

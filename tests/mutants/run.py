@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
+import multiprocessing
+import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.mutants.choice import Mutant
 
-SURVIVED, KILLED, TIMEOUT, UNTESTED = "survived", "killed", "timeout", "untested"
+SURVIVED, KILLED, UNFINISHED, UNTESTED = "survived", "killed", "unfinished", "untested"
+
+HEAVY = ("tensorflow", "keras", "sklearn.linear_model", "matplotlib.pyplot", "hypothesis", "pytest")
+"""Imported once for all runs."""
+
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,12 +39,14 @@ class Verdict:
         outcome: Whether the tests noticed.
         seconds: How long they took.
         difference: The change as a patch.
+        by: The first test that failed.
     """
 
     key: str
     outcome: str
     seconds: float
     difference: str
+    by: str = ""
 
 
 def copy_project(root: Path, target: Path) -> None:
@@ -51,17 +66,30 @@ def copy_project(root: Path, target: Path) -> None:
 
 
 def mirror_tests(root: Path, path: str) -> list[str]:
-    """The tests that mirror a file: its own first, then those of its room; and its examples."""
+    """The examples of a file, its own tests, and those of its room that name what it defines.
+
+    Where no test does, all tests of its room.
+    """
     parts = Path(path).with_suffix("").parts[1:]
-    found: list[Path] = []
+    own: list[Path] = []
+    room: list[Path] = []
     for depth in range(len(parts), 0, -1):
         folder = root / "tests" / Path(*parts[: depth - 1])
-        found += sorted(folder.glob(f"test_{parts[depth - 1]}*.py"))
-        room = root / "tests" / Path(*parts[:depth])
-        if room.is_dir():
-            found += sorted(room.rglob("test_*.py"))
+        own += sorted(folder.glob(f"test_{parts[depth - 1].lstrip('_')}*.py"))
+        place = root / "tests" / Path(*parts[:depth])
+        if place.is_dir():
+            room = sorted(place.rglob("test_*.py"))
             break
-    return [path, *dict.fromkeys(each.relative_to(root).as_posix() for each in found)]
+    defined = public_names((root / path).read_text())
+    own += [each for each in room if defined and defined.search(each.read_text())]
+    return [path, *dict.fromkeys(each.relative_to(root).as_posix() for each in own or room)]
+
+
+def public_names(source: str) -> re.Pattern[str] | None:
+    """What finds a use of a class or function of a module."""
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    names = [node.name for node in ast.parse(source).body if isinstance(node, kinds)]
+    return re.compile(rf"\b({'|'.join(names)})\b") if names else None
 
 
 class Copy:
@@ -90,36 +118,87 @@ class Copy:
         start = time.monotonic()
         path.write_text(after)
         try:
-            outcome = self.ask(mutant.path)
+            outcome, by = self.ask(mirror_tests(self.root, mutant.path))
         finally:
             path.write_text(before)
         patch = difflib.unified_diff(
             before.splitlines(), after.splitlines(), mutant.path, mutant.path, "", "", 0, ""
         )
-        return Verdict(mutant.key, outcome, time.monotonic() - start, "\n".join(patch))
+        return Verdict(mutant.key, outcome, time.monotonic() - start, "\n".join(patch), by)
 
-    def ask(self, path: str) -> str:
-        """Run the tests of a file; all that is not thorough counts."""
-        command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        command += ["-m", "not thorough", *mirror_tests(self.root, path)]
-        try:
-            # Without the path of the project itself, whose modules would come first.
-            run = subprocess.run(
-                command,
-                cwd=self.root,
-                capture_output=True,
-                timeout=self.limit,
-                env=_environment(self.root),
-            )
-        except subprocess.TimeoutExpired:
-            return TIMEOUT
-        return {0: SURVIVED, 5: UNTESTED}.get(run.returncode, KILLED)
+    def ask(self, tests: Sequence[str]) -> tuple[str, str]:
+        """Run tests up to the first that fails; all that are not thorough count."""
+        with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(list(HEAVY))
+            child = context.Process(target=run_tests, args=(str(self.root), tests, log.name))
+            child.start()
+            child.join(self.limit)
+            if child.exitcode is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.join()
+                return UNFINISHED, ""
+            shown = Path(log.name).read_text(errors="replace")
+        if child.exitcode == 4 and "while loading conftest" not in shown:
+            raise RuntimeError(f"pytest did not run:\n{shown}")
+        outcome = {0: SURVIVED, 5: UNTESTED}.get(child.exitcode, KILLED)
+        found = FAILED.findall(shown) or [f"exit status {child.exitcode}"]
+        return outcome, found[0] if outcome == KILLED else ""
+
+    def unjust(self, killers: Iterable[str]) -> list[str]:
+        """Those of the tests that fail although nothing is changed."""
+        left = dict.fromkeys(
+            name for name in killers if name.startswith(("tests/", "keras_local/"))
+        )
+        found: list[str] = []
+        while left:
+            outcome, by = self.ask(list(left))
+            if outcome == SURVIVED:
+                break
+            found.append(by)
+            if left.pop(by, by) == by:
+                break
+        return found
 
 
-def _environment(root: Path) -> dict[str, str]:
-    import os
+def run_tests(root: str, tests: Sequence[str], log: str) -> None:
+    """Run pytest on the copy, in a process that has imported what takes long to import."""
+    os.setsid()
+    stream = os.open(log, os.O_WRONLY | os.O_TRUNC)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    os.chdir(root)
+    os.environ["PYTHONPATH"] = root
+    # Without the project itself, whose modules would come first.
+    sys.path[:] = [
+        root,
+        *(place for place in sys.path if not (Path(place) / "tests/mutants").is_dir()),
+    ]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "keras_local")]:
+        del sys.modules[name]
+    sys.dont_write_bytecode = True
+    import pytest
 
-    return {**os.environ, "PYTHONPATH": str(root)}
+    # A change may make a loop endless: that counts as noticed.
+    arguments = ["-x", "-q", "-rfE", "-p", "no:cacheprovider", "--timeout=120"]
+    status = pytest.main([*arguments, "-m", "not thorough", *tests], plugins=[Order(tests)])
+    sys.stdout.flush()
+    os._exit(int(status))
+
+
+class Order:
+    """The tests of the module itself first, those of its room then, daily ones at the end."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self.place = {name: place for place, name in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        def place(item: pytest.Item) -> tuple[bool, int]:
+            late = item.get_closest_marker("daily") or item.get_closest_marker("slow")
+            return late is not None, self.place.get(item.nodeid.split("::")[0], 0)
+
+        items.sort(key=place)
 
 
 class Record:
@@ -133,6 +212,10 @@ class Record:
                 verdict = Verdict(**json.loads(line))
                 self.known[verdict.key] = verdict
 
+    def forget_survivors(self) -> None:
+        """Only in this run: the file keeps the verdicts, of which the last counts."""
+        self.known = {key: each for key, each in self.known.items() if each.outcome == KILLED}
+
     def add(self, verdict: Verdict) -> None:
         self.known[verdict.key] = verdict
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +225,7 @@ class Record:
 
 def summary(verdicts: list[Verdict]) -> str:
     """The survivors, and how many there are."""
-    alive = [each for each in verdicts if each.outcome in (SURVIVED, UNTESTED)]
+    alive = [each for each in verdicts if each.outcome != KILLED]
     parts: list[Any] = [f"{each.outcome}: {each.key}\n{each.difference}\n" for each in alive]
     killed = len(verdicts) - len(alive)
     return "\n".join([*parts, f"{killed} of {len(verdicts)} killed"])
