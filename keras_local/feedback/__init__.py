@@ -1,7 +1,7 @@
 """Feedback rules: which kernel carries errors back, and how it learns.
 
-A rule says which kernel carries the error back and what change the feedback weights receive. It
-knows no layer: it works with the two adjoints of any linear map.
+A rule says which kernel carries the error back and how the feedback weights change. It does not
+know its layer, and works with every linear map.
 
 | alias | rule |
 |---|---|
@@ -10,9 +10,9 @@ knows no layer: it works with the two adjoints of any linear map.
 | `"kolen_pollack"`, `"urfb"` | `KolenPollack`: updated random feedback |
 | `"sign_symmetry"`, `"usf"`; `"brsf"`, `"frsf"` | `SignSymmetry`: the kernel's signs only |
 | `"weight_mirror"` | `WeightMirror`: feedback weights learn from noise |
-| `"symmetric_alignment"` | `SymmetricAlignment`: pulled towards the kernel |
-| `"activation_alignment"` | `ActivationAlignment`: reproduce the forward projection |
-| `"information_alignment"` | `InformationAlignment`: Hebbian, bounded by what returns |
+| `"symmetric_alignment"` | `SymmetricAlignment`: feedback weights pulled towards the kernel |
+| `"activation_alignment"` | `ActivationAlignment`: feedback weights learn the projection |
+| `"information_alignment"` | `InformationAlignment`: Hebbian feedback weights that stay bounded |
 
 `LocalAlignment` takes any sum of the primitives `Decay`, `Amplify`, `Nullify`, `Sparsify` and
 `SelfAlign`. `MatchedNorm`, `NoisyUpdates` and `RandomConnectivity` wrap another rule.
@@ -57,7 +57,7 @@ from keras_local.feedback.weight_mirror import WeightMirror as WeightMirror
 from keras_local.feedback.wrapped_rule import WrappedRule as WrappedRule
 
 Synapses = RuleContext
-"""The former name of `RuleContext`; `dynamics.Synapses` is a layer."""
+"""The earlier name of `RuleContext`, which is not the layer `dynamics.Synapses`."""
 
 __all__ = [
     "ActivationAlignment",
@@ -110,7 +110,7 @@ FeedbackAlias = Literal[
     "activation_alignment",
     "information_alignment",
 ]
-"""The names that stand for a rule with its default arguments."""
+"""The names of rules with their default arguments."""
 
 FeedbackLike = FeedbackRule | FeedbackAlias | Config
 """What a layer takes as `feedback`: a rule, an alias, or a rule's config."""

@@ -12,15 +12,15 @@ from keras_local.feedback.primitives import Amplify, Regulariser, Sparsify
 
 @serializable
 class ActivationAlignment(AlignmentRule):
-    """Feedback weights learn to project the inputs as the kernel does (AA).
+    """The feedback weights learn to project the inputs like the kernel (AA).
 
-    `R = sparsify / 2 mean |u|^2 - amplify mean <u, z>` with `z = M(x, W)`, `u = M(x, B)` (AA),
-    hence `dB = x^T (sparsify u - amplify z)`. For a frozen kernel and inputs of full rank `B`
-    converges to `amplify / sparsify W`, slowest along the directions in which the inputs vary
-    least: to `W` itself by default.
+    `R = sparsify / 2 mean |u|^2 - amplify mean <u, z>` with `z = M(x, W)`, `u = M(x, B)`, and
+    therefore `dB = x^T (sparsify u - amplify z)`. For a frozen kernel and inputs of full rank `B`
+    converges to `amplify / sparsify W`, which is `W` itself by default. It converges slowest along
+    the directions in which the inputs vary least.
 
-    Not local: a synapse would have to know what arrives at the others of its neuron. It costs one
-    more forward product and one product of activities.
+    Not local: a synapse would have to know the inputs of the other synapses of its neuron. It costs
+    one more forward product and one product of activities.
 
     The step is stable while `learning_rate * sparsify * v < 2`, with `v` the largest eigenvalue of
     the inputs' second moment (of patches, in a convolution).
@@ -30,13 +30,12 @@ class ActivationAlignment(AlignmentRule):
         amplify: Rate of the term `<u, z>`.
         noise: Noise that drives the layer, as in `AlignmentRule`.
         centre: Whether the mean over the batch is subtracted from the inputs.
-        respond: Whether the outputs are taken behind bias and activation.
-        every: The feedback kernel learns in one of so many steps.
+        respond: Whether the outputs are computed with bias and activation.
+        every: The feedback kernel learns in one of this many steps.
         update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative, or another argument is not as said; the message names
-            it.
+        ValueError: If a rate is negative, or another argument is invalid; the message names it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="activation_alignment").feedback.amplify
@@ -68,7 +67,7 @@ class ActivationAlignment(AlignmentRule):
 
     @property
     def regulariser(self) -> Regulariser:
-        """`sparsify + amplify`."""
+        """Return the regulariser, `sparsify + amplify`."""
         return Sparsify(self.sparsify) + Amplify(self.amplify)
 
     def get_config(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Noise(Strategy):
 
     Args:
         stddev: Standard deviation of each entry.
-        law: Its distribution, `"normal"` or `"uniform"`.
+        law: The distribution, `"normal"` or `"uniform"`.
 
     Raises:
         ValueError: If `stddev` is not positive or `law` is unknown.
@@ -53,20 +53,20 @@ class AlignmentRule(FeedbackRule):
     """Interface of rules whose feedback kernel minimises a regulariser of its own layer.
 
     `delta_(l-1) = (delta_l B_l^T) * f'`, `dW = x^T delta`, `dB = dR/dB`, where the regulariser `R`
-    reads the activity on both sides of the layer's synapses and no error.
+    reads the activity on both sides of the layer's synapses, but no error.
 
     Args:
         noise: `Noise` that drives the layer when `R` is computed; None for the layer's own inputs.
             Noise costs one more forward product.
-        centre: Whether the mean over the batch is subtracted from the inputs that `R` reads: it
+        centre: Whether the mean over the batch is subtracted from the inputs that `R` reads. This
             turns products of activities into covariances.
-        respond: Whether `R` reads the outputs behind bias and activation.
-        every: `R` acts in one of so many training steps, beginning with the first.
+        respond: Whether `R` reads the outputs after bias and activation.
+        every: `R` acts in one of this many training steps, beginning with the first.
         update_forward: Whether the kernel descends `R` too. `Decay` and `Sparsify` do not depend on
-            the kernel: there it descends the same with `W` in the place of `B`.
+            the kernel; for them the kernel descends the same term with `W` in place of `B`.
 
     Raises:
-        ValueError: If an argument is not as said.
+        ValueError: If an argument is invalid.
     """
 
     def __init__(
@@ -89,36 +89,36 @@ class AlignmentRule(FeedbackRule):
     @property
     @abstractmethod
     def regulariser(self) -> Regulariser:
-        """The regulariser `R`."""
+        """Return the regulariser `R`."""
 
     @property
     def draws(self) -> bool:
-        """Whether noise drives the layer."""
+        """Return whether noise drives the layer."""
         return self.noise is not None
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """A kernel that learns, and a count of steps where not every step counts."""
+        """Declare a kernel that learns, and a step counter if not every step counts."""
         weights = [FeedbackWeight("feedback_kernel", tuple(kernel.shape), initializer, True)]
         if self.every > 1:
             weights.append(FeedbackWeight("alignment_step", (), "zeros", False, "float32"))
         return weights
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`B`."""
+        """Return `B`."""
         return feedback[0]
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """`B` itself; the count of steps begins anew."""
+        """Return the given `B`; the step counter begins again at 0."""
         return [feedback_kernel, *([ops.zeros(())] if self.every > 1 else [])]
 
     def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
-        """`B` alone."""
+        """Return `B` without the step counter."""
         return synapses.feedback[:1]
 
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """`dR/dB`, and `dR/dW` if the kernel descends `R` too."""
+        """Return `dR/dB`, and `dR/dW` if the kernel descends `R` too."""
         if self.every == 1:
             return self._both(synapses, inputs, outputs)
         step = synapses.variables[1]

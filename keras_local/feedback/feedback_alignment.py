@@ -13,11 +13,11 @@ from keras_local.ops.backend import Tensor
 class FeedbackAlignment(FeedbackRule):
     """The error returns through fixed random weights (FA; Amit's FRFB).
 
-    `delta_(l-1) = (delta_l B_l^T) * f'`, `B` never changes. The forward kernel learns by
-    `dW = x_(l-1)^T delta_l` as in backpropagation, and comes to lie at an acute angle to `B`.
+    `delta_(l-1) = (delta_l B_l^T) * f'`, where `B` never changes. The forward kernel learns by
+    `dW = x_(l-1)^T delta_l` as in backpropagation, and its angle to `B` becomes acute.
 
-    Local: the error crosses synapses of its own; the forward synapse sees its presynaptic
-    activity and its postsynaptic error.
+    Local: the error crosses separate synapses; the forward synapse sees its presynaptic activity
+    and its postsynaptic error.
 
     >>> import keras_local as kl
     >>> layer = kl.layers.FeedbackDense(3, feedback="feedback_alignment")
@@ -31,13 +31,13 @@ class FeedbackAlignment(FeedbackRule):
     """
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """A fixed kernel, drawn from the layer's `feedback_initializer`."""
+        """Declare a fixed kernel, drawn from the layer's `feedback_initializer`."""
         return [FeedbackWeight("feedback_kernel", tuple(kernel.shape), initializer, False)]
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`B`."""
+        """Return `B`."""
         return feedback[0]
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """`B` itself."""
+        """Return the given `B`."""
         return [feedback_kernel]

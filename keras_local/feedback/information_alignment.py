@@ -15,12 +15,13 @@ class InformationAlignment(AlignmentRule):
     """Feedback weights learn from products of activities, and stay bounded (IA).
 
     `R = -amplify mean <u, z> + nullify / 2 mean |r|^2 + decay / 2 |B|^2` with `z = M(x, W)`,
-    `u = M(x, B)` and the reconstruction `r = M^T(z, B)` (IA), hence
+    `u = M(x, B)` and the reconstruction `r = M^T(z, B)`, and therefore
     `dB = -amplify x^T z + nullify r^T z + decay B`. For white inputs and a frozen kernel `B`
-    converges to the kernel's singular vectors, with `amplify s / (decay + nullify s^2)` in place of
-    each singular value `s`: at an angle to `W` unless all `s` are equal.
+    converges to a kernel with the singular vectors of `W`, and with
+    `amplify s / (decay + nullify s^2)` in place of each singular value `s`. The angle to `W` is not
+    zero unless all `s` are equal.
 
-    Local: each term is a product of activities at the synapse. It costs a product back and two
+    Local: each term is a product of activities at the synapse. It costs a backward product and two
     products of activities.
 
     Args:
@@ -29,13 +30,12 @@ class InformationAlignment(AlignmentRule):
         decay: Rate of the decay.
         noise: Noise that drives the layer, as in `AlignmentRule`.
         centre: Whether the mean over the batch is subtracted from the inputs.
-        respond: Whether the outputs are taken behind bias and activation.
-        every: The feedback kernel learns in one of so many steps.
+        respond: Whether the outputs are computed with bias and activation.
+        every: The feedback kernel learns in one of this many steps.
         update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative, or another argument is not as said; the message names
-            it.
+        ValueError: If a rate is negative, or another argument is invalid; the message names it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="information_alignment").feedback.nullify
@@ -69,7 +69,7 @@ class InformationAlignment(AlignmentRule):
 
     @property
     def regulariser(self) -> Regulariser:
-        """`amplify + nullify + decay`."""
+        """Return the regulariser, `amplify + nullify + decay`."""
         return Amplify(self.amplify) + Nullify(self.nullify) + Decay(self.decay)
 
     def get_config(self) -> dict[str, Any]:

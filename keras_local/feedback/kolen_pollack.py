@@ -17,35 +17,36 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class KolenPollack(FeedbackRule):
-    """The error returns through random weights that learn by the kernel's own product.
+    """The error returns through random weights that receive the same update as the kernel.
 
     `delta_(l-1) = (delta_l B_l^T) * f'`, `dW = x^T delta + decay W` and
     `dB = rate x^T delta + decay B`.
 
-    With `decay=0` it is Amit's updated random feedback (URFB). Invariant: `B - rate W` is constant
-    without decay, and shrinks by the decay otherwise, so that the two come to agree.
+    With `decay=0` it is Amit's updated random feedback (URFB). Without decay `B - rate W` is
+    constant. With decay it shrinks, so that `B` converges to `rate W`.
 
-    Local: both synapses see the same two neurons, so each computes the product of activity and
-    error on its own; no weight is read by another synapse.
+    Local: both synapses see the same two neurons, so that each can compute the product of activity
+    and error by itself; no synapse reads the weight of another one.
 
-    Two forms compute the same. Identical updates leave `D = B - W` alone, so by default the layer
-    holds the constant `D` and a scalar: `B = W + s D`. The scalar has gradient zero, hence it is 1
-    for ever, unless the optimizer decays weights: the decay shrinks `s` exactly as it would shrink
-    the difference of two weights. This form needs no optimizer slots for `B`. It follows the kernel
-    in everything, so for `rate` other than 1, for a decay inside the rule, and where a regulariser
-    or a constraint acts on the kernel alone, the layer holds `B` as a weight of its own.
+    There are two forms, which compute the same. Identical updates do not change `D = B - W`.
+    Therefore the layer by default holds the constant `D` and a scalar `s`: `B = W + s D`. The
+    scalar has gradient zero and stays 1, unless the optimizer decays weights: then the decay
+    shrinks `s` exactly as it would shrink the difference of two weights. This form needs no
+    optimizer slots for `B`, but it always follows the kernel. Therefore the layer holds `B` as a
+    separate weight for a `rate` other than 1, for a `decay` of the rule, and if a regulariser or a
+    constraint acts only on the kernel.
 
     Args:
-        rate: Quotient of the feedback kernel's step and the kernel's (Amit's epsilon); exact under
-            plain SGD and momentum, while Adam and its kin divide every such factor out.
-        decay: Decay of both kernels, added to both gradients: exact for SGD, where the difference
-            shrinks by `(1 - learning_rate * decay)` a step. With any other optimizer use the
-            optimizer's own (decoupled) `weight_decay` instead and leave this at 0.
-        separate: Whether `B` is a weight of its own. None decides as above.
+        rate: Step of the feedback kernel, divided by the step of the kernel (Amit's epsilon). It is
+            exact under plain SGD and momentum; Adam and similar optimizers divide the factor out.
+        decay: Decay of both kernels, added to both gradients. It is exact for SGD, where the
+            difference shrinks by `(1 - learning_rate * decay)` in each step. With any other
+            optimizer use the optimizer's own (decoupled) `weight_decay`, and leave this at 0.
+        separate: Whether `B` is a separate weight. None decides as described above.
 
     Raises:
         ValueError: For a negative rate or decay, or `separate=False` with a rate or decay that
-            needs a weight of its own.
+            needs a separate weight.
 
     >>> import keras_local as kl
     >>> layer = kl.layers.FeedbackDense(3, feedback="kolen_pollack")
@@ -80,22 +81,22 @@ class KolenPollack(FeedbackRule):
 
     @property
     def learns_from_activity(self) -> bool:
-        """False: weights also decay without an error, but they learn nothing from activity."""
+        """Return False: weights decay without an error, but do not learn from activity."""
         return False
 
     @property
     def follows_kernel(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Hold `B` as a weight where a regulariser or a constraint acts on the kernel alone."""
+        """Return the form with a weight `B` for a kernel that is regularised or constrained."""
         if kernel_has_own_terms and self.separate is None:
             return KolenPollack(self.rate, self.decay, separate=True)
         return self
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """`B`, or the offset `D` and the scalar `s`."""
+        """Declare `B`, or the offset `D` and the scalar `s`."""
         shape = tuple(kernel.shape)
         if self._separate:
             return [FeedbackWeight("feedback_kernel", shape, initializer, True)]
@@ -110,20 +111,20 @@ class KolenPollack(FeedbackRule):
         ]
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`B`, which is `W + s D` in the default form."""
+        """Return `B`, which is `W + s D` in the default form."""
         if self._separate:
             return feedback[0]
         offset, scale = feedback
         return kernel + scale * offset
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """`B`, or `B - W` and 1."""
+        """Return the given `B`, or `B - W` and 1."""
         if self._separate:
             return [feedback_kernel]
         return [feedback_kernel - kernel, ops.ones(())]
 
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """`rate x^T delta`, or zero for the scalar of the default form."""
+        """Return `rate x^T delta`, or zero for the scalar of the default form."""
         if not self._separate:
             return None, ops.zeros_like(signals.feedback[1])
         gradient = signals.kernel_gradient
@@ -132,7 +133,7 @@ class KolenPollack(FeedbackRule):
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """`decay W` and `decay B`."""
+        """Return `decay W` and `decay B`."""
         if not self.decay:
             return None
         return self.decay * synapses.kernel, self.decay * synapses.feedback[0]

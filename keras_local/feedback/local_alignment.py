@@ -14,17 +14,17 @@ from keras_local.feedback.primitives import Primitive, Regulariser
 
 @serializable
 class LocalAlignment(AlignmentRule):
-    """The feedback kernel minimises a regulariser, any sum of primitives.
+    """The feedback kernel minimises a regulariser that is any sum of primitives.
 
-    `dB = dR/dB` with `R` the sum: `Decay`, `Amplify` and `Nullify` are local, `Sparsify` and
+    `dB = dR/dB`, where `R` is the sum. `Decay`, `Amplify` and `Nullify` are local, `Sparsify` and
     `SelfAlign` are not.
 
     Args:
         regulariser: A primitive, or a sum of them.
         noise: Noise that drives the layer, as in `AlignmentRule`.
         centre: Whether the mean over the batch is subtracted from the inputs.
-        respond: Whether the outputs are taken behind bias and activation.
-        every: The feedback kernel learns in one of so many steps.
+        respond: Whether the outputs are computed with bias and activation.
+        every: The feedback kernel learns in one of this many steps.
         update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
@@ -62,7 +62,7 @@ class LocalAlignment(AlignmentRule):
 
     @property
     def regulariser(self) -> Regulariser:
-        """The sum."""
+        """Return the sum of primitives."""
         return self._regulariser
 
     def get_config(self) -> dict[str, Any]:

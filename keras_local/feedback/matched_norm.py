@@ -16,16 +16,16 @@ class MatchedNorm(WrappedRule):
     """Another rule, with its error kernel scaled to the norm of the kernel.
 
     `delta_(l-1) = (delta_l (B |W| / |B|)^T) * f'`, with Frobenius norms. Weights and learning are
-    those of the rule inside; only the size of the error that is sent down changes. Of an assigned
-    feedback kernel the direction counts.
+    those of the inner rule; only the size of the error that is sent down changes. Of an assigned
+    feedback kernel only the direction matters.
 
-    Local but for one number a layer, the quotient of the norms.
+    Local except for one number for each layer, the quotient of the norms.
 
     Args:
-        rule: The rule inside.
+        rule: The inner rule.
 
     Raises:
-        ValueError: If `rule` is no feedback rule, or sends errors through the kernel itself.
+        ValueError: If `rule` is not a feedback rule, or sends errors through the kernel itself.
 
     >>> import keras_local as kl
     >>> rule = kl.feedback.FeedbackAlignment()
@@ -44,7 +44,7 @@ class MatchedNorm(WrappedRule):
         check.require(self.rule.has_own_kernel, "rule", allowed, rule)
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`B |W| / |B|`."""
+        """Return `B |W| / |B|`."""
         error_kernel = self.rule.error_kernel(kernel, *feedback)
         squares = ops.sum(ops.square(kernel)), ops.sum(ops.square(error_kernel))
         return error_kernel * ops.sqrt(ops.divide_no_nan(*squares))

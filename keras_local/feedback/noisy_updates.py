@@ -18,15 +18,16 @@ from keras_local.ops.backend import Tensor
 class NoisyUpdates(WrappedRule):
     """Another rule, with Gaussian noise on every update of its feedback weights.
 
-    `dB = (the rule's) + N(0, stddev^2)`, drawn anew in each training step. Under plain SGD a step
-    of size `r` thus adds noise of deviation `r stddev`, which a schedule anneals with the step.
+    `dB = (dB of the rule) + N(0, stddev^2)`, drawn again in each training step. Under plain SGD a
+    step of size `r` adds noise of standard deviation `r stddev`, which decreases with the step size
+    under a schedule.
 
     Args:
-        rule: The rule inside, whose feedback weights learn.
+        rule: The inner rule, whose feedback weights learn.
         stddev: Standard deviation of the noise.
 
     Raises:
-        ValueError: If `rule` is no feedback rule or has no weights that learn, or `stddev` is
+        ValueError: If `rule` is not a feedback rule or has no weights that learn, or `stddev` is
             negative.
 
     >>> import keras_local as kl
@@ -42,15 +43,15 @@ class NoisyUpdates(WrappedRule):
 
     @property
     def draws(self) -> bool:
-        """True: the noise."""
+        """Return True: the noise is drawn."""
         return True
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Let the rule inside hold `B` as a weight: noise makes it differ from the kernel."""
+        """Make the inner rule hold `B` as a weight: noise makes it differ from the kernel."""
         return super().adapt(kernel_has_own_terms=True)
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """Those of the rule inside."""
+        """Declare the weights of the inner rule."""
         weights = self.rule.weights(kernel, initializer)
         check.require(
             any(weight.trainable and weight.shape for weight in weights),
@@ -63,14 +64,14 @@ class NoisyUpdates(WrappedRule):
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """Those of the rule inside, and noise for each weight that learns."""
+        """Return the gradients of the inner rule, plus noise for each weight that learns."""
         nothing = (None,) * (1 + len(synapses.feedback))
         inner = self.rule.local_gradients(synapses, inputs, outputs) or nothing
         noisy: list[Tensor | None] = [inner[0]]
         for gradient, variable in zip(inner[1:], synapses.variables, strict=True):
             noise = None
             if variable.trainable:
-                # The mean of the replicas' draws has the deviation of one.
+                # The mean over the replicas has the standard deviation of a single draw.
                 spread = self.stddev * replica_count() ** 0.5
                 noise = keras.random.normal(variable.shape, stddev=spread, seed=synapses.seed)
                 noise = keras.ops.cast(noise, synapses.kernel.dtype)

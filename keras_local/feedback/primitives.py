@@ -21,7 +21,7 @@ from keras_local.ops.precision import precise
 
 @dataclass
 class Activity:
-    """The arguments of a regulariser: activity before and behind the synapses, and both kernels.
+    """Activity before and behind the synapses, and both kernels, as a regulariser sees them.
 
     Attributes:
         linear_map: The map `M` of the layer.
@@ -29,10 +29,10 @@ class Activity:
         outputs: Postsynaptic activity `z`: `M(x, W)`, or the response `f(M(x, W) + b)` to it.
         kernel: Forward weights `W`.
         feedback_kernel: Feedback weights `B`, in the kernel's shape.
-        driving: The inputs that gave rise to the outputs, where these are others than `inputs`:
-            with centred inputs, those before their mean is subtracted. None for `inputs`.
-        pull_back: Function from a derivative at the outputs to that at `M(x, W)`, where a response
-            lies between the two; None where it does not.
+        driving: The inputs from which the outputs were computed, if they differ from `inputs`: for
+            centred inputs, the inputs before their mean is subtracted. None means `inputs`.
+        pull_back: Function from a derivative at the outputs to the derivative at `M(x, W)`, if a
+            response function lies between the two; otherwise None.
     """
 
     linear_map: LinearMap
@@ -45,19 +45,19 @@ class Activity:
 
     @cached_property
     def projection(self) -> Tensor:
-        """Inputs sent forward through the feedback weights, `u = M(x, B)`."""
+        """Return the inputs sent forward through the feedback weights, `u = M(x, B)`."""
         return self.linear_map.apply(self.inputs, self.feedback_kernel)
 
     @cached_property
     def reconstruction(self) -> Tensor:
-        """Outputs sent back through the feedback weights, `r = M^T(z, B)`."""
+        """Return the outputs sent back through the feedback weights, `r = M^T(z, B)`."""
         return self.linear_map.input_gradient(self.outputs, self.feedback_kernel, self.inputs)
 
     def correlation(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Return the mean product of activities at each synapse, over examples and positions."""
         product = self.linear_map.kernel_gradient(inputs, outputs, self.kernel)
         shape = tuple(self.kernel.shape)
-        # In how many products of an example and a position one weight takes part.
+        # The number of products (of an example and a position) in which one weight takes part.
         uses = self.linear_map.fans(shape)[0] / math.prod(shape)
         # In half precision the number of activities may lie beyond the range.
         dtype = precise(product.dtype)
@@ -65,11 +65,11 @@ class Activity:
         return ops.cast(mean, product.dtype)
 
     def through_outputs(self, derivative: Tensor) -> Tensor:
-        """Return the gradient at the kernel of a term with that derivative at the outputs."""
+        """Return the gradient at the kernel, given a term's derivative at the outputs."""
         inputs = self.inputs if self.driving is None else self.driving
         if self.pull_back is not None:
             derivative = self.pull_back(derivative)
-        # On PyTorch, Keras makes single precision of a product of double precision and a number.
+        # On PyTorch, Keras multiplies double precision by a number in single precision.
         return self.correlation(inputs, ops.cast(derivative, self.kernel.dtype))
 
     def mean(self, first: Tensor, second: Tensor) -> Tensor:
@@ -78,11 +78,11 @@ class Activity:
 
 
 class Primitive(Strategy, ABC):
-    """Interface: one term of a layer-local regulariser, and its gradients.
+    """Interface of one term of a layer-local regulariser, with its gradients.
 
     `feedback.Decay(0.1) + feedback.SelfAlign(0.1)` is a `Regulariser`. Forms and gradients are
-    those of the paper, with its halves. In a convolution the mean is taken over positions too, so
-    that one rate serves layers of every size.
+    those of the paper, with its factors of 1/2. In a convolution the mean is also taken over
+    positions, so that one rate suits layers of every size.
 
     Args:
         rate: Weight of the term.
@@ -106,11 +106,12 @@ class Primitive(Strategy, ABC):
     def forward_gradient(self, activity: Activity) -> Tensor:
         """Return the gradient at the kernel, without the rate; most rules do not use it.
 
-        Of the value, and for `Decay` and `Sparsify` of the same value with `W` in the place of `B`.
+        It is the gradient of the value. For `Decay` and `Sparsify`, whose value does not depend on
+        `W`, it is the gradient of the same value with `W` in place of `B`.
         """
 
     def __add__(self, other: Primitive | Regulariser) -> Regulariser:
-        """Return the sum of the two."""
+        """Return the sum of the two primitives."""
         return Regulariser([self]).__add__(other)
 
     def get_config(self) -> dict[str, Any]:
@@ -130,15 +131,15 @@ class Decay(Primitive):
     """
 
     def value(self, activity: Activity) -> Tensor:
-        """`1/2 |B|^2`."""
+        """Return `1/2 |B|^2`."""
         return 0.5 * ops.sum(ops.square(activity.feedback_kernel))
 
     def gradient(self, activity: Activity) -> Tensor:
-        """`B`."""
+        """Return `B`."""
         return activity.feedback_kernel
 
     def forward_gradient(self, activity: Activity) -> Tensor:
-        """`W`."""
+        """Return `W`."""
         return activity.kernel
 
 
@@ -146,67 +147,68 @@ class Decay(Primitive):
 class Amplify(Primitive):
     """Hebbian growth with the product of activities: `-mean <u, z>`. Local.
 
-    Gradient `-x^T z`, the negative product of pre- and postsynaptic activity.
+    The gradient is `-x^T z`, the negative product of pre- and postsynaptic activity.
 
     Source: Kunin et al. 2020.
     """
 
     def value(self, activity: Activity) -> Tensor:
-        """`-mean <u, z>`."""
+        """Return `-mean <u, z>`."""
         return -activity.mean(activity.projection, activity.outputs)
 
     def gradient(self, activity: Activity) -> Tensor:
-        """`-x^T z`."""
+        """Return `-x^T z`."""
         return -activity.correlation(activity.inputs, activity.outputs)
 
     def forward_gradient(self, activity: Activity) -> Tensor:
-        """`-x^T u`."""
+        """Return `-x^T u`."""
         return -activity.through_outputs(activity.projection)
 
 
 @serializable
 class Nullify(Primitive):
-    """A bound on what the feedback weights send back: `1/2 mean |r|^2`. Local.
+    """A penalty on the signal that the feedback weights send back: `1/2 mean |r|^2`. Local.
 
-    Gradient `r^T z` with the reconstruction `r`: Oja's kind of normalisation, which keeps
-    `Amplify` from growing without bound.
+    The gradient is `r^T z` with the reconstruction `r`. It normalises like Oja's rule, so that
+    weights do not grow without bound by `Amplify`.
 
     Source: Kunin et al. 2020.
     """
 
     def value(self, activity: Activity) -> Tensor:
-        """`1/2 mean |r|^2`."""
+        """Return `1/2 mean |r|^2`."""
         return 0.5 * activity.mean(activity.reconstruction, activity.reconstruction)
 
     def gradient(self, activity: Activity) -> Tensor:
-        """`r^T z`."""
+        """Return `r^T z`."""
         return activity.correlation(activity.reconstruction, activity.outputs)
 
     def forward_gradient(self, activity: Activity) -> Tensor:
-        """`x^T M(r, B)`."""
+        """Return `x^T M(r, B)`."""
         returned = activity.linear_map.apply(activity.reconstruction, activity.feedback_kernel)
         return activity.through_outputs(returned)
 
 
 @serializable
 class Sparsify(Primitive):
-    """A bound on the inputs' projection by the feedback weights: `1/2 mean |u|^2`. Not local.
+    """A penalty on the inputs' projection by the feedback weights: `1/2 mean |u|^2`. Not local.
 
-    Gradient `x^T u`: the synapse would have to know what arrives at all the others of its neuron.
+    The gradient is `x^T u`: the synapse would have to know the inputs of all other synapses of its
+    neuron.
 
     Source: Kunin et al. 2020.
     """
 
     def value(self, activity: Activity) -> Tensor:
-        """`1/2 mean |u|^2`."""
+        """Return `1/2 mean |u|^2`."""
         return 0.5 * activity.mean(activity.projection, activity.projection)
 
     def gradient(self, activity: Activity) -> Tensor:
-        """`x^T u`."""
+        """Return `x^T u`."""
         return activity.correlation(activity.inputs, activity.projection)
 
     def forward_gradient(self, activity: Activity) -> Tensor:
-        """`x^T z`."""
+        """Return `x^T z`."""
         return activity.through_outputs(activity.outputs)
 
 
@@ -218,15 +220,15 @@ class SelfAlign(Primitive):
     """
 
     def value(self, activity: Activity) -> Tensor:
-        """`-<W, B>`."""
+        """Return `-<W, B>`."""
         return -ops.sum(activity.kernel * activity.feedback_kernel)
 
     def gradient(self, activity: Activity) -> Tensor:
-        """`-W`."""
+        """Return `-W`."""
         return -activity.kernel
 
     def forward_gradient(self, activity: Activity) -> Tensor:
-        """`-B`."""
+        """Return `-B`."""
         return -activity.feedback_kernel
 
 
@@ -238,7 +240,7 @@ class Regulariser(Strategy):
         terms: The primitives, at least one.
 
     Raises:
-        ValueError: If there is no term, or one of them is no `Primitive`.
+        ValueError: If there is no term, or one of them is not a `Primitive`.
 
     >>> from keras_local import feedback
     >>> total = feedback.Decay(0.1) + feedback.Amplify(0.2) + feedback.Nullify(0.1)
@@ -264,7 +266,7 @@ class Regulariser(Strategy):
 
     @property
     def active(self) -> list[Primitive]:
-        """The terms whose rate is not zero."""
+        """Return the terms whose rate is not zero."""
         return [term for term in self.terms if term.rate]
 
     def value(self, activity: Activity) -> Tensor:
@@ -282,7 +284,7 @@ class Regulariser(Strategy):
         return self._weighted(lambda term: term.forward_gradient(activity), nothing)
 
     def _weighted(self, part: Callable[[Primitive], Tensor], nothing: Tensor) -> Tensor:
-        # Each product with a rate is a pass over memory: terms of one rate share theirs.
+        # Each product with a rate is a pass over memory, so terms of equal rate share one product.
         alike: dict[float, list[Tensor]] = {}
         for term in self.active:
             alike.setdefault(term.rate, []).append(part(term))
@@ -296,5 +298,5 @@ class Regulariser(Strategy):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Regulariser:
-        """Restore the sum."""
+        """Restore the sum from its config."""
         return cls(keras.saving.deserialize_keras_object(term) for term in config["terms"])

@@ -33,20 +33,20 @@ def random_mask(probability: float, seed: int | None) -> Callable[..., Tensor]:
 class RandomConnectivity(WrappedRule):
     """Another rule, in which each feedback synapse exists with a given probability.
 
-    `delta_(l-1) = (delta_l (B * mask)^T) * f'`, the mask drawn once. What the feedback weights
-    learn is the rule's; where there is no synapse it is of no effect.
+    `delta_(l-1) = (delta_l (B * mask)^T) * f'`, where the mask is drawn once. The feedback weights
+    learn as in the inner rule; a weight without a synapse has no effect.
 
-    A layer's `connectivity` argument gives the forward synapses a mask of their own as well: a
-    feedback synapse need not have a forward partner.
+    A layer's `connectivity` argument also gives the forward synapses a mask, independent of this
+    one: a feedback synapse need not have a forward synapse between the same neurons.
 
     Args:
-        rule: The rule inside.
+        rule: The inner rule.
         probability: Probability of each synapse, greater than 0 and at most 1.
-        seed: Seed of the mask; None draws one.
+        seed: Seed of the mask; None draws a seed.
 
     Raises:
-        ValueError: If `rule` is no feedback rule, the probability is out of range, or `seed` is no
-            integer that fits.
+        ValueError: If `rule` is not a feedback rule, the probability is out of range, or `seed` is
+            not an integer in the allowed range.
 
     >>> import numpy as np, keras_local as kl
     >>> rule = kl.feedback.RandomConnectivity(kl.feedback.FeedbackAlignment(), 0.5, seed=0)
@@ -68,41 +68,41 @@ class RandomConnectivity(WrappedRule):
 
     @property
     def has_own_kernel(self) -> bool:
-        """Whether an error is sent at all: that of a forward kernel is masked too."""
+        """Return whether an error is sent at all: a forward kernel is masked too."""
         return self.rule.has_own_kernel or self.rule.sends_errors
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Let the rule inside hold `B` as a weight: masked differently, it has its own updates."""
+        """Make the inner rule hold `B` as a weight: another mask has other updates."""
         return super().adapt(kernel_has_own_terms=True)
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """Those of the rule inside, and the mask."""
+        """Declare the weights of the inner rule, and the mask."""
         exist = random_mask(self.probability, self.seed)
         mask = FeedbackWeight("feedback_mask", tuple(kernel.shape), exist, False)
         return [*self.rule.weights(kernel, initializer), mask]
 
     def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
-        """Those of the rule inside, and the mask."""
+        """Return the signals of the inner rule, and the mask."""
         return (*self.rule.signals(_inner(synapses), training), synapses.feedback[-1])
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`B * mask`."""
+        """Return `B * mask`."""
         return self.rule.error_kernel(kernel, *feedback[:-1]) * feedback[-1]
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """Those of the rule inside; synapses exist where the kernel given is not zero."""
+        """Return the inner rule's values; synapses exist where the given kernel is not zero."""
         mask = ops.cast(ops.not_equal(feedback_kernel, 0.0), feedback_kernel.dtype)
         return [*self.rule.assignment(kernel, feedback_kernel), mask]
 
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """Those of the rule inside."""
+        """Return the gradients of the inner rule."""
         inner = replace(signals, feedback=signals.feedback[:-1])
         return (*self.rule.feedback_gradients(inner), None)
 
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """Those of the rule inside."""
+        """Return the gradients of the inner rule."""
         inner = self.rule.local_gradients(_inner(synapses), inputs, outputs)
         return inner and (*inner, None)
 
@@ -112,5 +112,5 @@ class RandomConnectivity(WrappedRule):
 
 
 def _inner(synapses: RuleContext) -> RuleContext:
-    """Leave out the mask, which the rule inside does not know."""
+    """Leave out the mask, which the inner rule does not know."""
     return replace(synapses, feedback=synapses.feedback[:-1], variables=synapses.variables[:-1])

@@ -29,9 +29,9 @@ class FeedbackWeight:
         name: Name of the Keras variable.
         shape: Its shape.
         initializer: A Keras initializer, or any callable of shape and dtype. It must not read
-            another variable, since TensorFlow cannot make such a weight inside of a compiled step.
+            another variable, since TensorFlow cannot create such a weight inside a compiled step.
         trainable: Whether the optimizer changes it.
-        dtype: None for that of the kernel.
+        dtype: The dtype; None for the dtype of the kernel.
         starts_from_kernel: Whether the initializer is called with the kernel's first value as well:
             `initializer(shape, dtype=dtype, kernel=tensor)`.
     """
@@ -64,18 +64,18 @@ class RuleContext:
     """The weights and functions that a layer gives to its rule in each call.
 
     Attributes:
-        linear_map: The map that the kernel enters.
+        linear_map: The linear map that uses the kernel.
         kernel: Tensor of forward weights.
         feedback: Tensors of the rule's own weights, in the order in which it declared them.
-        variables: The variables behind `feedback`. What is assigned to one of them is averaged over
-            the replicas of `tf.distribute`, so that all hold the same.
+        variables: The variables of `feedback`. A value that is assigned to one of them is averaged
+            over the replicas of `tf.distribute`, so that all replicas hold the same value.
         respond: Function from the map's outputs to the layer's activity: bias and activation.
-        draw_kernel: Function that draws a tensor of the kernel's shape from the layer's
-            `feedback_initializer`, anew at each call; None unless the rule `draws`.
+        draw_kernel: Function that draws a new tensor of the kernel's shape from the layer's
+            `feedback_initializer` at each call; None unless the rule `draws`.
         seed: Generator of seeds for the rule's own noise; None unless the rule `draws`.
-        learn: Hands gradients to the optimizer, in the order of the kernel and then the rule's
-            weights; None where there is nothing to learn. Loss scales and replicas are the
-            layer's business: a gradient is the mean over the examples of the call.
+        learn: Function that passes gradients to the optimizer, of the kernel and then of the rule's
+            weights; None if nothing can learn. A gradient is the mean over the examples of the
+            call; the layer takes care of loss scales and replicas.
     """
 
     linear_map: LinearMap
@@ -98,11 +98,11 @@ class FeedbackRule(Strategy, ABC):
 
     The properties `sends_errors`, `has_own_kernel`, `learns_from_activity`, `follows_kernel` and
     `draws` say what the rule does. The rest of the package asks for them and never for the class,
-    so a rule that answers truly is treated as those of the package are.
+    so that your own rule is treated like the rules of the package.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a class with a `connect` of its own."""
+        """Refuse a class that overrides `connect`."""
         super().__init_subclass__(**kwargs)
         if cls.connect is not FeedbackRule.connect:
             raise TypeError(
@@ -113,41 +113,42 @@ class FeedbackRule(Strategy, ABC):
 
     @property
     def sends_errors(self) -> bool:
-        """Whether errors go through the layer to what is below it; by default they do."""
+        """Return whether errors go through the layer to the layers below; True by default."""
         return True
 
     @property
     def has_own_kernel(self) -> bool:
-        """Whether errors return through a kernel other than the forward one; by default they do.
+        """Return whether errors return through another kernel than `W`; True by default.
 
-        If not, and the rule has no weights, the layer is the built-in one, at its cost.
+        If not, and the rule has no weights, the layer computes what the built-in layer computes, at
+        the same cost.
         """
         return True
 
     @property
     def learns_from_activity(self) -> bool:
-        """Whether feedback weights learn without any error, in `local_gradients`.
+        """Return whether feedback weights learn without any error, in `local_gradients`.
 
-        By default, whether the rule has such a method. `models.align` trains these rules.
+        By default this is True if the rule overrides that method. `models.align` trains such rules.
         """
         return type(self).local_gradients is not FeedbackRule.local_gradients
 
     @property
     def follows_kernel(self) -> bool:
-        """Whether the feedback kernel receives the same updates as the kernel; by default not.
+        """Return whether the feedback kernel receives the kernel's updates; False by default.
 
-        If so, the layer warns of what acts on the kernel alone, such as a regularizer.
+        If True, the layer warns of anything that acts only on the kernel, such as a regularizer.
         """
         return False
 
     @property
     def draws(self) -> bool:
-        """Whether the rule draws random numbers in training; by default it does not."""
+        """Return whether the rule draws random numbers in training; False by default."""
         return False
 
     @property
     def innermost(self) -> FeedbackRule:
-        """The rule inside of all wrappers; by default the rule itself."""
+        """Return the rule inside all wrappers; by default the rule itself."""
         return self
 
     @abstractmethod
@@ -163,18 +164,18 @@ class FeedbackRule(Strategy, ABC):
 
     @abstractmethod
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """Return the values of the rule's weights for which the error kernel is as given."""
+        """Return values of the rule's weights that give this error kernel."""
 
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """Return what the error teaches each weight of the rule; by default nothing."""
+        """Return the gradients of the rule's weights from an error; none by default."""
         return tuple(None for _ in signals.feedback)
 
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """Return what activity alone teaches kernel and feedback weights; by default nothing.
+        """Return gradients of kernel and feedback weights from activity; none by default.
 
-        Called in training only, with the layer's inputs and the outputs of its map.
+        It is called only in training, with the layer's inputs and the outputs of its map.
         """
         return None
 
@@ -186,7 +187,7 @@ class FeedbackRule(Strategy, ABC):
     def connect(self, synapses: RuleContext, inputs: Tensor, training: bool | None) -> Tensor:
         """Apply the map with this rule's error path, and learn from activity in training.
 
-        Final: what a rule changes about it, it says in its other methods and properties.
+        This method is final. A rule changes what it does by its other methods and properties.
         """
         if not self.sends_errors:
             inputs = keras.ops.stop_gradient(inputs)
@@ -203,8 +204,8 @@ class FeedbackRule(Strategy, ABC):
         return outputs
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Return the form of the rule for a layer whose kernel alone is regularised or constrained.
+        """Return the form of the rule for a layer whose kernel is regularised or constrained.
 
-        By default the rule itself; see `KolenPollack` for one that has two forms.
+        By default this is the rule itself. `KolenPollack` is a rule with two forms.
         """
         return self

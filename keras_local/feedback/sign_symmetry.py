@@ -15,22 +15,23 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class SignSymmetry(FeedbackRule):
-    """The error returns through weights with the signs of the kernel and other magnitudes.
+    """The error returns through weights that have the kernel's signs but other magnitudes.
 
     `delta_(l-1) = (delta_l (|M| * sign(W))^T) * f'`
 
-    Partly local: the magnitudes need not be known, one bit of each weight has to be. A weight of
-    exactly 0 carries no error, so a layer whose kernel starts at zero never learns to send one.
+    Partly local: the feedback synapse has to know one bit of the forward weight, its sign, but not
+    its magnitude. A weight of exactly 0 carries no error, so a layer whose kernel starts at zero
+    never learns to send one.
 
     Args:
-        magnitude: `"uniform"`: all magnitudes equal `scale` (uSF); `"fixed"`: drawn once from the
-            layer's `feedback_initializer` (frSF); `"batchwise"`: drawn from it anew in each
-            training step (brSF).
+        magnitude: `"uniform"`: all magnitudes equal `scale` (uSF); `"fixed"`: they are drawn once
+            from the layer's `feedback_initializer` (frSF); `"batchwise"`: they are drawn from it
+            again in each training step (brSF).
         scale: The magnitude of `"uniform"`; None for the standard deviation of Glorot's
             initializer, `sqrt(2 / (fan_in + fan_out))`.
 
     Raises:
-        ValueError: If `magnitude` is unknown, or `scale` is not positive or has no use.
+        ValueError: If `magnitude` is unknown, or `scale` is not positive or given without use.
 
     >>> import numpy as np, keras_local as kl
     >>> layer = kl.layers.FeedbackDense(2, feedback=kl.feedback.SignSymmetry(scale=0.5))
@@ -60,11 +61,11 @@ class SignSymmetry(FeedbackRule):
 
     @property
     def draws(self) -> bool:
-        """Whether magnitudes are drawn in each step."""
+        """Return whether magnitudes are drawn in each step."""
         return bool(self.magnitude == "batchwise")
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """The fixed magnitudes, if they are fixed."""
+        """Declare the magnitudes if they are fixed."""
         if self.magnitude != "fixed":
             return []
 
@@ -75,7 +76,7 @@ class SignSymmetry(FeedbackRule):
         return [FeedbackWeight("feedback_magnitude", shape, magnitudes, False)]
 
     def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
-        """The magnitudes. Outside of training those drawn anew are replaced by one scale."""
+        """Return the magnitudes; outside training, one scale replaces those drawn each step."""
         if self.magnitude == "fixed":
             return synapses.feedback
         if self.magnitude == "batchwise" and training and synapses.draw_kernel is not None:
@@ -83,15 +84,15 @@ class SignSymmetry(FeedbackRule):
         scale = self.scale
         if scale is None:
             scale = (2.0 / sum(synapses.linear_map.fans(tuple(synapses.kernel.shape)))) ** 0.5
-        # Not `cast`: it would round a number to single precision first.
+        # `cast` would first round a number to single precision.
         return (ops.convert_to_tensor(scale, dtype=synapses.kernel.dtype),)
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`|M| * sign(W)`."""
+        """Return `|M| * sign(W)`."""
         return feedback[0] * ops.sign(kernel)
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """The magnitudes of a kernel of the same signs."""
+        """Return the magnitudes of a kernel of the same signs."""
         if self.magnitude != "fixed":
             raise ValueError(
                 f"SignSymmetry(magnitude={self.magnitude!r}) has no feedback kernel to assign: it "

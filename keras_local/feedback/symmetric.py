@@ -15,9 +15,9 @@ class Symmetric(FeedbackRule):
 
     `delta_(l-1) = (delta_l W_l^T) * f'`
 
-    Not local: the synapse that carries the error would have to know the forward weight (the
-    weight transport problem). A layer with this rule is the stock Keras layer, bit for bit and at
-    its cost: it is the baseline of every comparison.
+    Not local: the synapse that carries the error would have to know the forward weight (the weight
+    transport problem). A layer with this rule equals the stock Keras layer bit for bit, at the same
+    cost: it is the baseline of every comparison.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(2, feedback="symmetric").feedback.get_config()
@@ -28,19 +28,19 @@ class Symmetric(FeedbackRule):
 
     @property
     def has_own_kernel(self) -> bool:
-        """False: the error returns through the forward kernel."""
+        """Return False: the error returns through the forward kernel."""
         return False
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """No weights beside the kernel."""
+        """Declare no weights."""
         return []
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """`W`."""
+        """Return `W`."""
         return kernel
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """Refuse: there is nothing to assign."""
+        """Raise a ValueError: there is nothing to assign."""
         raise ValueError(
             "feedback='symmetric' has no feedback kernel to assign: errors return through `kernel`."
         )

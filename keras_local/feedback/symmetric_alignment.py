@@ -14,25 +14,25 @@ from keras_local.feedback.primitives import Decay, Regulariser, SelfAlign
 class SymmetricAlignment(AlignmentRule):
     """The feedback kernel decays, and is pulled towards the kernel (SA).
 
-    `R = decay / 2 |B|^2 - self_align <W, B>`, hence `dB = decay B - self_align W`. For a frozen
-    kernel `B` converges to `self_align / decay W`, whatever the data: to `W` itself by default.
+    `R = decay / 2 |B|^2 - self_align <W, B>`, and therefore `dB = decay B - self_align W`. For a
+    frozen kernel `B` converges to `self_align / decay W` for all data, which is `W` itself by
+    default.
 
     Not local: the feedback synapse reads the forward weight. It is one of the two rules that the
-    authors scale up to deep networks. No activity is read, so it costs elementwise passes over the
-    kernels only: fewest where both rates are equal.
+    authors use in deep networks. It reads no activity and costs only elementwise passes over the
+    kernels; there are fewer of them if both rates are equal.
 
     Args:
         decay: Rate of the decay.
         self_align: Rate of the pull.
-        noise: Without effect, as are `centre` and `respond`: no activity is read.
+        noise: Without effect, like `centre` and `respond`, because no activity is read.
         centre: Without effect.
         respond: Without effect.
-        every: The feedback kernel learns in one of so many steps.
+        every: The feedback kernel learns in one of this many steps.
         update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative, or another argument is not as said; the message names
-            it.
+        ValueError: If a rate is negative, or another argument is invalid; the message names it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="symmetric_alignment").feedback.decay
@@ -64,7 +64,7 @@ class SymmetricAlignment(AlignmentRule):
 
     @property
     def regulariser(self) -> Regulariser:
-        """`decay + self_align`."""
+        """Return the regulariser, `decay + self_align`."""
         return Decay(self.decay) + SelfAlign(self.self_align)
 
     def get_config(self) -> dict[str, Any]:

@@ -14,31 +14,31 @@ from keras_local.feedback.primitives import Amplify, Decay, Regulariser
 class WeightMirror(AlignmentRule):
     """The feedback kernel learns from noise that is sent through the layer (WM).
 
-    Each layer is driven by independent zero-mean noise `xi`, answers with `y = f(M(xi, W) + b)`,
-    and the feedback kernel learns by the product of both:
-    `dB = decay B - amplify xi^T y`. On average `xi^T y` is the noise's variance times `W` for a
-    linear answer; a nonlinear one rescales it. In a convolution the product is divided by the
+    Independent zero-mean noise `xi` drives each layer. The layer responds with
+    `y = f(M(xi, W) + b)`, and the feedback kernel learns by the product of both:
+    `dB = decay B - amplify xi^T y`. For a linear response the mean of `xi^T y` is the noise's
+    variance times `W`; a nonlinearity rescales it. In a convolution the product is divided by the
     number of positions.
 
-    Local: the product of pre- and postsynaptic activity, and a decay. With the layer's own inputs
-    in place of noise (`noise=None`) `B` converges to the inputs' second moment times `W`, which is
-    not aligned with it. It costs one more forward product and one product of activities.
+    Local: it uses the product of pre- and postsynaptic activity, and a decay. With the layer's own
+    inputs in place of noise (`noise=None`) `B` converges to the inputs' second moment times `W`,
+    which is not aligned with `W`. It costs one more forward product and one product of activities.
 
     The decay keeps `B` bounded. To keep its norm equal to the kernel's, wrap the rule:
-    `MatchedNorm(WeightMirror())`. A phase in which nothing but the mirrors learns is
-    `models.align(model, inputs)`.
+    `MatchedNorm(WeightMirror())`. `models.align(model, inputs)` runs a phase in which only the
+    feedback kernels learn.
 
     Args:
         amplify: Rate of the product.
         decay: Rate of the decay.
-        noise: The noise; normal with deviation 1 by default.
+        noise: The noise; normal with standard deviation 1 by default.
         centre: Whether the batch mean of the noise is subtracted: less variance, same mean.
-        respond: Whether the answer passes through bias and activation.
-        every: The feedback kernel learns in one of so many steps.
+        respond: Whether the response is computed with bias and activation.
+        every: The feedback kernel learns in one of this many steps.
         update_forward: Whether the kernel learns by the same regulariser.
 
     Raises:
-        ValueError: If a rate is negative, or an option is not as said.
+        ValueError: If a rate is negative, or another argument is invalid; the message names it.
 
     >>> import keras_local as kl
     >>> kl.layers.FeedbackDense(3, feedback="weight_mirror").feedback.noise.stddev
@@ -71,7 +71,7 @@ class WeightMirror(AlignmentRule):
 
     @property
     def regulariser(self) -> Regulariser:
-        """`amplify + decay`."""
+        """Return the regulariser, `amplify + decay`."""
         return Amplify(self.amplify) + Decay(self.decay)
 
     def get_config(self) -> dict[str, Any]:

@@ -14,16 +14,16 @@ from keras_local.ops.backend import Tensor
 
 
 class WrappedRule(FeedbackRule):
-    """Interface of rules around another rule: what a subclass does not override is as in that rule.
+    """Interface of rules around another rule, which is used for all that is not overridden.
 
-    Methods, properties and forms (`adapt`) are those of the rule inside, which may be a wrapper
-    itself. A subclass overrides what it changes, and `get_config` if it has arguments of its own.
+    Methods, properties and forms (`adapt`) are those of the inner rule, which may itself be a
+    wrapper. A subclass overrides what it changes, and `get_config` if it has more arguments.
 
     Args:
-        rule: The rule inside.
+        rule: The inner rule.
 
     Raises:
-        ValueError: If `rule` is no feedback rule.
+        ValueError: If `rule` is not a feedback rule.
     """
 
     def __init__(self, rule: FeedbackRule) -> None:
@@ -31,36 +31,36 @@ class WrappedRule(FeedbackRule):
 
     @property
     def innermost(self) -> FeedbackRule:
-        """That of the rule inside."""
+        """Return the innermost rule inside all wrappers."""
         return self.rule.innermost
 
     @property
     def sends_errors(self) -> bool:
-        """As the rule inside."""
+        """Return what the inner rule returns."""
         return self.rule.sends_errors
 
     @property
     def has_own_kernel(self) -> bool:
-        """As the rule inside."""
+        """Return what the inner rule returns."""
         return self.rule.has_own_kernel
 
     @property
     def learns_from_activity(self) -> bool:
-        """As the rule inside."""
+        """Return what the inner rule returns."""
         return self.rule.learns_from_activity
 
     @property
     def follows_kernel(self) -> bool:
-        """As the rule inside."""
+        """Return what the inner rule returns."""
         return self.rule.follows_kernel
 
     @property
     def draws(self) -> bool:
-        """As the rule inside."""
+        """Return what the inner rule returns."""
         return self.rule.draws
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
-        """Wrap the form of the inner rule for such a layer."""
+        """Return this wrapper around the inner rule's form for such a layer."""
         return self._around(self.rule.adapt(kernel_has_own_terms))
 
     def _around(self, rule: FeedbackRule) -> Self:
@@ -72,29 +72,29 @@ class WrappedRule(FeedbackRule):
         return wrapped
 
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
-        """Those of the rule inside."""
+        """Declare the weights of the inner rule."""
         return self.rule.weights(kernel, initializer)
 
     def signals(self, synapses: RuleContext, training: bool | None) -> tuple[Tensor, ...]:
-        """Those of the rule inside."""
+        """Return the signals of the inner rule."""
         return self.rule.signals(synapses, training)
 
     def error_kernel(self, kernel: Tensor, *feedback: Tensor) -> Tensor:
-        """That of the rule inside."""
+        """Return the error kernel of the inner rule."""
         return self.rule.error_kernel(kernel, *feedback)
 
     def assignment(self, kernel: Tensor, feedback_kernel: Tensor) -> list[Tensor]:
-        """Those of the rule inside."""
+        """Return the values that the inner rule assigns."""
         return self.rule.assignment(kernel, feedback_kernel)
 
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
-        """Those of the rule inside."""
+        """Return the gradients of the inner rule."""
         return self.rule.feedback_gradients(signals)
 
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """Those of the rule inside."""
+        """Return the gradients of the inner rule."""
         return self.rule.local_gradients(synapses, inputs, outputs)
 
     def get_config(self) -> dict[str, Any]:
