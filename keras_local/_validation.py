@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -84,11 +84,18 @@ def one_of(argument: str, value: Any, options: Sequence[Any]) -> Any:
     return value
 
 
+def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Return whether `value` is a list, a tuple or the like; text and bytes are single values."""
+    return isinstance(value, Sequence) and not isinstance(
+        value, str | bytes | bytearray | memoryview
+    )
+
+
 def sizes(argument: str, value: Any, rank: int, minimum: int = 1) -> tuple[int, ...]:
     """Return `value`, one integer or `rank` of them, as a tuple of `rank` integers."""
     items = [value] * rank if _is_integer(value) else value
     valid = (
-        isinstance(items, Sequence)
+        is_sequence(items)
         and len(items) == rank
         and all(_is_integer(item) and minimum <= int(item) <= LARGEST for item in items)
     )
@@ -100,7 +107,7 @@ def factors(argument: str, value: Any, layers: int) -> tuple[float, ...]:
     """Return `value`, a factor of at least 0 for each of `layers` layers; 1 for None."""
     if value is None:
         return (1.0,) * layers
-    valid = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == layers
+    valid = is_sequence(value) and len(value) == layers
     require(valid, argument, f"{layers} factors, one for each weight layer", value)
     return tuple(real(argument, factor, minimum=0.0) for factor in value)
 

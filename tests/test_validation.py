@@ -66,6 +66,13 @@ def test_bools_are_no_numbers() -> None:
                 CHECKS[name](value)
 
 
+def test_bytes_are_no_sizes() -> None:
+    """Python takes bytes for a sequence of integers."""
+    for value in (b"12", bytearray(b"12")):
+        with pytest.raises(ValueError, match="`some`"):
+            CHECKS["sizes"](value)
+
+
 def test_bounds() -> None:
     assert check.positive_integer("some", 2**31 - 1) == 2**31 - 1
     with pytest.raises(ValueError, match="at least 1 and at most 2147483647"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 
 from keras_local import _validation as check
 from keras_local.models.conversion.graph_walks import calls_of, has_graph, parts
@@ -21,7 +22,7 @@ def warn_of_silence(monitor: str, reason: str) -> None:
 
 
 def names_of(argument: str, names: Any) -> list[str]:
-    several = isinstance(names, Iterable) and not isinstance(names, str)
+    several = isinstance(names, Iterable) and not isinstance(names, str | Mapping | np.ndarray)
     listed = list(names) if several else [names]
     valid = several and all(isinstance(name, str) for name in listed)
     check.require(valid, argument, "a sequence of names", listed if several else names)

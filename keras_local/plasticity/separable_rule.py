@@ -60,8 +60,8 @@ class SeparableRule(PlasticityRule):
     ) -> None:
         super().__init__(reduction, normaliser, rate, constraint)
         form = "one or more tuples of a number, a function of post and a function of pre"
-        valid = _is_sequence(terms) and len(terms) > 0
-        valid = valid and all(_is_sequence(term) and len(term) == 3 for term in terms)
+        valid = check.is_sequence(terms) and len(terms) > 0
+        valid = valid and all(check.is_sequence(term) and len(term) == 3 for term in terms)
         check.require(valid, "terms", form, terms)
         self.terms = [
             (
@@ -104,7 +104,3 @@ class SeparableRule(PlasticityRule):
             for factor, post, pre in self.terms
         ]
         return {"terms": terms, "decay": self.decay, **self.parts_config()}
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)

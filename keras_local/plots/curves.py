@@ -153,7 +153,7 @@ def trajectories(
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['layer 2', 'layer 1']
     """
-    listed = isinstance(states, Sequence) and len(states) > 0
+    listed = check.is_sequence(states) and len(states) > 0
     check.require(listed, "states", "a list of arrays (times, batch, ...)", states)
     layers = [np.asarray(ops.convert_to_numpy(layer)) for layer in states]
     shapes = [layer.shape for layer in layers]

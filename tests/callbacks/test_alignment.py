@@ -171,6 +171,7 @@ def test_a_model_without_feedback_warns(feedback):
         ({"layers": 3}, "layers"),
         ({"measures": ["angle"]}, "measures"),
         ({"measures": "alignment_angle"}, "measures"),
+        ({"measures": {}}, "measures"),
     ],
 )
 def test_bad_arguments_of_alignment(arguments, match):

@@ -173,8 +173,9 @@ def _hooks(model: keras.Model, names: Any, top: Any) -> list[Any]:
         found = [operation for operation in below if _activation(operation) is not None]
         check.require(bool(found), "hooks", "given for a model without hidden activations", names)
         return found
-    valid = not isinstance(names, str) and isinstance(names, Sequence) and len(names) > 0
-    check.require(valid, "hooks", "a list of names of layers", names)
+    check.require(
+        check.is_sequence(names) and len(names) > 0, "hooks", "a list of names of layers", names
+    )
     known = {operation.name: operation for operation in below}
     unknown = [name for name in names if name not in known]
     check.require(not unknown, "hooks", f"among the hidden layers {list(known)}", unknown)
