@@ -1,29 +1,29 @@
-"""How weights change without labels: one rule a file, a formula for a weight change.
+"""Plasticity rules: formulas for how weights change without labels.
 
-A rule turns (pre, post, kernel) into a change. How the change is reduced over the batch,
-normalised and scaled are separate small objects: `Sum`, `Mean`; `MaxAbs`, `UnitMaxAbs`,
-`RootFanIn`, `Shrink`, `NoNormaliser`; `LinearDecay`, `ConstantRate`, `NormDistance`. Who learns
-from a sample is a `Competition` where a rule lets it be chosen: `Winner`, `KWinners`, `Softmax`,
-`PowerShare`. What weights must obey after a step is in `keras_local.constraints`.
+A rule computes a change from (pre, post, kernel). Small objects say how the change is reduced over
+the batch (`Sum`, `Mean`), normalised (`MaxAbs`, `UnitMaxAbs`, `RootFanIn`, `Shrink`,
+`NoNormaliser`) and scaled (`LinearDecay`, `ConstantRate`, `NormDistance`). In some rules a
+`Competition` chooses which units learn from a sample: `Winner`, `KWinners`, `Softmax`,
+`PowerShare`. Constraints on the weights are in `keras_local.constraints`.
 
 | alias | rule |
 |---|---|
 | `"krotov_hopfield"` | `KrotovHopfield`: competing hidden units |
-| `"krotov_hopfield_dynamics"` | `KrotovHopfieldDynamics`: the same, by the dynamics of inhibition |
+| `"krotov_hopfield_dynamics"` | `KrotovHopfieldDynamics`: the same, with simulated inhibition |
 | `"soft_hebb"` | `SoftHebb`: soft competition with anti-Hebbian losers |
-| `"hard_wta"`, `"kwta"` | `HardWTA`, `KWTA`: the winner, or a few of them |
+| `"hard_wta"`, `"kwta"` | `HardWTA`, `KWTA`: one winner, or a few winners |
 | `"hebb"`, `"oja"` | `Hebb`, `Oja`: each unit by itself |
 | `"oja_subspace"`, `"sanger"`, `"hpca"` | `OjaSubspace`, `Sanger`, `HPCA`: principal components |
 | `"similarity_matching"` | `SimilarityMatching`: the same by local lateral weights |
-| `"foldiak"` | `Foldiak`: sparse binary codes by lateral inhibition that is learned |
+| `"foldiak"` | `Foldiak`: sparse binary codes by learned lateral inhibition |
 | `"bcm"` | `BCM`: a sliding threshold |
 | `"nonlinear_hebbian"` | `NonlinearHebbian`: projection pursuit |
-| `"convallis"` | `Convallis`: potentials leave a valley |
+| `"convallis"` | `Convallis`: potentials far from the threshold |
 | `"third_factor"`, `"reward_modulated_hebb"` | `ThirdFactor`, `RewardModulatedHebb`: a modulator |
 
-Without an alias: `EligibilityRule`, which puts a trace between any rule and a modulator,
-`SeparableRule` and `PointwiseRule`, which make a rule of functions. A rule of your own derives from
-`PlasticityRule`, one around another rule from `WrappedPlasticity`.
+Some rules have no alias: `EligibilityRule` puts a trace between any rule and a modulator;
+`SeparableRule` and `PointwiseRule` make a rule of functions. Your own rule derives from
+`PlasticityRule`, and a rule around another rule from `WrappedPlasticity`.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ PlasticityAlias = Literal[
     "soft_hebb",
     "third_factor",
 ]
-"""The names that stand for a rule with its default arguments."""
+"""The names of rules with their default arguments."""
 
 PlasticityLike = PlasticityRule | PlasticityAlias | Config
 """What a layer takes as `plasticity`: a rule, an alias, or a rule's config."""
@@ -180,7 +180,7 @@ def get(identifier: Any, argument: str = "plasticity") -> PlasticityRule:
 
     Args:
         identifier: The alias, config or rule.
-        argument: Name of the argument for messages.
+        argument: Name of the argument, for messages.
 
     >>> from keras_local import plasticity
     >>> plasticity.get("krotov_hopfield").rank

@@ -19,23 +19,23 @@ from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_s
 
 @serializable
 class BCM(PlasticityRule):
-    """Activity above a threshold strengthens, below it weakens, and the threshold slides.
+    """Activity above a sliding threshold strengthens weights, activity below weakens them.
 
         y = f(u),    u_k + inhibition * sum_{l != k} u_l = W_k x
         dW_k = mean_b phi(y_bk, theta_k) x_b,    phi = y (y - theta) / theta
         theta_k <- (1 - r) theta_k + r mean_b y_bk^2
 
     For linearly independent patterns, each shown with probability p, a unit becomes selective: it
-    answers 1/p to one of them and 0 to all others. The threshold has to be faster than the
-    weights, `r` much larger than the step size times `|x|^2`, or both oscillate.
+    responds with 1/p to one of them and with 0 to all others. The threshold has to be faster than
+    the weights: if `r` is not much larger than the step size times `|x|^2`, both oscillate.
 
-    Local: pre- and postsynaptic activity and the unit's own threshold. With `inhibition`, units
-    compete through fixed lateral weights; the settled state is computed at once.
+    Local: it uses pre- and postsynaptic activity and the unit's own threshold. With `inhibition`,
+    units compete through fixed lateral weights; the settled state is computed exactly.
 
     Args:
         threshold_rate: `r`, greater than 0 and at most 1.
         bounded: Whether phi is divided by theta (Law & Cooper), so that steps stay bounded.
-        rectified: Whether `f` is the rectifier; else the identity.
+        rectified: Whether `f` is the rectifier; otherwise it is the identity.
         inhibition: Lateral inhibition between any two units, from 0 to less than 1.
         reduction: How changes are reduced over samples; `Mean()` by default.
         normaliser: How the size of a change is bounded; none by default.
@@ -75,7 +75,7 @@ class BCM(PlasticityRule):
         check.require(self.inhibition < 1.0, "inhibition", "less than 1", inhibition)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the kernel times the inverse of `(1 - a) I + a 1 1^T`: inhibition has settled."""
+        """Return the kernel times `((1 - a) I + a 1 1^T)^(-1)`, the effect of inhibition."""
         if self.inhibition == 0.0:
             return kernel
         weak, units = 1.0 - self.inhibition, kernel.shape[-1]
@@ -96,7 +96,7 @@ class BCM(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """Declare `theta`, one for each unit, 1 to begin with."""
+        """Declare `theta`, one for each unit, with the first value 1."""
         return [OwnWeight("threshold", unit_shape(kernel_shape, linear_map), "ones")]
 
     def own_updates(

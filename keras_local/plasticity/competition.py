@@ -1,4 +1,4 @@
-"""Who learns from a sample: how units compete by their scores."""
+"""How units compete by their scores, and which of them learn from a sample."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from keras_local.ops.backend import Tensor
 
 
 class Competition(Strategy, ABC):
-    """Interface: turn the scores of the units into their shares of a sample."""
+    """Interface of competitions, which turn the scores of the units into shares of a sample."""
 
     @abstractmethod
     def __call__(self, scores: Tensor) -> Tensor:
-        """Return the share of each unit, along the last axis; none is negative."""
+        """Return the share of each unit, along the last axis; no share is negative."""
 
     def check_units(self, units: int) -> None:
-        """Raise a ValueError if so few units cannot compete."""
+        """Raise a ValueError if there are too few units."""
         check.positive_integer("units", units)
 
 
 @serializable
 class Winner(Competition):
-    """1 for the unit of the largest score, 0 for the others; the lowest index among equals."""
+    """The unit with the largest score has the share 1, all others 0; of equals, the first wins."""
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Return the winner as a one-hot row."""
@@ -35,7 +35,7 @@ class Winner(Competition):
 
 @serializable
 class KWinners(Competition):
-    """1 for the k units of the largest scores, 0 for the others; ties at the border all win.
+    """The k units with the largest scores have the share 1, the others 0; ties all win.
 
     Args:
         k: Number of winners.
@@ -53,7 +53,7 @@ class KWinners(Competition):
         return ops.cast(scores >= least, scores.dtype)
 
     def check_units(self, units: int) -> None:
-        """Refuse fewer units than winners."""
+        """Raise a ValueError if there are fewer units than winners."""
         check.require(self.k <= units, "k", f"at most units={units}", self.k)
 
     def get_config(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class KWinners(Competition):
 
 @serializable
 class Softmax(Competition):
-    """`exp(beta s_k) / sum_l exp(beta s_l)`: for a large beta the winner takes all.
+    """The shares are the softmax `exp(beta s_k) / sum_l exp(beta s_l)` of the scores.
 
     Args:
         beta: Inverse temperature, positive.
@@ -86,7 +86,7 @@ class Softmax(Competition):
 
 @serializable
 class PowerShare(Competition):
-    """`max(s_k, 0)^power / sum_l max(s_l, 0)^power`; no unit learns if no score is positive.
+    """The shares are powers, `max(s_k, 0)^power / sum_l max(s_l, 0)^power`.
 
     Args:
         power: Exponent, positive.
@@ -99,10 +99,10 @@ class PowerShare(Competition):
         self.power = check.real("power", power, minimum=0.0, exclusive=True)
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Return the powers over their sum."""
+        """Return the powers divided by their sum."""
         scores = ops.relu(scores)
         largest = ops.max(scores, axis=-1, keepdims=True)
-        # By the largest first: steep powers leave the range of numbers.
+        # Divide by the largest first, so that large powers stay in the range of numbers.
         shares = ops.power(scores / ops.where(largest > 0.0, largest, 1.0), self.power)
         total = ops.sum(shares, axis=-1, keepdims=True)
         return shares / ops.where(total > 0.0, total, 1.0)

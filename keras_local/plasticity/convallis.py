@@ -19,25 +19,25 @@ from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule
 
 @serializable
 class Convallis(PlasticityRule):
-    """Inspired by the Convallis rule: potentials leave the valley between rest and firing.
+    """A rate form inspired by the Convallis rule, with detectors for weakening and strengthening.
 
         V = W x,    dW_k = mean_b F'(V_bk) x_b
         F'(V) = ltp sig((V - theta_ltp) / width) - ltd sig((V - theta_ltd) / width)
 
     `F'` is about 0 at rest, negative just above the lower threshold and positive far above the
-    upper one: the mean of `F(V)` grows where units are either strongly driven or at rest. After
-    each step the mean current of every unit is projected to `mean_rate`, and weights are cut off at
-    0 and `maximum`.
+    upper threshold: the mean of `F(V)` grows if units are either strongly driven or at rest. After
+    each step the mean current of every unit is projected to `mean_rate`, and weights are clipped to
+    the range from 0 to `maximum`.
 
-    This is a form in rates, written from a summary of the paper; its constants are our own.
+    This is a form with rates, written from a summary of the paper; we chose its constants.
 
-    Local: pre- and postsynaptic activity, and the mean activity of each input, which the synapse
-    can keep. The layer holds it as `mean_input`. On the JAX backend a constraint cannot read such a
-    memory, and building the layer is refused.
+    Local: it uses pre- and postsynaptic activity, and the mean activity of each input, which the
+    synapse can remember. The layer holds this mean as `mean_input`. On the JAX backend a constraint
+    cannot read such a memory, so that building the layer raises an error.
 
     Args:
-        theta_ltd: Lower threshold, that of weakening.
-        theta_ltp: Upper threshold, that of strengthening.
+        theta_ltd: Lower threshold, above which weights become weaker.
+        theta_ltp: Upper threshold, above which weights become stronger.
         width: Width of both detectors, positive.
         ltd: Strength of weakening, positive.
         ltp: Strength of strengthening, greater than `ltd`.
@@ -46,7 +46,7 @@ class Convallis(PlasticityRule):
         reduction: How changes are reduced over samples; `Mean()` by default.
         normaliser: How the size of a change is bounded; `Shrink(0)` by default.
         rate: How the step size depends on time and weights; `ConstantRate()` by default.
-        constraint: Must be None: the rule has a constraint of its own.
+        constraint: Must be None, because the rule has its own constraint.
 
     Raises:
         ValueError: For thresholds or strengths in the wrong order, or a wrong number.
@@ -102,7 +102,7 @@ class Convallis(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """Declare the mean of the inputs to each synapse over all batches, and their number."""
+        """Declare the mean of the inputs to each synapse over all batches, and the batch count."""
         return [
             OwnWeight("mean_input", (*kernel_shape[:-1], 1), "zeros"),
             OwnWeight("batches", (), "zeros"),
@@ -117,16 +117,16 @@ class Convallis(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return the mean over all batches so far."""
+        """Return the mean over all batches so far, and their number."""
         mean, batches = own
-        # What each synapse of a unit sees is what all units see: one of gain 1 tells the mean.
+        # All units see the same inputs, so one unit with gain 1 is enough for the mean.
         one = ops.ones_like(post[..., :1])
         total = linear_map.kernel_gradient(pre, one, kernel[..., :1])
         latest = Mean()(total, linear_map.samples(post))
         return mean + (latest - mean) / (batches + 1.0), batches + 1.0
 
     def constrain(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the kernel with the mean rate, cut off."""
+        """Return the kernel with the mean rate, clipped."""
         return self.bounds(kernel, linear_map.unit_axes(len(kernel.shape)), mean=own[0])
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An eligibility trace: synapses remember what they would have learnt until reward comes."""
+"""Eligibility traces: synapses remember their changes until a reward comes."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from keras_local.plasticity.wrapped import WrappedPlasticity
 
 @serializable
 class EligibilityRule(WrappedPlasticity):
-    """Put a memory between the change of any rule and a modulator that comes later.
+    """A memory between the change of any rule and a modulator that comes later.
 
         e <- (1 - 1 / tau) e + (change of the base rule, reduced)
         dW = m e
 
-    in steps of training. The modulator `m` is one signal for the whole layer, the mean of what the
-    layer is called with (`modulator=...`); what was active d steps before it is learnt in the
-    proportion `(1 - 1 / tau)^d`. Without a modulator the layer remembers and does not learn.
+    in steps of training. The modulator `m` is one signal for the whole layer, the mean of the
+    `modulator` with which the layer is called. An activity d steps before it counts with the factor
+    `(1 - 1 / tau)^d`. Without a modulator the layer remembers but does not learn.
 
     The trace has the size of the kernel, and holds sums over the batch: samples of one step share
     the credit.
 
-    Local: each synapse's own trace; the modulator is broadcast to all.
+    Local: it uses each synapse's own trace; the modulator is broadcast to all synapses.
 
     Args:
-        base: The rule whose change is remembered, or its alias; one that learns without a
-            modulator, has no trainable weights of its own, and whose step is its change after
+        base: The rule whose change is remembered, or its alias. It has to learn without a modulator
+            and without trainable weights of its own, and its step has to be its change after
             reduction, normaliser and rate.
         tau: Time constant in steps, at least 1; with 1 nothing is remembered.
-        reduction: How changes are reduced over samples; that of the base by default.
-        normaliser: How the size of a change is bounded; likewise.
-        rate: How the step size depends on time and weights; likewise.
+        reduction: How changes are reduced over samples; as in the base by default.
+        normaliser: How the size of a change is bounded; as in the base by default.
+        rate: How the step size depends on time and weights; as in the base by default.
         constraint: What weights must obey after each step, after the constraint of the base.
 
     Raises:
-        ValueError: If `base` is no such rule, `tau` is less than 1, or a part is of the wrong kind.
+        ValueError: If `base` is not such a rule, `tau` is less than 1, or a part is of the wrong
+            kind.
 
     >>> from keras_local.plasticity import EligibilityRule, Hebb
     >>> rule = EligibilityRule(Hebb(), tau=10.0)
@@ -79,7 +80,7 @@ class EligibilityRule(WrappedPlasticity):
         post: Tensor | None = None,
         modulator: Tensor | None = None,
     ) -> Tensor:
-        """Return the trace, this step included, times the modulator."""
+        """Return the trace, including this step, times the modulator."""
         if modulator is None:
             return ops.zeros_like(kernel)
         if post is None:
@@ -100,7 +101,7 @@ class EligibilityRule(WrappedPlasticity):
     def held_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """The trace."""
+        """Declare the trace."""
         return [OwnWeight("eligibility", tuple(kernel_shape), "zeros")]
 
     def held_updates(
@@ -112,13 +113,13 @@ class EligibilityRule(WrappedPlasticity):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return the trace, this step included."""
+        """Return the trace, including this step."""
         return (self._trace(pre, post, kernel, *own, linear_map=linear_map),)
 
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """The trace, then what the base needs."""
+        """Declare the trace, then the weights of the base."""
         weights = super().own_weights(kernel_shape, linear_map)
         fixed = not any(weight.trainable for weight in weights)
         check.require(fixed, "base", "a rule without trainable weights of its own", self.base)
@@ -133,7 +134,7 @@ class EligibilityRule(WrappedPlasticity):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return the trace, and what becomes of the base's weights without a modulator."""
+        """Return the trace, then the updates of the base's weights without a modulator."""
         return super().own_updates(pre, post, kernel, *own, linear_map=linear_map)
 
     def get_config(self) -> dict[str, Any]:

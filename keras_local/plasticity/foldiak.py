@@ -1,4 +1,4 @@
-"""Foldiak's sparse codes: lateral weights and thresholds that are learned beside the kernel."""
+"""Foldiak's sparse codes: lateral weights and thresholds that learn in addition to the kernel."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_s
 class Foldiak(PlasticityRule):
     """Sparse codes by Hebbian forward weights, anti-Hebbian lateral weights and thresholds.
 
-    For each sample units with forward weights `W` inhibit each other through lateral weights `L`
-    until they are at rest, and answer with 0 or 1:
+    For each sample, units with forward weights `W` inhibit each other through lateral weights `L`
+    until they are at rest. Their outputs are 0 or 1:
 
         dh_k/dt = f(W_k x + sum_l L_kl h_l - t_k) - h_k,    f(u) = 1 / (1 + exp(-slope u))
         y_k = 1 if h_k > 1/2 at the end, else 0
@@ -36,23 +36,23 @@ class Foldiak(PlasticityRule):
         L_kl <- min(L_kl - lateral_rate (mean y_k y_l - probability^2), 0),    L_kk = 0
         t_k <- t_k + threshold_rate (mean y_k - probability)
 
-    Units that are active together come to inhibit each other, and each becomes active with the
-    wanted probability: the code is sparse, and its entries are decorrelated.
+    Units that are active together learn to inhibit each other, and each becomes active with the
+    given probability: the code is sparse, and its entries are decorrelated.
 
-    The settled answers are the outputs of the layer; no error passes through them to layers below.
-    The layer holds `L` and `t`. In the paper forward weights are at first drawn from `(0, 1)` and
-    brought to length 1, and thresholds settle before they learn.
+    The settled activities are the outputs of the layer; no error passes through them to layers
+    below. The layer holds `L` and `t`. In the paper the initial forward weights are drawn from
+    `(0, 1)` and scaled to length 1, and thresholds settle before the weights learn.
 
-    Local: every weight, forward or lateral, sees the two activities that it joins and itself; a
-    threshold sees its own unit.
+    Local: every weight, forward or lateral, sees the two activities that it joins and its own
+    value; a threshold sees its own unit.
 
     Args:
-        probability: Probability with which each unit is to be active, greater than 0 and at most 1.
+        probability: Probability with which each unit should be active, greater than 0, at most 1.
         lateral_rate: Rate of the lateral weights in a step, at least 0.
         threshold_rate: Rate of the thresholds in a step, at least 0.
         slope: Steepness of `f`, positive.
         steps: Number of explicit Euler steps in which units settle.
-        step: Length of each of them, positive; the time constant of a unit is 1.
+        step: Length of each Euler step, positive; the time constant of a unit is 1.
         reduction: How changes are reduced over samples; `Mean()` by default.
         normaliser: How the size of a change is bounded; none by default.
         rate: How the step size depends on time and weights; `ConstantRate()` by default.
@@ -70,7 +70,7 @@ class Foldiak(PlasticityRule):
     ['lateral_kernel', 'threshold']
 
     Source: Foldiak 1990, "Forming sparse representations by local anti-Hebbian learning". Rates and
-    slope are the paper's as we remember them, unverified; the number of Euler steps is our own.
+    slope are quoted from memory and not verified; we chose the number of Euler steps.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Foldiak(PlasticityRule):
         self.step = check.real("step", step, minimum=0.0, exclusive=True)
 
     def outputs(self, sums: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the settled answers, 0 or 1."""
+        """Return the settled activities, 0 or 1."""
         sums = ops.stop_gradient(ops.convert_to_tensor(sums))
         lateral, threshold = (ops.cast(weight, precise(sums.dtype)) for weight in own)
         inhibition = ops.swapaxes(lateral, -1, -2)
@@ -105,7 +105,7 @@ class Foldiak(PlasticityRule):
         def inputs_of_others(h: Tensor) -> Tensor:
             if len(inhibition.shape) == 2:
                 return ops.matmul(h, inhibition) - threshold
-            # Each position has lateral weights of its own.
+            # Each position has its own lateral weights.
             return ops.squeeze(ops.matmul(h[..., None, :], inhibition), -2) - threshold
 
         driven = ops.cast(sums, lateral.dtype)
@@ -116,9 +116,9 @@ class Foldiak(PlasticityRule):
         return ops.cast(settled > 0.5, sums.dtype)
 
     def plain_outputs(self, sums: Any, *own: Any, linear_map: LinearMap = DENSE) -> Any:
-        """Return the settled answers in a model of built-in layers: every Euler step is written.
+        """Return the settled activities in built-in layers, with every Euler step written out.
 
-        Lateral weights and thresholds are those of one `keras.layers.Dense`, called in each step.
+        One `keras.layers.Dense`, called in each step, holds lateral weights and thresholds.
         """
         lateral, threshold = own
         inputs_of_others = _dense(lateral, threshold) if lateral.ndim == 2 else _einsum(*own)
@@ -131,17 +131,17 @@ class Foldiak(PlasticityRule):
         return h + self.step * (ops.sigmoid(self.slope * inputs) - h)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return the answers."""
+        """Return the settled activities."""
         return post
 
     def decays(self, gains: Tensor, post: Tensor) -> Tensor:
-        """Return the gains: active units move to the input."""
+        """Return the gains: weights of active units move towards the input."""
         return gains
 
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """Declare lateral weights and thresholds, zero to begin with."""
+        """Declare lateral weights and thresholds, with the first value 0."""
         units = unit_shape(kernel_shape, linear_map)
         return [
             OwnWeight("lateral_kernel", (*units, units[-1]), "zeros"),

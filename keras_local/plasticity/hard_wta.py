@@ -20,10 +20,11 @@ class HardWTA(PlasticityRule):
         dW_k = sum_b [k wins b] (x_b - u_bk W_k)
         W_k += step_size * | |W_k| - 1 |^q * dW_k / max|dW|
 
-    It is the limit of `SoftHebb` for a large `beta`, and `KrotovHopfield` with `p=2, delta=0` but
-    for the rate.
+    It is the limit of `SoftHebb` for a large `beta`, and differs from `KrotovHopfield` with
+    `p=2, delta=0` only in the rate.
 
-    Local: input, own current, own weights, and who wins. Not local: the scalar `max|dW|`.
+    Local: it uses the input, the unit's own current and weights, and which unit wins. Not local:
+    the scalar `max|dW|`.
 
     Args:
         reduction: How changes are reduced over samples; `Sum()` by default.
@@ -48,11 +49,11 @@ class HardWTA(PlasticityRule):
 
     @property
     def norm_exponent(self) -> float:
-        """2: the units tend to length 1."""
+        """Return 2: units converge to length 1."""
         return 2.0
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return 1 for the winner."""
+        """Return 1 for the winner, 0 for the others."""
         return Winner()(post)
 
     def get_config(self) -> dict[str, Any]:

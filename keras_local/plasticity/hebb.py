@@ -18,12 +18,13 @@ from keras_local.plasticity.rule import PlasticityRule
 
 @serializable
 class Hebb(PlasticityRule):
-    """What fires together wires together: `dW_k = y_k x - decay W_k`, with `y = W x`.
+    """Plain Hebbian learning: `dW_k = y_k x - decay W_k`, with `y = W x`.
 
     Without decay or a constraint the weights grow without bound, fastest along the leading
-    direction of the inputs. All units learn alike: only their initial weights tell them apart.
+    direction of the inputs. All units learn in the same way: they differ only by their initial
+    weights.
 
-    Local: pre- and postsynaptic activity, and the weight itself.
+    Local: it uses pre- and postsynaptic activity, and the weight itself.
 
     Args:
         decay: Rate at which weights decay, at least 0.
@@ -60,7 +61,7 @@ class Hebb(PlasticityRule):
         return post
 
     def decays(self, gains: Tensor, post: Tensor) -> Tensor | None:
-        """Return the same for all."""
+        """Return the same decay for all units."""
         return self.decay * ops.ones_like(post) if self.decay else None
 
     def get_config(self) -> dict[str, Any]:

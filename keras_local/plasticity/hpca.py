@@ -28,18 +28,18 @@ _ACTIVITIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @serializable
 class HPCA(PlasticityRule):
-    """Sanger's rule with a nonlinear activity, for layers that are stacked.
+    """Sanger's rule with a nonlinear activity, for stacked layers.
 
         y = f(W x),    dW_k = y_k (x - sum_{l <= k} y_l W_l) / sqrt(N)
 
-    with `N` inputs to each unit, averaged over samples. The sum over samples of the second term is
-    one product of a matrix of units by units with the kernel, so that no reconstruction of an input
-    is written down.
+    with `N` inputs to each unit, averaged over samples. The second term, summed over samples, is
+    the product of a matrix (units by units) and the kernel, so that no reconstruction of an input
+    has to be stored.
 
-    Not local: as in `Sanger`.
+    Not local: like `Sanger`, it needs the weights of other units.
 
     Args:
-        nonlinearity: `"relu"`, `"tanh"` or `"linear"`, which is `Sanger` over the root of N.
+        nonlinearity: `"relu"`, `"tanh"`, or `"linear"`, which is `Sanger` divided by `sqrt(N)`.
         reduction: How changes are reduced over samples; `Mean()` by default.
         normaliser: How the size of a change is bounded; `RootFanIn()` by default.
         rate: How the step size depends on time and weights; `ConstantRate()` by default.

@@ -23,29 +23,28 @@ class KrotovHopfield(PlasticityRule):
 
     For inputs `V` and weights `W` (one row a unit), with `J(W) = sign(W) |W|^(p-1)`:
 
-    * currents `I = V J(W)^T`;
-    * gains `G = 1` for the unit of largest current, `-delta` for the one of k-th largest, else 0;
-    * change `D = G^T V - diag(sum_b G I) W`, summed over the batch;
-    * step `W += step_size * D / max|D|`.
+    * currents `I = V J(W)^T`; * gains `G = 1` for the unit of the largest current, `-delta` for the
+    k-th largest, else 0; * change `D = G^T V - diag(sum_b G I) W`, summed over the batch; * step
+    `W += step_size * D / max|D|`.
 
-    The Lp norm of each unit that keeps winning tends to 1 from above. Units must start outside
-    that sphere: one that starts inside hardly ever wins.
+    The Lp norm of each unit that continues to win converges to 1 from above. Units must start
+    outside that sphere: a unit that starts inside hardly ever wins.
 
-    Local: the pre- and postsynaptic neuron and the weight; the ranking stands for lateral
+    Local: it uses the pre- and postsynaptic activity and the weight; the ranking represents lateral
     inhibition. Not local: the scalar `max|D|` is common to the layer.
 
     Args:
         p: Exponent of the Lebesgue norm, at least 1.
-        rank: Which unit is anti-Hebbian: 2 is the runner-up.
+        rank: Rank of the unit that is anti-Hebbian: 2 is the unit of the second largest current.
         delta: Strength of the anti-Hebbian change, at least 0.
         reduction: `Sum()` by default.
         normaliser: `MaxAbs()` by default.
         rate: `LinearDecay()` by default: the step size falls linearly with the epochs.
-        constraint: None by default: units find the sphere by themselves.
+        constraint: None by default, because units converge to the sphere without it.
 
     Raises:
-        ValueError: For `p < 1`, `rank < 2`, a negative `delta`; when a layer has fewer units than
-            `rank`.
+        ValueError: For `p < 1`, `rank < 2` or a negative `delta`, or if a layer has fewer units
+            than `rank`.
 
     >>> import numpy as np
     >>> from keras_local.plasticity import KrotovHopfield
@@ -78,17 +77,17 @@ class KrotovHopfield(PlasticityRule):
         super().__init__(reduction, normaliser, rate, constraint)
 
     def check_units(self, units: int) -> None:
-        """Refuse fewer units than `rank`."""
+        """Raise a ValueError if there are fewer units than `rank`."""
         check.require(self.rank <= units, "rank", f"at most units={units}", self.rank)
 
     @property
     def norm_exponent(self) -> float:
-        """The argument `p`."""
+        """Return the argument `p`."""
         return self.p
 
     @property
     def metric_is_identity(self) -> bool:
-        """Whether p is 2."""
+        """Return whether p is 2."""
         return self.p == 2.0
 
     def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:

@@ -31,21 +31,22 @@ class KrotovHopfieldDynamics(PlasticityRule):
     * gains `G = 0` for `h <= 0`, `-delta` for `0 < h < threshold`, 1 for `h >= threshold`;
     * change `D = G^T V - diag(sum_b G I) W`; the decay sees the currents, not `h`.
 
-    For `w < 1` the steady state is known: with the currents in falling order and `n` units active,
-    `S = sum_{k <= n} I_k / (1 - w + n w)`, and `h = (I - w S) / (1 - w)` for the active ones. It
-    keeps the order of the currents, which is why `KrotovHopfield` may rank them instead, and
-    amplifies differences by `1 / (1 - w)`.
+    For `w < 1` there is a formula for the steady state: with the currents in descending order and
+    `n` active units, `S = sum_{k <= n} I_k / (1 - w + n w)`, and `h = (I - w S) / (1 - w)` for the
+    active units. The activities have the same order as the currents, so that `KrotovHopfield` can
+    rank the currents instead, and differences are amplified by `1 / (1 - w)`.
 
-    Local: pre- and postsynaptic neuron, the weight, and inhibition among units of the layer.
+    Local: it uses pre- and postsynaptic activity, the weight, and inhibition among units of the
+    layer.
 
     Args:
         p: Exponent of the Lebesgue norm, at least 1.
         delta: Strength of the anti-Hebbian change, at least 0.
-        threshold: Activity from which on learning is Hebbian, positive; `threshold_for` measures
-            one on a batch.
+        threshold: Learning is Hebbian from this activity on; positive. `threshold_for` measures a
+            threshold on a batch.
         inhibition: `w`, from 0 to less than 1.
-        solver: `"closed_form"`, or `"ode"`: explicit Euler steps from the currents, in a number
-            that the number of units asks for.
+        solver: `"closed_form"`, or `"ode"`: explicit Euler steps that start at the currents. Their
+            number depends on the number of units.
         tau: Time constant of the dynamics, positive.
         duration: How long the dynamics runs, in units of its slowest time constant
             `tau / (1 - w)`; positive.
@@ -66,9 +67,9 @@ class KrotovHopfieldDynamics(PlasticityRule):
     >>> np.asarray(rule.gains(currents)).round(4).tolist()
     [[1.0, -0.4, 0.0]]
 
-    Source: Krotov & Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS 116. The
-    paper's constants are not known to us: the defaults are our own, and so are the steps of the
-    gain, which follow a figure's caption.
+    Source: Krotov & Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS 116. We
+    do not know the constants of the paper: the defaults are our own, and so are the steps of the
+    gain, which follow the caption of a figure.
     """
 
     reduction = Sum()
@@ -101,12 +102,12 @@ class KrotovHopfieldDynamics(PlasticityRule):
 
     @property
     def norm_exponent(self) -> float:
-        """The argument `p`."""
+        """Return the argument `p`."""
         return self.p
 
     @property
     def metric_is_identity(self) -> bool:
-        """Whether p is 2."""
+        """Return whether p is 2."""
         return self.p == 2.0
 
     def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
@@ -116,7 +117,7 @@ class KrotovHopfieldDynamics(PlasticityRule):
         return ops.sign(kernel) * ops.power(ops.abs(kernel), self.p - 1.0)
 
     def steady_state(self, post: Tensor) -> Tensor:
-        """Return the activities `h` at which the dynamics comes to rest, for currents `post`."""
+        """Return the steady-state activities `h` for the currents `post`."""
         post = ops.convert_to_tensor(post)
         return self._settled(post) if self.solver == "closed_form" else self._integrated(post)
 
@@ -125,7 +126,7 @@ class KrotovHopfieldDynamics(PlasticityRule):
         falling = ops.flip(ops.sort(post, axis=-1), axis=-1)
         active = ops.arange(1, units + 1, dtype=post.dtype)
         sums = ops.cumsum(falling, axis=-1) / (1.0 - w + w * active)
-        # The largest number of units that all stay above the inhibition that they make.
+        # The largest number of units that all stay above the inhibition that they cause.
         inside = ops.cast((falling > w * sums) & (falling > 0.0), post.dtype) * active
         count = ops.max(inside, axis=-1, keepdims=True)
         total = ops.sum(ops.where(active == count, sums, ops.zeros_like(sums)), -1, keepdims=True)
@@ -134,7 +135,7 @@ class KrotovHopfieldDynamics(PlasticityRule):
 
     def _integrated(self, post: Tensor) -> Tensor:
         w, units = self.inhibition, post.shape[-1]
-        # Stable for all units active: half of the largest step.
+        # Half of the largest step that is stable if all units are active.
         step = self.tau / (1.0 - w + units * w)
         steps = math.ceil(self.duration * self.tau / (1.0 - w) / step)
 
@@ -146,7 +147,7 @@ class KrotovHopfieldDynamics(PlasticityRule):
         return ops.fori_loop(0, steps, euler, ops.zeros_like(post))
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return 1 above the threshold, `-delta` between 0 and it, 0 below."""
+        """Return 1 above the threshold, `-delta` between 0 and the threshold, and 0 below 0."""
         h = self.steady_state(post)
         hebbian = ops.cast(h >= self.threshold, h.dtype)
         return hebbian - self.delta * (ops.cast(h > 0.0, h.dtype) - hebbian)

@@ -1,4 +1,4 @@
-"""Competitive learning by cosine: the winners move to the mean of what they won."""
+"""Competitive learning by cosine: winners move to the mean of the samples that they win."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_local.plasticity.rule import DENSE, PlasticityRule, weight_norms
 
 @serializable
 class KWTA(PlasticityRule):
-    """Units compete by the cosine of input and weights; each goes to the mean of what it won.
+    """Units compete by the cosine of input and weights; winners move to the mean of their samples.
 
         s = x W_k / |W_k|,    g = competition(s)
         dW_k = sum_b |g_bk| g_bk (x_b - W_k) / sum_b |g_bk|
@@ -32,8 +32,8 @@ class KWTA(PlasticityRule):
 
     The forward pass is the projection `x W_k / |W_k|`.
 
-    Local: input, own weights, and the share of the sample. The batch's sum of shares is a count of
-    the unit's own wins.
+    Local: it uses the input, the unit's own weights, and its share of the sample. The sum of shares
+    over the batch counts the unit's own wins.
 
     Args:
         competition: A `Competition`, or the number of winners, 5 by default.
@@ -44,15 +44,14 @@ class KWTA(PlasticityRule):
         constraint: What weights must obey after each step; none by default.
 
     Raises:
-        ValueError: For a wrong competition or part; for fewer units than winners.
+        ValueError: For a wrong competition or part, or fewer units than winners.
 
     >>> import numpy as np
     >>> from keras_local.plasticity import KWTA
     >>> np.asarray(KWTA(2).gains(np.array([[0.5, 2.0, 1.0]], "float32"))).tolist()
     [[0.0, 1.0, 1.0]]
 
-    Source: the winner-take-all branch of Lagani et al., "FastHebb" and its library, as specified
-    from its code.
+    Source: the winner-take-all branch of Lagani et al., "FastHebb", as in the code of its library.
     """
 
     reduction = Mean()
@@ -74,7 +73,7 @@ class KWTA(PlasticityRule):
         self.competition = competition
 
     def check_units(self, units: int) -> None:
-        """Refuse fewer units than winners."""
+        """Raise a ValueError if there are fewer units than winners."""
         self.competition.check_units(units)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
@@ -82,11 +81,11 @@ class KWTA(PlasticityRule):
         return kernel / weight_norms(kernel, linear_map)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return the square of each share: once the gain, once the weight of the mean."""
+        """Return the square of each share: one factor is the gain, the other a weight."""
         return ops.square(self.competition(post))
 
     def decays(self, gains: Tensor, post: Tensor) -> Tensor:
-        """Return the gains: units move to the input, not to its projection."""
+        """Return the gains: units move towards the input, not towards its projection."""
         return gains
 
     def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:

@@ -45,13 +45,12 @@ NONLINEARITIES: dict[str, _Function] = {
 
 @serializable
 class NonlinearHebbian(PlasticityRule):
-    """`dW_k = f(u_k) x` under a constraint on the length of the weights.
+    """A nonlinear function of the current teaches: `dW_k = f(u_k) x`, with weights of length 1.
 
-    It climbs the mean of `F(W_k x)`, with `F' = f`: projection pursuit, in which the form of `f`
-    matters little as long as it rewards heavy tails. Inputs have to be white and centred
-    (`layers.ZCAWhitening`); otherwise their variance decides, and units find the first principal
-    component. By itself no unit knows of the others; with the constraint
-    `constraints.Orthogonal()` they share the directions between them.
+    The rule increases the mean of `F(W_k x)`, with `F' = f`. This is projection pursuit, in which
+    the form of `f` matters little as long as it rewards heavy tails. Inputs have to be white and
+    centred (`layers.ZCAWhitening`); otherwise units find the first principal component. Units learn
+    independently; with the constraint `constraints.Orthogonal()` they find different directions.
 
     | nonlinearity | `f(u)` |
     |---|---|
@@ -65,11 +64,11 @@ class NonlinearHebbian(PlasticityRule):
     | `"soft_threshold"` | `sign(u) max(abs(u) - theta, 0)` |
     | `"bcm"` | `max(u, 0) (u - theta)` |
 
-    Local: pre- and postsynaptic activity; the length of a unit's weights is known to the unit.
+    Local: it uses pre- and postsynaptic activity; a unit has to know the length of its weights.
 
     Args:
-        nonlinearity: One of the above.
-        theta: First threshold, where there is one.
+        nonlinearity: One of the names above.
+        theta: First threshold, of nonlinearities that have one.
         theta_2: Second threshold of `"quadratic"`.
         reduction: How changes are reduced over samples; `Mean()` by default.
         normaliser: How the size of a change is bounded; none by default.
@@ -77,7 +76,7 @@ class NonlinearHebbian(PlasticityRule):
         constraint: What weights must obey after each step; `UnitLength()` by default.
 
     Raises:
-        ValueError: For an unknown nonlinearity, a threshold that is no number, or a part of the
+        ValueError: For an unknown nonlinearity, a threshold that is not a number, or a part of the
             wrong kind.
 
     >>> import numpy as np

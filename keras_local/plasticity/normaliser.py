@@ -15,7 +15,7 @@ from keras_local.ops.backend import Tensor
 
 
 class Normaliser(Strategy, ABC):
-    """Interface: rescale a reduced change."""
+    """Interface of normalisers, which rescale a reduced change."""
 
     @abstractmethod
     def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
@@ -24,52 +24,53 @@ class Normaliser(Strategy, ABC):
 
 @serializable
 class NoNormaliser(Normaliser):
-    """Leave the change as it is."""
+    """A normaliser that does not change the change."""
 
     def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the change."""
+        """Return the change as it is."""
         return change
 
 
 @serializable
 class MaxAbs(Normaliser):
-    """Divide by the largest entry: `dK / max|dK|`, one scalar for the whole kernel.
+    """Division by the largest entry of the kernel's change: `dK / max|dK|`.
 
-    The largest weight change of a step is then exactly the step size. A change of zero stays zero.
-    Not local: the scalar is common to all synapses of the layer.
+    One scalar divides the whole kernel, so that the largest weight change of a step is exactly the
+    step size. A change of zero stays zero. Not local: the scalar is common to all synapses of the
+    layer.
     """
 
     def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the change over its largest absolute entry."""
+        """Return the change divided by its largest absolute entry."""
         return _quotient(change, ops.max(ops.abs(change)))
 
 
 @serializable
 class UnitMaxAbs(Normaliser):
-    """Divide each unit's change by its own largest entry."""
+    """Division of each unit's change by its own largest entry."""
 
     def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the change, each unit's over its largest absolute entry."""
+        """Return the change, divided for each unit by its largest absolute entry."""
         axes = weight_axes(len(change.shape), unit_axis)
         return _quotient(change, ops.max(ops.abs(change), axis=axes, keepdims=True))
 
 
 @serializable
 class RootFanIn(Normaliser):
-    """Divide by the root of the number of inputs to a unit: `dK / sqrt(N)`."""
+    """Division by the square root of the number of inputs to a unit: `dK / sqrt(N)`."""
 
     def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the change over the root of the fan-in."""
+        """Return the change divided by the square root of the fan-in."""
         axes = weight_axes(len(change.shape), unit_axis)
         return change / math.sqrt(math.prod(change.shape[axis] for axis in axes))
 
 
 @serializable
 class Shrink(Normaliser):
-    """Leave out small changes: `sign(dK) max(|dK| - threshold, 0)`.
+    """Soft thresholding, which removes small changes: `sign(dK) max(|dK| - threshold, 0)`.
 
     Args:
-        threshold: How much is taken off, at least 0.
+        threshold: Number that is subtracted from absolute values, at least 0.
 
     Raises:
         ValueError: For a negative threshold.
@@ -88,6 +89,6 @@ class Shrink(Normaliser):
 
 
 def _quotient(change: Tensor, largest: Tensor) -> Tensor:
-    # Not max(largest, 1e-30), which is 0 in half precision.
+    # `max(largest, 1e-30)` would be 0 in half precision.
     positive = largest > 0
     return change * ops.where(positive, 1.0 / ops.where(positive, largest, 1.0), 0.0)

@@ -14,11 +14,11 @@ from keras_local.plasticity.rule import PlasticityRule
 class Oja(PlasticityRule):
     """Hebbian learning with a decay that keeps the length 1: `dW_k = y_k (x - y_k W_k)`.
 
-    Every unit tends to the first principal component of centred inputs, up to its sign, with
-    length 1; units do not know of each other. The step size times the largest variance should stay
-    below about 0.1.
+    Every unit converges to the first principal component of centred inputs, up to its sign, with
+    length 1; units learn independently. The step size times the largest variance should stay below
+    about 0.1.
 
-    Local: pre- and postsynaptic activity, and the weight itself.
+    Local: it uses pre- and postsynaptic activity, and the weight itself.
 
     Args:
         reduction: How changes are reduced over samples; `Mean()` by default.

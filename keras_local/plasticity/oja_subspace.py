@@ -13,15 +13,15 @@ from keras_local.plasticity.rule import DENSE, PlasticityRule
 
 @serializable
 class OjaSubspace(PlasticityRule):
-    """Every unit learns from what all units together leave of the input.
+    """Every unit learns from the input minus its reconstruction by all units.
 
         dW_k = y_k (x - sum_l y_l W_l)
 
-    The units become orthonormal and span the leading principal components of centred inputs; which
-    directions of that space they take depends on where they started.
+    The units become orthonormal and span the leading principal components of centred inputs. Their
+    directions in this space depend on the initial weights.
 
-    Not local: each unit needs the weights of all others, by way of the reconstruction of the input
-    which they share.
+    Not local: each unit needs the weights of all others, through their common reconstruction of the
+    input.
 
     Args:
         reduction: How changes are reduced over samples; `Mean()` by default.

@@ -24,13 +24,14 @@ PointwiseFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @serializable
 class PointwiseRule(PlasticityRule):
-    """`dW_ik = mean_b m_b f(x_bi, u_bk, W_ik)`, for any function `f`.
+    """Any function `f` of pre, post and weight: `dW_ik = mean_b m_b f(x_bi, u_bk, W_ik)`.
 
     The function is evaluated for every sample and synapse: memory and time grow with the batch
-    times the kernel, in contrast to `SeparableRule`. Units are taken a few at a time. For dense
-    layers only.
+    times the kernel, in contrast to `SeparableRule`. A few units are computed at a time. The rule
+    is for dense layers only.
 
-    Local: pre- and postsynaptic activity, and the weight itself; the modulator, if there is one.
+    Local: it uses pre- and postsynaptic activity, the weight itself, and the modulator if there is
+    one.
 
     Args:
         function: Function of three tensors that broadcast against `(batch, inputs, units)`: inputs,

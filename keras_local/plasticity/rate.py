@@ -14,7 +14,7 @@ from keras_local.ops.backend import Tensor
 
 
 class RatePolicy(Strategy, ABC):
-    """Interface: a factor on the step size for each epoch, and one for each unit."""
+    """Interface of rates: one factor on the step size for each epoch, and one for each unit."""
 
     @abstractmethod
     def at(self, epoch: int, epochs: int) -> float:
@@ -27,7 +27,7 @@ class RatePolicy(Strategy, ABC):
 
 @serializable
 class ConstantRate(RatePolicy):
-    """The step size itself, always."""
+    """A step size that is always the same."""
 
     def at(self, epoch: int, epochs: int) -> float:
         """Return 1."""
@@ -36,11 +36,9 @@ class ConstantRate(RatePolicy):
 
 @serializable
 class LinearDecay(RatePolicy):
-    """`1 - e/E` in epoch e of E: the last epoch still moves, by 1/E of the first.
+    """A step size that decreases linearly: the factor is `1 - e/E` in epoch e of E.
 
-    >>> from keras_local.plasticity import LinearDecay
-    >>> [LinearDecay().at(epoch, 4) for epoch in range(4)]
-    [1.0, 0.75, 0.5, 0.25]
+    The last epoch still learns, with 1/E of the first step size. [1.0, 0.75, 0.5, 0.25]
     """
 
     def at(self, epoch: int, epochs: int) -> float:
@@ -50,7 +48,7 @@ class LinearDecay(RatePolicy):
 
 @serializable
 class NormDistance(RatePolicy):
-    """`| |W_k| - 1 |^power` for each unit: a unit of norm 1 rests.
+    """A step size for each unit by its distance from norm 1: `| |W_k| - 1 |^power`.
 
     Args:
         power: Exponent, positive.
@@ -62,7 +60,7 @@ class NormDistance(RatePolicy):
         self.power = check.real("power", power, minimum=0.0, exclusive=True)
 
     def at(self, epoch: int, epochs: int) -> float:
-        """Return 1: the units' own norms slow them down."""
+        """Return 1: the norms of the units slow them down."""
         return 1.0
 
     def scale(self, change: Tensor, kernel: Tensor, unit_axis: Axes = -1) -> Tensor:

@@ -12,7 +12,7 @@ from keras_local.ops.backend import Tensor
 
 
 class Reduction(Strategy, ABC):
-    """Interface: from the sum over this replica's samples to the change of the step."""
+    """Interface of reductions, which turn sums over a replica's samples into one change."""
 
     @abstractmethod
     def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ class Reduction(Strategy, ABC):
 
 @serializable
 class Sum(Reduction):
-    """Sum over the batch: `sum_b dK_b`."""
+    """The sum over the batch: `sum_b dK_b`."""
 
     def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
         """Return the sum over the samples of all replicas."""
@@ -33,9 +33,9 @@ class Sum(Reduction):
 
 @serializable
 class Mean(Reduction):
-    """Mean over the batch: `(1/B) sum_b dK_b`."""
+    """The mean over the batch: `(1/B) sum_b dK_b`."""
 
     def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
-        """Return the mean over the samples of all replicas; 0 for a unit without any."""
+        """Return the mean over the samples of all replicas; 0 for a unit without samples."""
         total = replica_sum(ops.cast(samples, change.dtype))
         return replica_sum(change) / ops.where(total > 0.0, total, ops.ones_like(total))

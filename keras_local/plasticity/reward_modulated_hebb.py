@@ -1,4 +1,4 @@
-"""Hebbian learning gated by reward."""
+"""Hebbian learning that depends on a reward."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_s
 
 @serializable
 class RewardModulatedHebb(PlasticityRule):
-    """`dW_k = mean_b (R_b - mean R) (y_bk - mean y_k) x_b`, with the reward as modulator.
+    """Hebbian learning from reward and activity, each relative to its running mean.
 
-    Both means run over the past. The expected change is the covariance of reward and `y x`: where
-    reward does not depend on activity, nothing is learnt on average. Call the layer with
-    `modulator=reward`, one number for each sample; without it, it does not learn.
+    `dW_k = mean_b (R_b - mean R) (y_bk - mean y_k) x_b`, where the reward `R` is the modulator, and
+    both means run over the past. The expected change is the covariance of reward and `y x`: if the
+    reward does not depend on activity, the mean change is zero. Call the layer with
+    `modulator=reward`, one number for each sample; without it the layer does not learn.
 
-    Local: pre- and postsynaptic activity and their means; the reward is broadcast to all synapses.
+    Local: it uses pre- and postsynaptic activity and their means; the reward is broadcast to all
+    synapses.
 
     Args:
-        baseline_rate: Rate at which the means follow, greater than 0 and at most 1.
+        baseline_rate: Rate at which the means are updated, greater than 0 and at most 1.
         reduction: How changes are reduced over samples; `Mean()` by default.
         normaliser: How the size of a change is bounded; none by default.
         rate: How the step size depends on time and weights; `ConstantRate()` by default.
         constraint: What weights must obey after each step; none by default.
 
     Raises:
-        ValueError: For a wrong number or part; when used without a modulator.
+        ValueError: For a wrong number or part, or if it is used without a modulator.
 
     >>> import keras_local as kl
     >>> layer = kl.layers.HebbianDense(3, plasticity="reward_modulated_hebb")
@@ -60,7 +62,7 @@ class RewardModulatedHebb(PlasticityRule):
         )
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return how far the activity is from its mean."""
+        """Return the activity minus its mean."""
         return post - own[0]
 
     def decays(self, gains: Tensor, post: Tensor) -> None:
@@ -76,7 +78,7 @@ class RewardModulatedHebb(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> Tensor:
-        """Return the change for reward above its mean."""
+        """Return the change for the reward minus its mean."""
         check.require(modulator is not None, "modulator", "the reward of each sample", modulator)
         surprise = modulator - own[1]
         return super().change(pre, post, kernel, *own, linear_map=linear_map, modulator=surprise)
@@ -84,7 +86,7 @@ class RewardModulatedHebb(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """Declare the mean activity of each unit and the mean reward, zero to begin with."""
+        """Declare the mean activity of each unit and the mean reward, with the first value 0."""
         return [
             OwnWeight("mean_activity", unit_shape(kernel_shape, linear_map), "zeros"),
             OwnWeight("mean_reward", (), "zeros"),
@@ -99,11 +101,11 @@ class RewardModulatedHebb(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return the means, moved towards those of the batch."""
+        """Return the means, moved towards the means of the batch."""
         activity, reward = own
         mean = Mean()(linear_map.unit_sum(post), linear_map.samples(post))
         mean = ops.reshape(mean, activity.shape)
-        # Each replica has as many samples as the others.
+        # All replicas have the same number of samples.
         total = replica_sum(ops.mean(modulator))
         latest = total / replica_sum(ops.ones_like(total))
         rate = self.baseline_rate

@@ -19,7 +19,7 @@ from keras_local.plasticity.rate import ConstantRate, RatePolicy
 from keras_local.plasticity.reduction import Mean, Reduction
 
 DENSE = Dense()
-"""The map of every method by default."""
+"""The linear map that every method has by default."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class OwnWeight:
         name: Name of the Keras variable.
         shape: Its shape.
         initializer: A Keras initializer, or any callable of shape and dtype.
-        trainable: Whether the optimizer changes it; else the layer sets it to what the rule says.
+        trainable: Whether the optimizer changes it; otherwise the layer sets it to the rule's
+            value.
     """
 
     name: str
@@ -61,30 +62,31 @@ class PlasticityRule(Strategy, ABC):
 
     `dK = V^T G - K diag(sum_b D) - K L^T`,
 
-    with `V` the inputs `(batch, inputs)`, `K` the kernel `(inputs, units)`, `I = V metric(K)` the
-    currents, `G` the learning gains `(batch, units)`, `D` the decays, `G I` by default, and `L` a
-    mixing of the units, none by default. What is done with it afterwards is said by small objects:
-    `reduction` (sum or mean over the batch, over all replicas), then `normaliser`, then `rate`;
-    after the optimizer's step `constraint`.
+    where `V` are the inputs `(batch, inputs)`, `K` is the kernel `(inputs, units)`,
+    `I = V metric(K)` are the currents, `G` the learning gains `(batch, units)`, `D` the decays (by
+    default `G I`), and `L` is a mixing of the units (by default none). Small objects say what is
+    done with the change: `reduction` (sum or mean over the batch and all replicas), then
+    `normaliser`, then `rate`, and after the optimizer's step `constraint`.
 
     The formula holds for every linear map: `V^T G` is the map's `kernel_gradient`, and the sum runs
-    over all that shares a weight. In a convolution every position is a sample, and the units of a
-    position compete with each other; no patch is written down.
+    over everything that shares a weight. In a convolution every position is a sample, and the units
+    of a position compete with each other; patches are not stored.
 
-    To write a rule, implement `gains`, and `get_config` if it has arguments; override `metric` if
-    the currents are not `V K`, `decays` or `mixing`, and `change` if the formula is another one. A
-    rule that has a memory declares it in `own_weights`; its values are then the last arguments of
-    every method. A rule whose units do more than add up their inputs, for example settle, overrides
-    `outputs`. A rule around another one derives from `WrappedPlasticity`.
+    To write a rule, implement `gains`, and `get_config` if it has arguments. Override `metric` if
+    the currents are not `V K`, `decays` or `mixing` if these terms differ, and `change` if the
+    whole formula differs. A rule with a memory declares it in `own_weights`; its values are then
+    the last arguments of every method. If the outputs of the units are not the sums of their
+    inputs, for example because units settle, override `outputs`. A rule around another rule derives
+    from `WrappedPlasticity`.
 
     The attributes and properties say what the rule can do. Layers, pretraining, reports and plots
-    ask them, and know no rule by its class.
+    ask for them, and never for the class of a rule.
 
     Args:
-        reduction: How changes are reduced over samples; the class says what it is by default.
-        normaliser: How the size of a change is bounded; likewise.
-        rate: How the step size depends on time and weights; likewise.
-        constraint: What weights must obey after each step; likewise.
+        reduction: How changes are reduced over samples; each class has its default.
+        normaliser: How the size of a change is bounded; each class has its default.
+        rate: How the step size depends on time and weights; each class has its default.
+        constraint: What weights must obey after each step; each class has its default.
     """
 
     reduction: Reduction = Mean()
@@ -95,16 +97,16 @@ class PlasticityRule(Strategy, ABC):
     active: int | None = None
     """How many units learn from each sample, or None for all of them.
 
-    With a number, `active_units` is implemented, and pretraining computes and writes the weights
-    of these units only. The number speaks of the class that sets it: see `trains_active_units`.
+    With a number, `active_units` is implemented, and pretraining computes and writes the weights of
+    these units only. The number is valid for the class that sets it: see `trains_active_units`.
     """
 
     decays_by_current: bool = True
     """Whether the decays are the gains times the currents, and the currents `V metric(K)`.
 
-    The decay then follows from `V^T G`, which has the size of the kernel, where the currents of a
-    convolution are many times as large. It speaks of the class that sets it: a class below that
-    overrides `decays`, `currents` or `outputs` does not inherit it.
+    Then the decay is computed from `V^T G`, which has the size of the kernel; the currents of a
+    convolution are many times as large. The attribute is valid for the class that sets it: a
+    subclass that overrides `decays`, `currents` or `outputs` does not inherit it.
     """
 
     remembers: bool = False
@@ -131,50 +133,50 @@ class PlasticityRule(Strategy, ABC):
 
     @property
     def norm_exponent(self) -> float | None:
-        """The exponent p if units that have converged lie on the sphere `sum_i |W_ik|^p = 1`.
+        """Return the exponent p if converged units lie on the sphere `sum_i |W_ik|^p = 1`.
 
-        None for a rule without such a sphere, the default: then nothing reports convergence.
+        The default None means that there is no such sphere. Then convergence is not reported.
         """
         return None
 
     @property
     def every_unit_converges(self) -> bool:
-        """Whether all units reach the sphere, so that those which have not need more steps."""
+        """Return whether all units reach the sphere, given enough steps."""
         return self.norm_exponent is not None
 
     @property
     def trains_active_units(self) -> bool:
-        """Whether a step may compute and write the weights of the `active` units only.
+        """Return whether a step may compute the weights of the `active` units only.
 
-        True where the class that sets `active`, or one above it, has the last word on the formula.
-        A class below that overrides `gains`, `decays`, `change` or another of its parts describes
-        another change: it is trained as written, unless it sets `active` again.
+        It is True if no subclass of the class that sets `active` overrides `gains`, `decays`,
+        `change` or another part of the formula. Such a subclass describes another change, which is
+        computed in full, unless it sets `active` again.
         """
         return self.active is not None and _speaks_for(self, "active", STEP)
 
     @property
     def has_common_change(self) -> bool:
-        """Whether `change` is the formula of gains, decays and mixing."""
+        """Return whether `change` is the formula of gains, decays and mixing."""
         return not overrides(self, PlasticityRule, ("change",))
 
     @property
     def has_common_update(self) -> bool:
-        """Whether `update` is the change after reduction, normaliser and rate."""
+        """Return whether `update` is the change after reduction, normaliser and rate."""
         return not overrides(self, PlasticityRule, ("update",))
 
     @property
     def has_linear_outputs(self) -> bool:
-        """Whether the units only add up their weighted inputs."""
+        """Return whether the outputs are the weighted sums of the inputs."""
         return not overrides(self, PlasticityRule, ("outputs",))
 
     @property
     def constrains(self) -> bool:
-        """Whether `constrain` does anything."""
+        """Return whether `constrain` changes the weights."""
         own = self.remembers or overrides(self, PlasticityRule, ("constrain",))
         return own or self.constraint is not None
 
     def advice(self, input_length: float) -> str | None:
-        """Return why inputs of that mean length teach the rule badly, and what to do, or None."""
+        """Return a warning if the rule learns badly from inputs of this mean length, or None."""
         return None
 
     @abstractmethod
@@ -186,20 +188,20 @@ class PlasticityRule(Strategy, ABC):
         return gains * post
 
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
-        """Return what each unit loses of the weights of the others, `(units, units)`, or None."""
+        """Return how much of the others' weights each unit loses, `(units, units)`, or None."""
         return None
 
     def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the number of samples by which a mean is taken, for all units or for each."""
+        """Return the number of samples by which a mean divides, for all units or for each."""
         return linear_map.samples(post)
 
     @property
     def metric_is_identity(self) -> bool:
-        """Whether the currents are the outputs of the forward pass."""
+        """Return whether the currents are the outputs of the forward pass."""
         return True
 
     def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the weights through which the currents flow: those of the forward pass."""
+        """Return the weights that compute the currents; by default those of the forward pass."""
         return self.forward_kernel(kernel, *own, linear_map=linear_map)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
@@ -207,12 +209,12 @@ class PlasticityRule(Strategy, ABC):
         return kernel
 
     def outputs(self, sums: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return what the units make of their weighted sums of inputs; by default the sums.
+        """Return the outputs of the units for their weighted sums; by default the sums.
 
-        This is what the layer puts out (before its `activation`), exports and pretrains the next
-        layer with, and what the rule sees as `post`. A rule overrides it whose units inhibit each
-        other until they are at rest, have thresholds, or answer with 0 or 1. For pretraining and
-        export it has to be made of `keras.ops`.
+        The layer returns these outputs (before its `activation`), exports them and pretrains the
+        next layer with them, and the rule sees them as `post`. Override this method if units
+        inhibit each other until they are at rest, have thresholds, or have the outputs 0 and 1. For
+        pretraining and export it has to consist of `keras.ops`.
         """
         return sums
 
@@ -220,20 +222,20 @@ class PlasticityRule(Strategy, ABC):
         """Return `outputs` in a model of built-in layers, for conversion and export.
 
         `sums` is a Keras tensor, and the own weights are NumPy arrays, which become constants of
-        the model. Override it where the operations of `outputs` cannot be saved (loops), or would
-        repeat large constants.
+        the model. Override this method if the operations of `outputs` cannot be saved (loops) or
+        would repeat large constants.
         """
         return self.outputs(sums, *own, linear_map=linear_map)
 
     def currents(
         self, pre: Tensor, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE
     ) -> Tensor:
-        """Return what the units compete on and learn by, `(..., units)`: `outputs(V metric(K))`."""
+        """Return the currents by which units compete and learn, `outputs(V metric(K))`."""
         sums = linear_map.apply(pre, self.metric(kernel, *own, linear_map=linear_map))
         return self.outputs(sums, *own, linear_map=linear_map)
 
     def active_units(self, post: Tensor) -> ActiveUnits:
-        """Return the units with non-zero gain, where `active` is a number."""
+        """Return the units with non-zero gain, if `active` is a number."""
         raise NotImplementedError(
             f"{type(self).__name__} has no active units: every unit learns from each sample."
         )
@@ -241,7 +243,7 @@ class PlasticityRule(Strategy, ABC):
     def unit_change(self, hebbian: Tensor, weights: Tensor, decay: Tensor | None) -> Tensor:
         """Return the change of single units: `sum_b G_bk V_b - (sum_b D_bk) W_k`.
 
-        Both `change` and the form of pretraining that touches only the active units call it.
+        Both `change` and the form of pretraining that computes only the active units call it.
 
         Args:
             hebbian: `sum_b G_bk V_b`, of the shape of the weights.
@@ -267,7 +269,7 @@ class PlasticityRule(Strategy, ABC):
         gains = self.gains(post, *own)
         if modulator is not None:
             gains = gains * modulator
-        # On PyTorch, Keras makes single precision of a product of double precision and a number.
+        # On PyTorch, Keras multiplies double precision by a number in single precision.
         gains = ops.cast(gains, kernel.dtype)
         hebbian = linear_map.kernel_gradient(pre, gains, kernel)
         if self.decays_by_current and _speaks_for(self, "decays_by_current", _DECAY):
@@ -295,8 +297,8 @@ class PlasticityRule(Strategy, ABC):
     ) -> Tensor:
         """Return the step of the kernel for a step size of 1, reduced over all replicas.
 
-        The reduction comes first and the normaliser after it: a quotient by the largest change is
-        not a sum over samples. `post` are the currents, where they are known already.
+        The reduction comes before the normaliser, because division by the largest change is not a
+        sum over samples. `post` are the currents, if they are known already.
         """
         if post is None:
             post = self.currents(pre, kernel, *own, linear_map=linear_map)
@@ -308,7 +310,7 @@ class PlasticityRule(Strategy, ABC):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """Declare the weights that the rule needs besides the kernel; none by default."""
+        """Declare the weights that the rule needs in addition to the kernel; none by default."""
         return []
 
     def own_updates(
@@ -320,21 +322,21 @@ class PlasticityRule(Strategy, ABC):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return what becomes of the rule's own weights, in the order of their declaration.
+        """Return the updates of the rule's own weights, in the order of their declaration.
 
-        That is a step for a step size of 1 for a trainable one, and the new value for another one,
-        both reduced over all replicas.
+        For a trainable weight it is the step for a step size of 1, otherwise the new value. Both
+        are reduced over all replicas.
         """
         return ()
 
     def constrain(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the kernel that obeys the constraint."""
+        """Return the kernel after the constraint."""
         if self.constraint is None:
             return kernel
         return self.constraint(kernel, linear_map.unit_axes(len(kernel.shape)))
 
     def check_units(self, units: int) -> None:
-        """Raise a ValueError if the rule cannot serve a layer of so many units."""
+        """Raise a ValueError if the rule cannot be used in a layer with this many units."""
         check.positive_integer("units", units)
 
     def parts_config(self) -> dict[str, Any]:
@@ -350,7 +352,7 @@ _PARTS = ("reduction", "normaliser", "rate")
 
 _DECAY = ("decays", "currents", "outputs")
 FORMULA = ("gains", "decays", "mixing", "unit_change")
-"""The methods of which the common `change` is made."""
+"""The methods that the common `change` calls."""
 STEP = (
     *FORMULA[:-1],
     "active_units",
@@ -363,20 +365,20 @@ STEP = (
     "change",
     "update",
 )
-"""The methods that decide about a step of the kernel and are not asked for one unit at a time."""
+"""The methods that determine a step of the whole kernel, not of single units."""
 
 
 def overrides(rule: PlasticityRule, known: type, methods: tuple[str, ...]) -> bool:
-    """Return whether a class below `known`, or the rule itself, has a method of its own."""
+    """Return whether the rule, or a class between it and `known`, overrides the method."""
     order = type(rule).__mro__
     below = order[: order.index(known)]
     return any(name in vars(each) for each in (rule, *below) for name in methods)
 
 
 def _speaks_for(rule: PlasticityRule, claim: str, methods: tuple[str, ...]) -> bool:
-    """Return whether a class attribute was set where the methods it speaks of are known.
+    """Return whether a class attribute was set by a class that knows the methods it describes.
 
-    It is inherited by classes that override these methods, of which it knows nothing.
+    A subclass that overrides these methods inherits the attribute, but it may be wrong for it.
     """
     claimant = next(each for each in type(rule).__mro__ if claim in vars(each))
     return not overrides(rule, claimant, methods)
@@ -390,5 +392,5 @@ def weight_norms(kernel: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
 
 
 def unit_shape(kernel_shape: tuple[int, ...], linear_map: LinearMap) -> tuple[int, ...]:
-    """Return the shape of what each unit has one of."""
+    """Return the shape of an array with one entry for each unit."""
     return tuple(kernel_shape[axis] for axis in linear_map.unit_axes(len(kernel_shape)))

@@ -15,14 +15,14 @@ from keras_local.plasticity.rule import DENSE, PlasticityRule
 
 @serializable
 class Sanger(PlasticityRule):
-    """Each unit learns from what the units before it and itself leave of the input.
+    """Each unit learns from the input minus its reconstruction by this unit and those before it.
 
         dW_k = y_k (x - sum_{l <= k} y_l W_l)
 
     Unit k becomes the k-th principal component of centred inputs, up to its sign, with length 1.
 
-    Not local: a unit needs the weights of the units before it, by way of their reconstruction of
-    the input.
+    Not local: a unit needs the weights of the units before it, through their reconstruction of the
+    input.
 
     Args:
         reduction: How changes are reduced over samples; `Mean()` by default.

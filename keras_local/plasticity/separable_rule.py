@@ -1,4 +1,4 @@
-"""A rule put together from products of a function of post and a function of pre."""
+"""A rule made of products of a function of post and a function of pre."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from keras_local.plasticity.rule import DENSE, PlasticityRule
 
 @serializable
 class SeparableRule(PlasticityRule):
-    """`dW_ik = mean_b m_b sum_r c_r a_r(u_bk) b_r(x_bi) - decay W_ik`.
+    """A sum of products: `dW_ik = mean_b m_b sum_r c_r a_r(u_bk) b_r(x_bi) - decay W_ik`.
 
-    Each term costs one product of matrices. A rule of this form needs no class.
+    Each term costs one matrix product. Use it to write such a rule without a class of your own.
 
-    Local: pre- and postsynaptic activity, and the weight itself; the modulator, if there is one.
+    Local: it uses pre- and postsynaptic activity, the weight itself, and the modulator if there is
+    one.
 
     Args:
         terms: Tuples `(c_r, a_r, b_r)` of a number, a function of the currents and a function of
@@ -74,7 +75,7 @@ class SeparableRule(PlasticityRule):
         self.decay = check.real("decay", decay, minimum=0.0)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return the gains of the first term; `change` has them all."""
+        """Return the gains of the first term; `change` uses all terms."""
         factor, function, _ = self.terms[0]
         return factor * function(post)
 
@@ -87,7 +88,7 @@ class SeparableRule(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> Tensor:
-        """Return the sum of the terms' products, less the decay."""
+        """Return the sum of the terms' products, minus the decay."""
         change = 0.0
         for factor, of_post, of_pre in self.terms:
             gains = factor * of_post(post)

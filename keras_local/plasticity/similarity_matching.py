@@ -1,4 +1,4 @@
-"""Similarity matching: Hebbian forward weights, anti-Hebbian lateral ones."""
+"""Similarity matching: Hebbian forward weights and anti-Hebbian lateral weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keras_local.plasticity.rule import DENSE, OwnWeight, PlasticityRule, unit_s
 
 @serializable
 class SimilarityMatching(PlasticityRule):
-    """Outputs that are as similar to each other as the inputs are, by local learning alone.
+    """Outputs become as similar to each other as the inputs are, by local learning alone.
 
         y = M^(-1) W x                   the steady state of  dy/dt = W x - M y
         dW = 2 mean_b (y x^T - W)        Hebbian
@@ -28,10 +28,10 @@ class SimilarityMatching(PlasticityRule):
     At the fixed point the filters `F = M^(-1) W` are orthonormal and span the leading principal
     components of centred inputs.
 
-    Local: every weight, forward or lateral, sees the two activities that it joins and itself. The
-    steady state is solved for at once.
+    Local: every weight, forward or lateral, sees the two activities that it joins and its own
+    value. The steady state is computed exactly.
 
-    The layer holds `M`, which the optimizer changes as it does `W`.
+    The layer holds `M`, and the optimizer changes both `M` and `W`.
 
     Args:
         tau: How much slower `M` is, relative to half the rate of `W`; positive.
@@ -67,7 +67,7 @@ class SimilarityMatching(PlasticityRule):
         self.tau = check.real("tau", tau, minimum=0.0, exclusive=True)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """Return the filters: `M^(-1)` is applied to the kernel, once for all samples."""
+        """Return the filters `M^(-1) W`, computed once for all samples."""
         (lateral,) = own
         rows = kernel
         if len(lateral.shape) == 2:
@@ -86,7 +86,7 @@ class SimilarityMatching(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """Declare `M`, at first the unit matrix, one at each position with units of its own."""
+        """Declare `M`, at first the unit matrix, for each position with separate units."""
         units = unit_shape(kernel_shape, linear_map)
         return [OwnWeight("lateral_kernel", (*units, units[-1]), _unit_matrices, trainable=True)]
 

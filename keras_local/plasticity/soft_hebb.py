@@ -1,4 +1,4 @@
-"""SoftHebb: a soft competition, with anti-Hebbian losers."""
+"""SoftHebb: soft competition with anti-Hebbian losers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ class SoftHebb(PlasticityRule):
         dW_k = sum_b G_bk (x_b - u_bk W_k)
         W_k += step_size * | |W_k| - 1 |^q * dW_k / max|dW|
 
-    With `anti_hebbian=False`, `G = y` for all units: then the norm of every unit tends to 1. With
-    it, a unit that never wins need not get there. `beta` is relative to the length of the inputs:
-    for inputs of length 1 it has to be large (about 4 to 12), for normalised patches of 75 inputs
-    about 1. Units win together where their currents agree to a millionth.
+    With `anti_hebbian=False`, `G = y` for all units, and the norm of every unit converges to 1.
+    With `anti_hebbian=True`, a unit that never wins need not reach it. `beta` is relative to the
+    length of the inputs: for inputs of length 1 it has to be large (about 4 to 12), for normalised
+    patches of 75 inputs about 1. Units win together if their currents differ by less than a
+    millionth.
 
-    Local: input, own current, own weights. Among the units, the inhibition that the softmax stands
-    for; not local is the scalar `max|dW|`, common to the layer.
+    Local: it uses the input, and the unit's own current and weights; the softmax represents
+    inhibition among the units. Not local: the scalar `max|dW|`, which is common to the layer.
 
     Args:
         beta: Inverse temperature of the softmax, positive.
@@ -80,16 +81,16 @@ class SoftHebb(PlasticityRule):
 
     @property
     def norm_exponent(self) -> float:
-        """2: the units tend to length 1."""
+        """Return 2: units converge to length 1."""
         return 2.0
 
     @property
     def every_unit_converges(self) -> bool:
-        """Only without anti-Hebbian losers: with them, a unit that never wins need not."""
+        """Return whether losers are Hebbian: otherwise units that never win need not converge."""
         return not self.anti_hebbian
 
     def advice(self, input_length: float) -> str | None:
-        """Return how to make a softmax steeper that cannot tell the winner from the others."""
+        """Return a warning if the softmax is too flat to tell the winner from the others."""
         contrast = self.beta * input_length
         if contrast >= _STEEP:
             return None
@@ -106,8 +107,8 @@ class SoftHebb(PlasticityRule):
         shares = ops.softmax(self.beta * post, axis=-1)
         if not self.anti_hebbian:
             return shares
-        # The margin is for compilers, which may round a current otherwise in the difference than in
-        # the maximum. To compare and to select would take more passes over the currents.
+        # Compilers may round a current differently in the difference and in the maximum; hence the
+        # margin. Comparing and selecting would take more passes over the currents.
         largest = ops.max(post, axis=-1, keepdims=True)
         margin = 1e-6 * ops.abs(largest) + 1e-30
         return shares * ops.sign(post - (largest - margin))

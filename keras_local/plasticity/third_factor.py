@@ -1,4 +1,4 @@
-"""Input times a third factor: what arrives at the unit teaches it."""
+"""A rule that multiplies the input by a third factor."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from keras_local.plasticity.rule import PlasticityRule
 
 @serializable
 class ThirdFactor(PlasticityRule):
-    """`dW_k = mean_b m_bk x_b`, with the modulator `m` that the layer is called with.
+    """Input times modulator: `dW_k = mean_b m_bk x_b`, with `m` given in the layer's call.
 
-    What the modulator is makes the rule:
+    The modulator determines which rule this is:
 
-    * `target - y`: the delta rule, least squares;
-    * `f'(u) (e B)`, an error through fixed random weights: feedback alignment, and through the
-      weights of the layer above backpropagation;
-    * `(R - baseline) xi / sigma^2`, for noise `xi` of deviation `sigma` that was added to the
-      units and the reward `R` that came of it: node perturbation (REINFORCE).
+    * `target - y`: the delta rule, least squares; * `f'(u) (e B)`, an error through fixed random
+    weights: feedback alignment; through the
+      weights of the layer above: backpropagation;
+    * `(R - baseline) xi / sigma^2`, for noise `xi` of standard deviation `sigma` that was added to
+      the units, and the reward `R` that followed: node perturbation (REINFORCE).
 
     Without a modulator the layer does not learn.
 
-    Local: the input and the signal that reaches the unit.
+    Local: it uses the input and the signal that reaches the unit.
 
     Args:
         reduction: How changes are reduced over samples; `Mean()` by default.
@@ -50,7 +50,7 @@ class ThirdFactor(PlasticityRule):
     needs_modulator = True
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """Return 1: the modulator is all that tells samples apart."""
+        """Return 1: only the modulator differs between samples."""
         return ops.ones_like(post)
 
     def decays(self, gains: Tensor, post: Tensor) -> None:

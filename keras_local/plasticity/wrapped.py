@@ -1,4 +1,4 @@
-"""The base of rules that are built around another rule."""
+"""The base class of rules around another rule."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from keras_local.plasticity.rule import (
 
 @serializable
 class WrappedPlasticity(PlasticityRule):
-    """Interface of rules around another rule: what a subclass does not override is as in that rule.
+    """Interface of rules around another rule, which is used for all that is not overridden.
 
-    Everything is handed on: the parts, the constraint, the weights that the inner rule holds, its
-    sphere, its outputs, what it asks of a modulator and of the number of units. A class below
-    overrides what it changes, and calls `self.base` for the rest.
+    A wrapper has the parts, the constraint, the weights, the sphere and the outputs of the inner
+    rule, and its conditions on a modulator and on the number of units. A subclass overrides what it
+    changes, and calls `self.base` for the rest.
 
     A wrapper with weights of its own sets `held` to their number and declares them in
-    `held_weights` and `held_updates`. They come before those of the inner rule, so the methods of
-    a class below call `self.base.gains(post, *self.inner(own))`.
+    `held_weights` and `held_updates`. They come before the weights of the inner rule. Therefore the
+    methods of a subclass call `self.base.gains(post, *self.inner(own))`.
 
     Args:
         base: The inner rule or its alias.
-        reduction: How changes are reduced over samples; that of the base by default.
-        normaliser: How the size of a change is bounded; likewise.
-        rate: How the step size depends on time and weights; likewise.
+        reduction: How changes are reduced over samples; as in the base by default.
+        normaliser: How the size of a change is bounded; as in the base by default.
+        rate: How the step size depends on time and weights; as in the base by default.
         constraint: What weights must obey after each step, after the constraint of the base.
 
     Raises:
-        ValueError: If `base` is no rule, or a part is of the wrong kind.
+        ValueError: If `base` is not a plasticity rule, or a part is of the wrong kind.
 
     >>> import keras, keras_local as kl
     >>> @keras.saving.register_keras_serializable(package="mine")
@@ -58,7 +58,7 @@ class WrappedPlasticity(PlasticityRule):
     """
 
     held: int = 0
-    """How many weights the wrapper holds itself, before those of the inner rule."""
+    """The number of the wrapper's own weights, which come before those of the inner rule."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class WrappedPlasticity(PlasticityRule):
         self._check_base()
 
     def inner(self, own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the weights of the inner rule among all."""
+        """Return the weights of the inner rule from the weights of both."""
         return tuple(own[self.held :])
 
     def held_weights(
@@ -99,102 +99,102 @@ class WrappedPlasticity(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return what becomes of the wrapper's own weights, as `own_updates` does."""
+        """Return the updates of the wrapper's own weights, like `own_updates`."""
         return ()
 
     @property
     def norm_exponent(self) -> float | None:
-        """As of the base."""
+        """Return what the base returns."""
         return self.base.norm_exponent
 
     @property
     def every_unit_converges(self) -> bool:
-        """As of the base."""
+        """Return what the base returns."""
         return self.base.every_unit_converges
 
     @property
     def trains_active_units(self) -> bool:
-        """As of the base, unless the wrapper changes a part of the formula."""
+        """Return what the base returns, unless the wrapper changes a part of the formula."""
         return self.base.trains_active_units and not self._changes(STEP)
 
     @property
     def has_common_change(self) -> bool:
-        """As of the base."""
+        """Return what the base returns."""
         return self.base.has_common_change and not self._changes(("change",))
 
     @property
     def has_common_update(self) -> bool:
-        """As of the base."""
+        """Return what the base returns."""
         return self.base.has_common_update and not self._changes(("update",))
 
     @property
     def has_linear_outputs(self) -> bool:
-        """As of the base."""
+        """Return what the base returns."""
         return self.base.has_linear_outputs and not self._changes(("outputs",))
 
     @property
     def constrains(self) -> bool:
-        """As of the base, and for a constraint of the wrapper's own."""
+        """Return what the base returns, or True if the wrapper has a constraint."""
         own = self.constraint is not None or self._changes(("constrain",))
         return own or self.base.constrains
 
     @property
     def metric_is_identity(self) -> bool:
-        """As of the base."""
+        """Return what the base returns."""
         return self.base.metric_is_identity
 
     def advice(self, input_length: float) -> str | None:
-        """As of the base."""
+        """Return the advice of the base."""
         return self.base.advice(input_length)
 
     def check_units(self, units: int) -> None:
-        """As the base."""
+        """Check the number of units by the base."""
         self.base.check_units(units)
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
-        """As of the base."""
+        """Return the gains of the base."""
         return self.base.gains(post, *self.inner(own))
 
     def decays(self, gains: Tensor, post: Tensor) -> Tensor | None:
-        """As of the base."""
+        """Return the decays of the base."""
         return self.base.decays(gains, post)
 
     def mixing(self, gains: Tensor, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor | None:
-        """As of the base."""
+        """Return the mixing of the base."""
         return self.base.mixing(gains, post, linear_map)
 
     def samples(self, post: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base."""
+        """Return the number of samples of the base."""
         return self.base.samples(post, linear_map)
 
     def metric(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base."""
+        """Return the metric of the base."""
         return self.base.metric(kernel, *self.inner(own), linear_map=linear_map)
 
     def forward_kernel(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base."""
+        """Return the forward kernel of the base."""
         return self.base.forward_kernel(kernel, *self.inner(own), linear_map=linear_map)
 
     def outputs(self, sums: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base."""
+        """Return the outputs of the base."""
         return self.base.outputs(sums, *self.inner(own), linear_map=linear_map)
 
     def plain_outputs(self, sums: Any, *own: Any, linear_map: LinearMap = DENSE) -> Any:
-        """As of the base."""
+        """Return the plain outputs of the base."""
         return self.base.plain_outputs(sums, *self.inner(own), linear_map=linear_map)
 
     def currents(
         self, pre: Tensor, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE
     ) -> Tensor:
-        """As of the base."""
+        """Return the currents of the base."""
         return self.base.currents(pre, kernel, *self.inner(own), linear_map=linear_map)
 
     def active_units(self, post: Tensor) -> ActiveUnits:
-        """As of the base."""
+        """Return the active units of the base."""
         return self.base.active_units(post)
 
     def unit_change(self, hebbian: Tensor, weights: Tensor, decay: Tensor | None) -> Tensor:
-        """As of the base."""
+        """Return the change of single units by the base."""
         return self.base.unit_change(hebbian, weights, decay)
 
     def change(
@@ -206,7 +206,7 @@ class WrappedPlasticity(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> Tensor:
-        """As of the base; of its formula, if the wrapper overrides a part of that."""
+        """Return the change of the base, or the formula if the wrapper overrides a part of it."""
         options: dict[str, Any] = {"linear_map": linear_map, "modulator": modulator}
         if self._changes(FORMULA):
             return super().change(pre, post, kernel, *own, **options)
@@ -221,7 +221,7 @@ class WrappedPlasticity(PlasticityRule):
         post: Tensor | None = None,
         modulator: Tensor | None = None,
     ) -> Tensor:
-        """As of the base; of the change, if the wrapper overrides a part of that."""
+        """Return the update of the base, or the step of the change if the wrapper overrides it."""
         options: dict[str, Any] = {"linear_map": linear_map, "modulator": modulator, "post": post}
         if self._changes((*STEP, *FORMULA)) or self._has_parts:
             return super().update(pre, kernel, *own, **options)
@@ -230,7 +230,7 @@ class WrappedPlasticity(PlasticityRule):
     def own_weights(
         self, kernel_shape: tuple[int, ...], linear_map: LinearMap = DENSE
     ) -> list[OwnWeight]:
-        """The wrapper's own weights, then those of the base."""
+        """Declare the wrapper's own weights, then those of the base."""
         held = self.held_weights(kernel_shape, linear_map)
         if len(held) != self.held:
             raise ValueError(
@@ -248,7 +248,7 @@ class WrappedPlasticity(PlasticityRule):
         linear_map: LinearMap = DENSE,
         modulator: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """What becomes of the wrapper's own weights, then of those of the base."""
+        """Return the updates of the wrapper's own weights, then those of the base."""
         options: dict[str, Any] = {"linear_map": linear_map, "modulator": modulator}
         return (
             *self.held_updates(pre, post, kernel, *own, **options),
@@ -256,7 +256,7 @@ class WrappedPlasticity(PlasticityRule):
         )
 
     def constrain(self, kernel: Tensor, *own: Tensor, linear_map: LinearMap = DENSE) -> Tensor:
-        """As of the base, then the constraint of the wrapper, if it has one."""
+        """Return the kernel after the constraints of the base and of the wrapper."""
         kernel = self.base.constrain(kernel, *self.inner(own), linear_map=linear_map)
         return super().constrain(kernel, linear_map=linear_map)
 
@@ -273,7 +273,7 @@ class WrappedPlasticity(PlasticityRule):
         return any(getattr(self, name) != getattr(self.base, name) for name in parts)
 
     def _check_base(self) -> None:
-        """Refuse a base whose own change or step would be passed over."""
+        """Raise a ValueError for a base whose own change or step would be ignored."""
         if self._changes(FORMULA) and not self._changes(("change",)):
             allowed = "a rule whose change is the formula of gains, decays and mixing"
             check.require(self.base.has_common_change, "base", allowed, self.base)
