@@ -67,6 +67,8 @@ from keras_local._streams import (
     refusal_in,
     wrapped,
 )
+from keras_local._targets import Expected, check_class_weight
+from keras_local.ops.precision import precise
 
 _ROWS = 4096
 _MOST_BATCHES = 200_000
@@ -82,11 +84,12 @@ class Gate:
 
     Attributes:
         sample_shape: Shape of one sample; None for a size that may be any.
-        classes: Number of classes; None for a model that takes no labels.
+        classes: Number of classes, or of labels or values; None for a model that takes no targets.
         dtype: Type in which the model computes; inputs have to be finite in it.
         power: Highest power of the inputs that is summed over a sample. The sum has to be finite
             in the type in which weights learn. 2 for what multiplies inputs with currents.
         smoothed: Whether the model takes smoothed one-hot labels.
+        targets: What the targets are; None for those of `classes` classes.
     """
 
     sample_shape: tuple[int | None, ...]
@@ -94,13 +97,20 @@ class Gate:
     dtype: str = "float32"
     power: float = 2.0
     smoothed: bool = False
+    targets: Expected | None = None
+
+    @property
+    def expected(self) -> Expected | None:
+        """The targets that the model takes; None for a model that takes none."""
+        if self.targets is not None or self.classes is None:
+            return self.targets
+        return Expected(self.classes, smoothed=self.smoothed)
 
     @property
     def limit(self) -> float:
         """The largest absolute value of an input."""
-        precise = "float64" if self.dtype == "float64" else "float32"
         entries = math.prod(size or 1 for size in self.sample_shape)
-        largest = float(np.finfo(precise).max) / max(entries, 1)
+        largest = _largest(precise(self.dtype)) / max(entries, 1)
         return float(min(_largest(self.dtype), largest ** (1.0 / max(self.power, 1.0))))
 
     def inputs(self, argument: str, x: Any, where: str = "") -> Any:
@@ -114,12 +124,13 @@ class Gate:
         return x
 
     def labels(self, argument: str, y: Any, samples: int, where: str = "") -> Any:
-        """Return labels, refused if they are none of the classes."""
+        """Return targets, refused if the model cannot learn them."""
         if isinstance(y, (list, tuple)):
             y = y[0] if len(y) == 1 and hasattr(y[0], "shape") else _labels.as_numpy(y)
         check.require(not isinstance(y, dict), argument, f"an array of labels{where}", "a dict")
-        if self.classes is not None:
-            _labels.check_labels(argument, y, self.classes, samples, self.smoothed, where)
+        expected = self.expected
+        if expected is not None:
+            expected.check(argument, y, samples, where)
         return y
 
     def weights(self, argument: str, sample_weight: Any, samples: int, where: str = "") -> Any:
@@ -151,16 +162,8 @@ class Gate:
 
     def class_weight(self, class_weight: Any) -> None:
         """Refuse weights of classes that are not a dict from classes to finite numbers."""
-        if class_weight is None:
-            return
-        allowed = f"a dict from classes (0 to {(self.classes or 0) - 1}) to finite numbers"
-        valid = isinstance(class_weight, dict) and all(
-            isinstance(key, (int, np.integer)) and 0 <= int(key) < (self.classes or 0)
-            for key in class_weight
-        )
-        check.require(valid, "class_weight", allowed, class_weight)
-        for weight in class_weight.values():
-            check.real("class_weight", weight)
+        expected = self.expected
+        check_class_weight(class_weight, Expected(0) if expected is None else expected)
 
     @contextmanager
     def guard(self, model: Any) -> Iterator[Guard]:

@@ -157,8 +157,7 @@ def _wrapped_dataset(source: Any, each: BatchCheck) -> Any:
         source,
         sample_shape=gate.sample_shape,
         limit=gate.limit,
-        classes=gate.classes if each.labelled else None,
-        smoothed=gate.smoothed,
+        expected=gate.expected if each.labelled else None,
         argument=each.argument,
         parts=len(spec),
     )
@@ -193,9 +192,14 @@ def require_spec(each: BatchCheck, spec: Any) -> tuple[Any, ...]:
     check.require(same, argument, allowed + hint, f"elements of shape {shape}")
     if each.labelled:
         labels = tuple(parts[1].shape)
-        plain = len(labels) == 1 or (len(labels) == 2 and labels[1] in (1, None, gate.classes))
-        allowed = f"integers, or one-hot labels of {gate.classes} classes in every batch of "
-        check.require(plain, "y", f"{allowed}`{argument}`", f"shape {labels}")
+        expected = gate.expected
+        column = expected.kind == "classes" or expected.outputs == 1
+        widths = (1, None, expected.outputs) if column else (None, expected.outputs)
+        plain = (len(labels) == 1 and column) or (len(labels) == 2 and labels[1] in widths)
+        allowed = f"integers, or one-hot labels of {gate.classes} classes"
+        if expected.kind != "classes":
+            allowed = f'{expected.form} (targets="{expected.kind}")'
+        check.require(plain, "y", f"{allowed} in every batch of `{argument}`", f"shape {labels}")
     return tuple(parts)
 
 

@@ -53,6 +53,11 @@ CausalPadding = Literal["valid", "same", "causal"]
 """What a window over time does at the borders."""
 
 
+Targets = Literal["classes", "labels", "values"]
+"""What a model learns to give out: one of several classes, labels that each may hold or not, or
+real values."""
+
+
 class LayerArguments(TypedDict, total=False):
     """Arguments of every Keras layer that one rarely needs, for `**kwargs: Unpack[...]`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import keras
@@ -14,13 +15,32 @@ Cost = Literal["mse", "cross_entropy"]
 """Half the squared distance of the outputs from the labels, or the cross-entropy of a softmax."""
 
 
-def layer_sizes(argument: str, value: Any) -> tuple[int, ...]:
-    """Return the sizes of at least two layers as integers, the last at least 2."""
+NONE_REFUSED: Mapping[str, str] = {}
+"""The `refused_targets` of networks that learn all kinds."""
+
+RATES_ALONE: Mapping[str, str] = {
+    "values": "its outputs are rates from 0 to 1, which reach no other values. Scale the values to "
+    'that range and give them as targets="labels", or use PredictiveCodingNetwork, '
+    "ContrastiveHebbianNetwork or DifferenceTargetPropagation"
+}
+"""The `refused_targets` of networks whose outputs are rates."""
+
+
+def checked_cost(cost: Any, targets: str) -> Cost:
+    """Return the cost, which has to fit the targets: values have no cross-entropy."""
+    name: Cost = check.one_of("cost", cost, ("mse", "cross_entropy"))
+    fits = targets != "values" or name == "mse"
+    check.require(fits, "cost", '"mse" with targets="values"', cost)
+    return name
+
+
+def layer_sizes(argument: str, value: Any, outputs: int = 2) -> tuple[int, ...]:
+    """Return the sizes of at least two layers as integers, the last at least `outputs`."""
     valid = isinstance(value, (list, tuple)) and len(value) >= 2
-    allowed = "a list of at least two sizes: inputs, hidden layers if any, classes"
+    allowed = "a list of at least two sizes: inputs, hidden layers if any, outputs"
     check.require(valid, argument, allowed, value)
     counts = [check.positive_integer(argument, size) for size in value]
-    check.positive_integer(argument, counts[-1], minimum=2)
+    check.positive_integer(argument, counts[-1], minimum=outputs)
     return tuple(counts)
 
 

@@ -83,6 +83,10 @@ RATES: Mapping[str, Callable[[Tensor], Tensor]] = {"steep_sigmoid": steep_sigmoi
 """The activations that are holomorphic, on complex fields."""
 
 
+HEADS: Mapping[str, Callable[[Tensor], Tensor]] = {"classes": softmax, "labels": sigmoid}
+"""What may stand above the states, by kind of targets, on complex fields."""
+
+
 @dataclass(frozen=True)
 class Circle:
     """The nudges `nudge exp(2 pi i t / points)` on the upper half of their circle.
@@ -151,6 +155,7 @@ def nudged_states(
     targets: Tensor,
     states: States,
     steps: int,
+    head: Callable[[Tensor], Tensor] | None = None,
 ) -> States:
     """Return the complex states after `steps` steps from the free ones, for each nudge.
 
@@ -159,17 +164,18 @@ def nudged_states(
         weights: Of all connections; one more than there are states where a softmax stands above.
         rate: The activation, on complex fields.
         inputs: Inputs of the batch.
-        targets: One-hot labels.
+        targets: Rows of targets.
         states: Those of the free phase.
         steps: How many steps to make.
+        head: What stands above the states, on complex fields; None where outputs are states.
     """
     drive, aims = circle.copies(weights[0].forward(inputs)), circle.copies(targets)
-    softmax_above, strength = len(weights) > len(states), circle.strength
+    strength = circle.strength
 
     def pull(layer: Tensor) -> Tensor:
-        if not softmax_above:
+        if head is None:
             return join(*product(strength, _error(layer, aims)))
-        error = join(*product(strength, _readout_error(weights[-1], layer, aims)))
+        error = join(*product(strength, _readout_error(weights[-1], layer, aims, head)))
         return weights[-1].backward(error)
 
     def step(layers: States) -> States:
@@ -209,26 +215,34 @@ def contrasts(
 
 
 def readout_change(
-    circle: Circle, readout: Weights, top: Tensor, targets: Tensor, share: Tensor
+    circle: Circle,
+    readout: Weights,
+    top: Tensor,
+    targets: Tensor,
+    share: Tensor,
+    head: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Return what a softmax above the states learns from the cross-entropy at nudged states.
+    """Return what a head above the states learns from the cross-entropy at nudged states.
 
     Args:
         circle: The nudges.
         readout: The weights below the softmax.
         top: The highest layer of states, as `nudged_states` returns it.
-        targets: One-hot labels.
+        targets: Rows of targets.
         share: What each sample counts.
+        head: The softmax or the sigmoid, on complex fields.
     """
-    error = _readout_error(readout, top, circle.copies(targets))
+    error = _readout_error(readout, top, circle.copies(targets), head)
     real, imaginary = split(top)
     shares = circle.copies(share) * circle.mean[:, 0]
     kernel = correlate(real, error[0], shares) - correlate(imaginary, error[1], shares)
     return kernel, total(error[0], shares)
 
 
-def _readout_error(readout: Weights, top: Tensor, aims: Tensor) -> Pair:
-    return _error(softmax(forward(readout, top)), aims)
+def _readout_error(
+    readout: Weights, top: Tensor, aims: Tensor, head: Callable[[Tensor], Tensor]
+) -> Pair:
+    return _error(head(forward(readout, top)), aims)
 
 
 def _error(outputs: Tensor, aims: Tensor) -> Pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,10 +18,14 @@ class Neuron:
     Attributes:
         rate: Function of the field `u`.
         potential: Function `G` of the rate with `G'(s) = u`: the energy of a unit is `G(s) - u s`.
+        low: The least rate.
+        high: The largest rate.
     """
 
     rate: Callable[[Tensor], Tensor]
     potential: Callable[[Tensor], Tensor]
+    low: float = 0.0
+    high: float = 1.0
 
 
 def _steep_sigmoid(field: Tensor) -> Tensor:
@@ -43,7 +48,7 @@ NEURONS: Mapping[str, Neuron] = {
     "unit_clip": Neuron(lambda u: ops.clip(u, 0.0, 1.0), lambda s: 0.5 * ops.square(s)),
     "half_clip": Neuron(lambda u: ops.clip(0.5 * u, 0.0, 1.0), ops.square),
     "steep_sigmoid": Neuron(_steep_sigmoid, _steep_sigmoid_potential),
-    "tanh": Neuron(ops.tanh, _tanh_potential),
+    "tanh": Neuron(ops.tanh, _tanh_potential, low=-1.0),
     "sigmoid": Neuron(ops.sigmoid, lambda s: _x_log_x(s) + _x_log_x(1.0 - s)),
-    "linear": Neuron(lambda u: u, lambda s: 0.5 * ops.square(s)),
+    "linear": Neuron(lambda u: u, lambda s: 0.5 * ops.square(s), low=-math.inf, high=math.inf),
 }

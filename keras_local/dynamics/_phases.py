@@ -31,7 +31,7 @@ def nudged_phases(
     Args:
         step_of: Function of inputs, targets and strength to that from states to states.
         inputs: Inputs of the batch.
-        targets: One-hot labels.
+        targets: Rows of targets.
         states: Those of the free phase.
         share: What each sample counts, `(batch,)`.
         steps: How many steps the nudged states make.
@@ -62,7 +62,7 @@ def nudged_samples(
 
     Args:
         phases: One layer of the states that `nudged_phases` returned.
-        targets: One-hot labels of the batch.
+        targets: Rows of targets of the batch.
         share: What each sample counts.
         both_signs: Whether the phases are those of both signs; else one of them is the free one.
     """
@@ -76,11 +76,6 @@ def joined(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
     """Return trajectories of which the second begins where the first ends."""
     pairs = zip(first, second, strict=True)
     return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
-
-
-def cross_entropy(targets: Tensor, scores: Tensor) -> Tensor:
-    """Return the cross-entropy of each sample, `(batch,)`."""
-    return -ops.sum(targets * ops.log(ops.maximum(scores, 1e-7)), axis=-1)
 
 
 def _twice(tensor: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import RATES_ALONE, initializer
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops.backend import Tensor
@@ -48,7 +48,7 @@ class BurstpropNetwork(Network):
     Local: a weight sees the events before it, and events and bursts of its own neuron.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         burst_probability: Of the outputs without a teacher, greater than 0, at most 0.5.
         feedback: `"fixed"` or `"learned"`: whether `Y` receives the changes of `W`, which with
             weight decay makes them agree.
@@ -58,6 +58,7 @@ class BurstpropNetwork(Network):
         feedback_initializer: Initializer of `Y`. By default normal, of deviation 1, or of 0.1
             if it learns.
         recurrent_initializer: Initializer of `U`. By default uniform up to 0.01.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -80,6 +81,8 @@ class BurstpropNetwork(Network):
     coordinate learning in hierarchical circuits".
     """
 
+    refused_targets = RATES_ALONE
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -91,11 +94,12 @@ class BurstpropNetwork(Network):
         feedback_initializer: InitializerLike | None = None,
         recurrent_initializer: InitializerLike | None = None,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.burst_probability = check.real(
             "burst_probability", burst_probability, minimum=0.0, maximum=0.5, exclusive=True
         )
@@ -170,7 +174,7 @@ class BurstpropNetwork(Network):
 
         Args:
             events: Event rates of all layers, as `free_phase` returns them.
-            targets: One-hot labels; None for no teacher.
+            targets: Rows of targets; None for no teacher.
 
         Returns:
             Lists of tensors `(batch, units)`: `"probability"` of all layers; of the hidden ones

@@ -10,9 +10,10 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import NONE_REFUSED, initializer
 from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._outputs import logistic
 from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
@@ -35,7 +36,7 @@ class ContrastiveHebbianNetwork(Network):
         u_k = x_{k-1} W_k + b_k + gamma x_{k+1} W_{k+1}^T    (no feedback for k = L).
 
     The free phase starts from the feedforward pass; in the clamped phase, which goes on from there,
-    the output layer is held at the one-hot label. The weights change by
+    the output layer is held at the target, for classes the one-hot label. The weights change by
 
         dW_k = gamma^(k-L) < x_{k-1}^clamped x_k^clamped - x_{k-1}^free x_k^free >
         db_k = gamma^(k-L) < x_k^clamped - x_k^free >.
@@ -47,15 +48,17 @@ class ContrastiveHebbianNetwork(Network):
     units that it connects, in both phases.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         gamma: Strength of the feedback, at least 0. With 0 the network is the feedforward one, and
             cannot learn.
         activation: Of the hidden units: `"tanh"`, `"sigmoid"` or `"linear"`.
-        output: Of the output units: `"linear"` or `"sigmoid"`.
+        output: Of the output units: `"linear"`, or `"sigmoid"`, which labels need; by default
+            linear, and sigmoid for labels.
         free_steps: Steps of the free phase.
         clamped_steps: Steps of the clamped phase.
         step_size: Greater than 0, at most 1.
         kernel_initializer: Initializer of the weights.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -79,6 +82,7 @@ class ContrastiveHebbianNetwork(Network):
     layered network".
     """
 
+    refused_targets = NONE_REFUSED
     remedy = "a smaller `gamma`, a smaller `step_size`, or a smaller learning rate"
 
     def __init__(
@@ -86,17 +90,18 @@ class ContrastiveHebbianNetwork(Network):
         sizes: Sequence[int],
         gamma: float = 0.1,
         activation: Literal["tanh", "sigmoid", "linear"] = "tanh",
-        output: Literal["linear", "sigmoid"] = "linear",
+        output: Literal["linear", "sigmoid"] | None = None,
         free_steps: int = 30,
         clamped_steps: int = 30,
         step_size: float = 0.5,
         kernel_initializer: InitializerLike = "glorot_uniform",
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.gamma = check.real("gamma", gamma, minimum=0.0)
         layers = len(self.sizes) - 1
         kept = self._keeps_changes(layers - 1)
@@ -106,14 +111,14 @@ class ContrastiveHebbianNetwork(Network):
         )
         check.require(kept, "gamma", allowed, gamma)
         self.activation = check.one_of("activation", activation, ("tanh", "sigmoid", "linear"))
-        self.output_name = check.one_of("output", output, ("linear", "sigmoid"))
+        self.output_name = _checked_output(output, self.targets)
         self.free_steps = check.positive_integer("free_steps", free_steps)
         self.clamped_steps = check.positive_integer("clamped_steps", clamped_steps)
         self.step_size = check.real(
             "step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True
         )
         self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
-        self.neurons = [NEURONS[activation]] * (layers - 1) + [NEURONS[output]]
+        self.neurons = [NEURONS[activation]] * (layers - 1) + [NEURONS[self.output_name]]
         self.synapses = [
             Synapses(
                 units,
@@ -168,10 +173,7 @@ class ContrastiveHebbianNetwork(Network):
         """Return half the squared distance, or the binary cross-entropy, of each sample."""
         if self.output_name == "linear":
             return super().cost(targets, scores)
-        tiny = 1e-7
-        hits = targets * ops.log(ops.maximum(scores, tiny))
-        misses = (1.0 - targets) * ops.log(ops.maximum(1.0 - scores, tiny))
-        return -ops.sum(hits + misses, axis=-1)
+        return logistic(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Clamp the output, and return the contrast of the correlations."""
@@ -261,3 +263,13 @@ class ContrastiveHebbianNetwork(Network):
             "step_size": self.step_size,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
+
+
+def _checked_output(output: Any, targets: str) -> str:
+    """Return the activation of the outputs, which has to fit the targets."""
+    if output is None:
+        return "sigmoid" if targets == "labels" else "linear"
+    name: str = check.one_of("output", output, ("linear", "sigmoid"))
+    needed = {"labels": "sigmoid", "values": "linear"}.get(targets, name)
+    check.require(name == needed, "output", f'"{needed}" with targets="{targets}"', output)
+    return name

@@ -9,11 +9,13 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, Padding
-from keras_local.dynamics._arguments import Cost, several
+from keras_local._targets import least_outputs, target_kind
+from keras_local._types import DType, Padding, Targets
+from keras_local.dynamics._arguments import NONE_REFUSED, Cost, checked_cost, several
 from keras_local.dynamics._counters import counter
 from keras_local.dynamics._neurons import NEURONS
-from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases, nudged_samples
+from keras_local.dynamics._outputs import OUTPUTS
+from keras_local.dynamics._phases import joined, nudged_phases, nudged_samples
 from keras_local.dynamics._random_signs import Signs
 from keras_local.dynamics.conv_synapses import ConvSynapses, ConvWeights, pool
 from keras_local.dynamics.equilibrium import ACTIVATIONS, NeuronName, Phase
@@ -68,7 +70,7 @@ class ConvEquilibriumNetwork(Network):
     Args:
         input_shape: Height, width and channels of a sample.
         filters: Channels of each convolution, the lowest first.
-        classes: Number of classes.
+        classes: Number of classes, or of labels or values with these `targets`.
         kernel_size: Height and width of all kernels.
         paddings: Of each convolution, `"same"` or `"valid"`; all `"same"` by default.
         activation: `"half_clip"`, `clip(u / 2, 0, 1)`, or another of `EquilibriumNetwork`.
@@ -86,6 +88,9 @@ class ConvEquilibriumNetwork(Network):
             loss that is logged; or `"nudged"`, the published form and that of the preset, the mean
             of that gradient over the nudged phases. At a nudge of 1 they may differ by 30 %; for a
             small nudge they agree.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`. With `cost="cross_entropy"`
+            the scores of labels are `sigmoid` in place of `softmax`. Values have to be in the range
+            of the activation, with `cost="mse"`: a state from 0 to 1 never reaches others.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -108,6 +113,7 @@ class ConvEquilibriumNetwork(Network):
     reducing its gradient estimator bias".
     """
 
+    refused_targets = NONE_REFUSED
     suits_xla = False  # The convolutions of XLA are slow on the CPU.
     remedy = "smaller initial weights, a smaller learning rate, or a smaller `nudge`"
 
@@ -129,6 +135,7 @@ class ConvEquilibriumNetwork(Network):
         seed: int = 0,
         readout_phase: Phase = "free",
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -137,10 +144,12 @@ class ConvEquilibriumNetwork(Network):
         listed = isinstance(filters, (list, tuple)) and len(filters) > 0
         check.require(listed, "filters", "a list of at least one number of channels", filters)
         channels = tuple(check.positive_integer("filters", count) for count in filters)
-        classes = check.positive_integer("classes", classes, minimum=2)
+        kind = target_kind(targets, type(self).__name__)
+        classes = check.positive_integer("classes", classes, minimum=least_outputs(kind))
         super().__init__(
             [sample_shape[-1], *channels, classes],
             sample_shape,
+            targets=targets,
             name=name,
             dtype=dtype,
             trainable=trainable,
@@ -151,7 +160,8 @@ class ConvEquilibriumNetwork(Network):
             "paddings", paddings, ("same", "valid"), len(channels)
         )
         self.activation = check.one_of("activation", activation, ACTIVATIONS)
-        self.cost_name = check.one_of("cost", cost, ("mse", "cross_entropy"))
+        self.cost_name = checked_cost(cost, self.targets)
+        self.head = OUTPUTS[self.targets]
         self.nudging = check.one_of("nudging", nudging, NUDGINGS)
         self.nudge = check.real("nudge", nudge, minimum=0.0, maximum=1.0, exclusive=True)
         self.free_steps = check.positive_integer("free_steps", free_steps)
@@ -217,6 +227,11 @@ class ConvEquilibriumNetwork(Network):
         self.nudge_count = self.add_weight(**counter("nudge_count"))
         self.built = True
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The range of the activation function, which the outputs have too."""
+        return self.neuron.low, self.neuron.high
+
     def layer_rates(self) -> Sequence[float]:
         """Return the factors of the learning rates of the layers."""
         return self.rate_factors
@@ -229,13 +244,13 @@ class ConvEquilibriumNetwork(Network):
         """Return the rates of the output layer, or the softmax above the states."""
         if self.cost_name == "mse":
             return states[-1]
-        return ops.softmax(self.dense.read().forward(_flat(states[-1])))
+        return self.head.rate(self.dense.read().forward(_flat(states[-1])))
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
         """Return half the squared distance, or the cross-entropy, of each sample."""
         if self.cost_name == "mse":
             return super().cost(targets, scores)
-        return cross_entropy(targets, scores)
+        return self.head.cost(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Nudge the states, and return the contrast of the gradients of `Phi`."""
@@ -328,7 +343,7 @@ class ConvEquilibriumNetwork(Network):
         def pull(layer: Tensor) -> Tensor:
             if self.cost_name == "mse":
                 return targets - layer
-            error = targets - ops.softmax(dense.forward(_flat(layer)))
+            error = targets - self.head.rate(dense.forward(_flat(layer)))
             return ops.reshape(dense.backward(error), ops.shape(layer))
 
         def step(states: States) -> States:

@@ -10,10 +10,10 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import NONE_REFUSED, initializer
 from keras_local.dynamics._neurons import NEURONS
-from keras_local.dynamics._phases import cross_entropy
+from keras_local.dynamics._outputs import OUTPUTS
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops import read, replica_count, replica_index
@@ -34,11 +34,14 @@ class DifferenceTargetPropagation(Network):
         h_l = f(h_{l-1} W_l + b_l),    scores = softmax(h_{M-1} W_M + b_M)
         g_l(h) = f(h V_l^T + c_l),     l = 2..M-1.
 
-    No error goes down, but a target. The highest hidden layer takes a step down the cross-entropy
-    `C`, and what lies below it is asked for what would have caused the difference:
+    No error goes down, but a target. The highest hidden layer takes a step down the cost `C`, the
+    cross-entropy, and what lies below it is asked for what would have caused the difference:
 
         t_{M-1} = h_{M-1} - target_rate dC/dh_{M-1}
         t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l).
+
+    For labels the outputs are sigmoid and `C` is the sum of logistic losses; for values they are
+    linear and `C` is half the squared distance.
 
     Each layer descends two losses of its own, with `e` normal of deviation `noise`,
 
@@ -52,7 +55,7 @@ class DifferenceTargetPropagation(Network):
     target of its own neuron; only the highest hidden layer sees weights that are not its own.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         target_rate: Size of the step that makes the first target, greater than 0.
         noise: Standard deviation of what is added to rates while inverses learn; 0 for none.
         inverse_rate: Learning rate of `V` and `c`, in parts of that of the others; 0 for none.
@@ -62,11 +65,12 @@ class DifferenceTargetPropagation(Network):
         kernel_initializer: Initializer of `W`.
         feedback_initializer: Initializer of `V`.
         seed: Of the noise, an integer; None for another one each time.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`, probabilities. The
+    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`. The
     published setting: seven hidden layers of 240, batches of 100, epochs of the two kinds in turn.
 
     Raises:
@@ -84,6 +88,7 @@ class DifferenceTargetPropagation(Network):
     are missing from those that learn; here all learn.
     """
 
+    refused_targets = NONE_REFUSED
     erased_effect = "`inverse_rate` has no effect"
     remedy = "a smaller learning rate, or a smaller `target_rate`"
 
@@ -99,11 +104,13 @@ class DifferenceTargetPropagation(Network):
         feedback_initializer: InitializerLike = "orthogonal",
         seed: int | None = None,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
+        self.head = OUTPUTS[self.targets]
         self.target_rate = check.real("target_rate", target_rate, minimum=0.0, exclusive=True)
         self.noise = check.real("noise", noise, minimum=0.0)
         self.inverse_rate = check.real("inverse_rate", inverse_rate, minimum=0.0)
@@ -168,27 +175,27 @@ class DifferenceTargetPropagation(Network):
         return (1.0, self.inverse_rate) if both else ()
 
     def free_phase(self, inputs: Tensor) -> States:
-        """Return the rates of all hidden layers, and the probabilities of the classes."""
+        """Return the rates of all hidden layers, and the scores."""
         rates, below = [], inputs
         for synapses in self.synapses[:-1]:
             below = self._rate(synapses.read().forward(below))
             rates.append(below)
-        return (*rates, ops.softmax(self.synapses[-1].read().forward(below)))
+        return (*rates, self.head.rate(self.synapses[-1].read().forward(below)))
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
-        """Return the probabilities of the classes."""
+        """Return the probabilities of the classes or labels, or the values."""
         return states[-1]
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
-        """Return the cross-entropy of each sample."""
-        return cross_entropy(targets, scores)
+        """Return the cross-entropy, the logistic losses, or half the squared distance."""
+        return self.head.cost(targets, scores)
 
     def layer_targets(self, states: States, targets: Tensor) -> list[Tensor]:
         """Return the targets of all hidden layers, the lowest first.
 
         Args:
             states: What `free_phase` returned.
-            targets: One-hot labels `(batch, sizes[-1])`.
+            targets: Rows `(batch, sizes[-1])`.
         """
         if len(states) == 1:
             return []

@@ -10,13 +10,14 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
+from keras_local._types import DType, InitializerLike, Targets
 from keras_local.dynamics import _holomorphic as holomorphic
-from keras_local.dynamics._arguments import Cost, initializer
+from keras_local.dynamics._arguments import NONE_REFUSED, Cost, checked_cost, initializer
 from keras_local.dynamics._counters import counter
 from keras_local.dynamics._neurons import NEURONS
+from keras_local.dynamics._outputs import OUTPUTS
 from keras_local.dynamics._persistent_states import Memory
-from keras_local.dynamics._phases import cross_entropy, joined, nudged_phases, nudged_samples
+from keras_local.dynamics._phases import joined, nudged_phases, nudged_samples
 from keras_local.dynamics._random_signs import Signs
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
@@ -80,7 +81,7 @@ class EquilibriumNetwork(Network):
     activities of the two units that it connects, in both phases.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         form: `"hopfield"` as above, or `"prototypical"`: `s_k <- f(u_k)`, with `activation` as `f`.
         activation: Of the prototypical form: `"steep_sigmoid"`, `1 / (1 + exp(-4 (u - 1/2)))`, the
             default; `"unit_clip"`, `clip(u, 0, 1)`; `"half_clip"`, `clip(u / 2, 0, 1)`; `"tanh"`.
@@ -113,6 +114,9 @@ class EquilibriumNetwork(Network):
             the loss that is logged; or `"nudged"`, the published form, the mean of that gradient
             over the nudged phases (the phase of the random or positive sign, both signs if
             centred, all nudges if holomorphic). They agree for a small nudge.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`. With `cost="cross_entropy"`
+            the scores of labels are `sigmoid` in place of `softmax`. Values have to be in the range
+            of the activation, with `cost="mse"`: a state from 0 to 1 never reaches others.
         name: Name of the network.
         dtype: Precision of weights and dynamics, `"float32"` or `"float64"`; with a policy of mixed
             precision both stay in float32, and the scores have the policy's type.
@@ -139,6 +143,7 @@ class EquilibriumNetwork(Network):
     equilibrium propagation computes exact gradients through finite size oscillations".
     """
 
+    refused_targets = NONE_REFUSED
     remedy = "a smaller `step_size`, a smaller learning rate, or smaller initial weights"
 
     def __init__(
@@ -160,14 +165,16 @@ class EquilibriumNetwork(Network):
         seed: int = 0,
         readout_phase: Phase = "free",
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         layers = len(self.sizes) - 1
         self.form = check.one_of("form", form, ("hopfield", "prototypical"))
-        self.cost_name = check.one_of("cost", cost, ("mse", "cross_entropy"))
+        self.cost_name = checked_cost(cost, self.targets)
+        self.head = OUTPUTS[self.targets]
         allowed = 'at least one hidden layer with cost="cross_entropy"'
         check.require(cost == "mse" or layers > 1, "sizes", allowed, sizes)
         self.nudging = check.one_of("nudging", nudging, NUDGINGS)
@@ -240,6 +247,11 @@ class EquilibriumNetwork(Network):
             self.memory = Memory(self.persistent, units, self.working_dtype)
         self.built = True
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The range of the activation function, which the outputs have too."""
+        return self.neuron.low, self.neuron.high
+
     def layer_rates(self) -> Sequence[float]:
         """Return the factors of the learning rates of the layers."""
         return self.rate_factors
@@ -259,13 +271,13 @@ class EquilibriumNetwork(Network):
         """Return the rates of the output layer, or the softmax above the states."""
         if self.cost_name == "mse":
             return states[-1]
-        return ops.softmax(self.synapses[-1].read().forward(states[-1]))
+        return self.head.rate(self.synapses[-1].read().forward(states[-1]))
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
         """Return half the squared distance, or the cross-entropy, of each sample."""
         if self.cost_name == "mse":
             return super().cost(targets, scores)
-        return cross_entropy(targets, scores)
+        return self.head.cost(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Nudge the states, and return the contrast of the correlations."""
@@ -358,7 +370,7 @@ class EquilibriumNetwork(Network):
         def pull(states: Tensor) -> Tensor:
             if self.cost_name == "mse":
                 return targets - states
-            error = targets - ops.softmax(weights[-1].forward(states))
+            error = targets - self.head.rate(weights[-1].forward(states))
             return weights[-1].backward(error)
 
         def step(states: States) -> States:
@@ -408,7 +420,7 @@ class EquilibriumNetwork(Network):
             contrasts.append((kernel, total(layer, shares)))
         if self._learns_at_nudged_states:
             top, aims, each = nudged_samples(phases[-1], targets, share, sign is None)
-            error = aims - ops.softmax(self.synapses[-1].read().forward(top))
+            error = aims - self.head.rate(self.synapses[-1].read().forward(top))
             contrasts.append((correlate(top, error, each), total(error, each)))
         return contrasts
 
@@ -421,12 +433,15 @@ class EquilibriumNetwork(Network):
         )
         weights = self._read()
         rate = holomorphic.RATES[str(self.activation)]
+        head = holomorphic.HEADS.get(self.targets) if self.cost_name == "cross_entropy" else None
         phases = holomorphic.nudged_states(
-            circle, weights, rate, inputs, targets, states, self.nudged_steps
+            circle, weights, rate, inputs, targets, states, self.nudged_steps, head
         )
         contrasts = holomorphic.contrasts(circle, inputs, phases, share)
-        if self._learns_at_nudged_states:
-            readout = holomorphic.readout_change(circle, weights[-1], phases[-1], targets, share)
+        if self._learns_at_nudged_states and head is not None:
+            readout = holomorphic.readout_change(
+                circle, weights[-1], phases[-1], targets, share, head
+            )
             contrasts.append(readout)
         return contrasts
 

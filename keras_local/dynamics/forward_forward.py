@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
+from keras_local._types import DType, InitializerLike, Targets
 from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics._counters import advance, counter, places
 from keras_local.dynamics.network import Changes, Network
@@ -56,6 +56,7 @@ class ForwardForwardNetwork(Network):
         scored: Which layers count in the scores: `"all"`, or all but the first, `"upper"`.
         kernel_initializer: Initializer of the weights.
         seed: Of the wrong labels.
+        targets: `"classes"`; the rule cannot learn others.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -78,6 +79,15 @@ class ForwardForwardNetwork(Network):
     normalisation, and the mean in place of the sum, as in public implementations.
     """
 
+    refused_targets: ClassVar[Mapping[str, str]] = {
+        "labels": "the label is a part of the input, and a wrong one is drawn from the other "
+        "classes. For a binary label use two classes; for several, a network for each, or "
+        "PredictiveCodingNetwork or BurstpropNetwork",
+        "values": "the label is a part of the input, and a wrong one is drawn from the other "
+        "classes. Use PredictiveCodingNetwork, ContrastiveHebbianNetwork or "
+        "DifferenceTargetPropagation",
+    }
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -87,11 +97,12 @@ class ForwardForwardNetwork(Network):
         kernel_initializer: InitializerLike = "glorot_uniform",
         seed: int = 0,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.goodness_name = check.one_of("goodness", goodness, ("mean", "sum"))
         self.threshold = check.real("threshold", threshold, minimum=0.0, exclusive=True)
         self.scored = check.one_of("scored", scored, ("all", "upper"))
@@ -122,6 +133,11 @@ class ForwardForwardNetwork(Network):
         # Keras saves weights, and not the state of its own generators.
         self.draw_count = self.add_weight(**counter("draw_count"))
         self.built = True
+
+    @property
+    def smoothed(self) -> bool:
+        """No: one label is written into the input."""
+        return False
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the activities `(batch, classes, units)` of all layers, with each label."""

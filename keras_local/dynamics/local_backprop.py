@@ -12,8 +12,9 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType
-from keras_local.dynamics._arguments import check_steps
+from keras_local._targets import least_outputs
+from keras_local._types import DType, Targets
+from keras_local.dynamics._arguments import NONE_REFUSED, check_steps
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, total
 from keras_local.ops import read, settle, trajectory
@@ -67,6 +68,9 @@ class LocalBackpropNetwork(Network):
             an error returns only where the relu is active. Needs `fix_W`.
         init_scale: Variance of the initial weights, times `steepness` times the number of units at
             both ends.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`. `D_{L+1}` is the difference
+            in all three, so scores of labels are not confined to 0 and 1. Where the last `A` is the
+            identity, values must be in the range of the rates.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -89,6 +93,7 @@ class LocalBackpropNetwork(Network):
     and the simulator that drew them; unpublished otherwise.
     """
 
+    refused_targets = NONE_REFUSED
     remedy = "a smaller `time_step`, a smaller `steepness`, or a smaller learning rate"
 
     def __init__(
@@ -108,11 +113,12 @@ class LocalBackpropNetwork(Network):
         gated: bool = False,
         init_scale: float = 0.1,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.activation = check.one_of("activation", activation, ACTIVATIONS)
         self.steepness = check.real("steepness", steepness, minimum=0.0, exclusive=True)
         self.tau = None
@@ -129,7 +135,9 @@ class LocalBackpropNetwork(Network):
         check.require(self.fix_W or not self.gated, "gated", "False unless fix_W=True", gated)
         self.init_scale = check.real("init_scale", init_scale, minimum=0.0)
         self.error_sizes = self._checked_error_sizes(error_sizes)
-        self.classes = check.positive_integer("error_sizes", self.error_sizes[-1], minimum=2)
+        self.classes = check.positive_integer(
+            "error_sizes", self.error_sizes[-1], minimum=least_outputs(self.targets)
+        )
         below = (self.sizes[0], *self.error_sizes[:-1])
         allowed = f"the numbers of error units below, {below}, with fix_W=True"
         check.require(not self.fix_W or self.sizes[1:] == below, "sizes", allowed, sizes)
@@ -202,6 +210,13 @@ class LocalBackpropNetwork(Network):
             for index, units in enumerate(self.sizes[1:])
         ]
         self.built = True
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The range of `F_L` where `A_L` is the identity: rates are not negative."""
+        if self.fix_A is None or self.activation == "linear":
+            return -math.inf, math.inf
+        return 0.0, self.steepness if self.activation == "resu" else math.inf
 
     @property
     def steps(self) -> int:

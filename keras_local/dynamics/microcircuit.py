@@ -10,8 +10,8 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import check_steps, initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import RATES_ALONE, check_steps, initializer
 from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
@@ -55,7 +55,7 @@ class MicrocircuitNetwork(Network):
     each change is made of the compartments of one neuron and the rate of another that it sees.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         lam: Weight of the apical dendrite, greater than 0 and less than 1.
         lam_out: Weight of the labels; `lam` by default.
         lam_inter: Weight of the neurons above on interneurons; `lam` by default.
@@ -78,6 +78,7 @@ class MicrocircuitNetwork(Network):
         basal: Conductance of the basal dendrite, and of the interneuron's.
         time_step: Of Euler's method.
         simulation_time: How long each phase lasts.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -85,8 +86,11 @@ class MicrocircuitNetwork(Network):
     In the form `"ode"` conductances follow from the mixing factors: `apical = lam (leak + basal) /
     (1 - lam)`, and likewise for labels and interneurons.
 
-    Labels are the rates 0.8 for the class and 0.1 for others; `u_target` is their logit. Input
-    shape: `(batch, sizes[0])`, rates from 0 to 1. Output shape: `(batch, sizes[-1])`.
+    Labels are the rates 0.8 for the class and 0.1 for others; `u_target` is their logit. With
+    `targets="labels"` a target `t` is the rate `0.1 + 0.7 t`, and the score `(rate - 0.1) / 0.7`,
+    which is 0.5 half way and may lie a little outside of 0 and 1.
+
+    Input shape: `(batch, sizes[0])`, rates from 0 to 1. Output shape: `(batch, sizes[-1])`.
 
     Raises:
         ValueError: If an argument is out of range or unknown. In `compile` a warning, if the
@@ -104,6 +108,7 @@ class MicrocircuitNetwork(Network):
     approximate the backpropagation algorithm".
     """
 
+    refused_targets = RATES_ALONE
     erased_effect = "Interneurons may not follow"
     remedy = "a smaller learning rate, a smaller `lam`, or a smaller `time_step`"
 
@@ -125,11 +130,12 @@ class MicrocircuitNetwork(Network):
         time_step: float = 0.1,
         simulation_time: float = 30.0,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.lam = _factor("lam", lam)
         self.lam_out = self.lam if lam_out is None else _factor("lam_out", lam_out)
         self.lam_inter = self.lam if lam_inter is None else _factor("lam_inter", lam_inter)
@@ -243,11 +249,14 @@ class MicrocircuitNetwork(Network):
         return tuple(somata)
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
-        """Return the rates of the output neurons."""
-        return ops.sigmoid(states[len(self.pyramidal) - 1])
+        """Return the rates of the output neurons; of labels, where they are from 0.1 to 0.8."""
+        rates = ops.sigmoid(states[len(self.pyramidal) - 1])
+        return rates if self.targets == "classes" else (rates - _LOW) / (_HIGH - _LOW)
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
         """Return half the squared distance of the rates from 0.8 for the class, 0.1 for others."""
+        if self.targets == "labels":
+            scores = _LOW + (_HIGH - _LOW) * scores
         return super().cost(_LOW + (_HIGH - _LOW) * targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
@@ -14,8 +15,15 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._data_gate import Gate
-from keras_local._labels import check_labels, class_targets, concrete
-from keras_local._types import DType
+from keras_local._labels import concrete
+from keras_local._targets import (
+    Expected,
+    fitting_metrics,
+    largest_value,
+    least_outputs,
+    target_kind,
+)
+from keras_local._types import DType, Targets
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
 from keras_local.dynamics.guarded_model import GuardedModel
@@ -62,9 +70,16 @@ class Network(GuardedModel):
     learned (counters, memories) is a weight with `trainable=False` and may be assigned in
     `changes`; it is saved, so a training that is taken up again goes on identically.
 
+    What it learns to give out are, by `targets`, one of several `"classes"`; `"labels"` that each
+    may hold or not, numbers from 0 to 1, where one output is a binary label; or real `"values"`.
+    With one output, targets may have the shape `(batch,)`. A network says in `refused_targets` what
+    its rule cannot learn.
+
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs: classes, labels or
+            values.
         sample_shape: Shape of one sample; `(sizes[0],)` by default.
+        targets: `"classes"`, `"labels"` or `"values"`.
         name: Name of the network.
         dtype: Precision of weights and dynamics, `"float32"` or `"float64"`; with a policy of mixed
             precision both stay in float32, and the scores have the policy's type.
@@ -73,7 +88,8 @@ class Network(GuardedModel):
     Input shape: `(batch, *sample_shape)`. Output shape: `(batch, sizes[-1])`.
 
     Raises:
-        ValueError: If `sizes` are not at least two positive integers, the last at least 2.
+        ValueError: If `sizes` are not at least two positive integers, the last at least 2 for
+            classes, or if the rule cannot learn these `targets`.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> from keras import ops
@@ -104,6 +120,12 @@ class Network(GuardedModel):
     suits_xla: ClassVar[bool] = True
     """Whether the network is compiled with XLA on every device, not only where Keras does so."""
 
+    refused_targets: ClassVar[Mapping[str, str]] = {
+        "labels": "a network that learns them says so by `refused_targets`",
+        "values": "a network that learns them says so by `refused_targets`",
+    }
+    """The kinds of `targets` that the rule cannot learn, each with what to do instead."""
+
     erased_effect: ClassVar[str] = "`rate_factors` have no effect"
     """What follows where an optimizer erases the factors of `layer_rates`; begins the warning."""
 
@@ -112,12 +134,15 @@ class Network(GuardedModel):
         sizes: Sequence[int],
         sample_shape: tuple[int, ...] | None = None,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        counts = layer_sizes("sizes", sizes)
+        kind = target_kind(targets, type(self).__name__, self.refused_targets)
+        counts = layer_sizes("sizes", sizes, least_outputs(kind))
         super().__init__(autocast=False, **layer_arguments(name, dtype, trainable))
+        self.targets = kind
         self.sizes = counts
         self.working_dtype = precise(self.variable_dtype)
         self.classes = counts[-1]
@@ -136,7 +161,10 @@ class Network(GuardedModel):
 
     @abstractmethod
     def scores(self, inputs: Tensor, states: States) -> Tensor:
-        """Return the class scores `(batch, sizes[-1])` of the states of a free phase."""
+        """Return the scores of a free phase, `(batch, sizes[-1])`.
+
+        They are those of the classes, the probabilities of the labels, or the values.
+        """
 
     @abstractmethod
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
@@ -144,7 +172,7 @@ class Network(GuardedModel):
 
         Args:
             inputs: Tensor `(batch, *sample_shape)`.
-            targets: One-hot labels `(batch, sizes[-1])`.
+            targets: Rows `(batch, sizes[-1])`: one-hot ones for classes.
             states: What `free_phase` returned for these inputs.
             share: Tensor `(batch,)`, how much each sample counts: 1 over the size of the global
                 batch, times its sample weight. The change of a weight is the sum over samples of
@@ -228,6 +256,8 @@ class Network(GuardedModel):
         allowed = f"left out: {name} minimises a cost of its own (`metrics` show others)"
         check.require(loss is None, "loss", allowed, loss)
         check.require(loss_weights is None, "loss_weights", allowed, loss_weights)
+        metrics = fitting_metrics(metrics, self.targets)
+        weighted_metrics = fitting_metrics(weighted_metrics, self.targets)
         allowed = "a Keras optimizer, or the name of one"
         check.require(optimizer is not None, "optimizer", allowed, optimizer)
         optimizer = check.resolved("optimizer", optimizer, keras.optimizers.get, allowed)
@@ -296,7 +326,7 @@ class Network(GuardedModel):
         training: bool = True,
     ) -> Tensor:
         """Return the loss of the free phase; while training, its gradient is the rule's."""
-        check.require(y is not None, "y", "class labels", y)
+        check.require(y is not None, "y", self.targets, y)
         inputs = self._prepared(x)
         targets = self._targets(y)
         share = ops.ones(ops.shape(targets)[:1], self.working_dtype)
@@ -323,6 +353,16 @@ class Network(GuardedModel):
             loss = loss + ops.cast(surrogate, loss.dtype)
         return loss
 
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Return the metrics; they get labels and values as rows, and probabilities from 0 to 1."""
+        if self.targets != "classes":
+            y = self._expected.rows("y", y, self.working_dtype)[0]
+        if self.targets == "labels":
+            y_pred = ops.clip(y_pred, 0.0, 1.0)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
     def serving_form(self) -> tuple[Callable[[Any], Tensor], list[keras.layers.InputSpec]]:
         """Return what is served: a function from samples to scores, and the shape of samples.
 
@@ -345,19 +385,50 @@ class Network(GuardedModel):
         super().export(filepath, format, verbose, input_signature, **keywords)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`(batch, classes)`."""
+        """`(batch, outputs)`."""
         return (input_shape[0], self.classes)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         config = super().get_config()
         config.pop("autocast", None)
-        return {**config, "sizes": list(self.sizes)}
+        # Classes go without saying: a network need not have the argument.
+        kind = {} if self.targets == "classes" else {"targets": self.targets}
+        return {**config, **kind, "sizes": list(self.sizes)}
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether the rule learns smoothed one-hot rows; else one-hot ones alone."""
+        return True
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the largest value that the rule can learn."""
+        return -math.inf, math.inf
 
     @property
     def gate(self) -> Gate:
-        """Which samples and labels the network takes: finite ones, and one-hot or smoothed rows."""
-        return Gate(self.sample_shape, self.classes, self.working_dtype, smoothed=True)
+        """Which samples and targets the network takes."""
+        return Gate(
+            self.sample_shape,
+            self.classes,
+            self.working_dtype,
+            targets=self._expected,
+        )
+
+    @property
+    def _expected(self) -> Expected:
+        low, high = self.value_range
+        # The square of an error, summed over the outputs, has to be finite.
+        limit = largest_value(self.working_dtype, self.classes)
+        return Expected(
+            self.classes,
+            self.targets,
+            self.smoothed,
+            max(low, -limit),
+            min(high, limit),
+            f", the range of the outputs of {type(self).__name__}",
+        )
 
     def _first_samples(self, x: Any) -> tuple[Any, Any]:
         if type(self).energy is Network.energy:
@@ -370,11 +441,12 @@ class Network(GuardedModel):
         return ops.stop_gradient(ops.cast(ops.convert_to_tensor(inputs), self.working_dtype))
 
     def _targets(self, labels: Any) -> Tensor:
-        """Return one-hot labels; in a graph, a row of NaN for a label that is no class."""
-        rows, valid = class_targets("y", labels, self.classes, self.working_dtype, smoothed=True)
+        """Return targets as rows; in a graph, a row of NaN for one that cannot be learned."""
+        expected = self._expected
+        rows, valid = expected.rows("y", labels, self.working_dtype)
         known = concrete(valid)
         if known is not None and not known.all():
-            check_labels("y", labels, self.classes, smoothed=True)
+            expected.check("y", labels)
         # In a graph nothing can be raised: a step with a loss of NaN is undone, and ends the call.
         return ops.where(valid[:, None], rows, ops.full_like(rows, float("nan")))
 

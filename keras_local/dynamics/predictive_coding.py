@@ -9,8 +9,9 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import NONE_REFUSED, initializer
+from keras_local.dynamics._outputs import OUTPUTS
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
 from keras_local.ops import settle, trajectory
@@ -41,27 +42,34 @@ class PredictiveCodingNetwork(Network):
         e_l = x_l - f(x_{l-1}) W_l - b_l,   e_L over `output_variance`;   f(x_0) = inputs.
 
     Without labels the values are the feedforward pass, and all errors are zero. With labels,
-    `x_L` is held at the one-hot label, and the others descend the energy `1/2 sum |e_l|^2`:
+    `x_L` is held at the target, for classes the one-hot label, and the others descend the energy
+    `1/2 sum |e_l|^2`:
 
         x_l <- x_l + step_size (- e_l + f'(x_l) e_{l+1} W_{l+1}^T),
         dW_l = output_variance < f(x_{l-1}) e_l >,    db_l = output_variance < e_l >.
 
     Where the energy of a sample rises, its steps are half as large from then on.
 
-    For a large `output_variance` this is backpropagation of half the squared distance. With
+    For a large `output_variance` this is backpropagation of half the squared distance, or of the
+    cross-entropy with that `cost`. With
     `inference="fixed_prediction"`, where `f'` and the predictions stay those of the feedforward
     pass, it is at rest, and with `"zil"`, zero-divergence inference learning, it is always: there
     `step_size` is 1, and `W_l` learns in step `L - l`, the highest first. Local: a weight sees the
     value unit below and the error unit above; errors return through the same weights.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
-        activation: `f`: `"sigmoid"`, `"tanh"`, `"relu"` or `"linear"`. Outputs are linear.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
+        activation: `f`: `"sigmoid"`, `"tanh"`, `"relu"` or `"linear"`. Outputs are linear, or as
+            `cost` says.
         inference: `"settle"`, `"fixed_prediction"` or `"zil"`.
         output_variance: Of the output layer, greater than 0; how weakly labels clamp.
         steps: Steps of the phase with labels; not for `"zil"`, which takes one for each layer.
         step_size: Greater than 0, at most 1, to begin with; not for `"zil"`.
         kernel_initializer: Initializer of the weights.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
+        cost: `"squared"` as above, or `"cross_entropy"`: outputs are then `p`, the softmax of
+            classes or the sigmoid of labels, of the prediction, and `e_L = (t - p) /
+            output_variance`. By default squared for classes and values; labels need the other.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -85,6 +93,7 @@ class PredictiveCodingNetwork(Network):
     backprop along arbitrary computation graphs".
     """
 
+    refused_targets = NONE_REFUSED
     remedy = "a smaller `step_size`, a larger `output_variance`, or a smaller learning rate"
 
     def __init__(
@@ -97,11 +106,13 @@ class PredictiveCodingNetwork(Network):
         step_size: float = 0.1,
         kernel_initializer: InitializerLike = "glorot_uniform",
         *,
+        targets: Targets = "classes",
+        cost: Literal["squared", "cross_entropy"] | None = None,
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.activation = check.one_of("activation", activation, tuple(ACTIVATIONS))
         self.inference = check.one_of("inference", inference, INFERENCE)
         self.output_variance = check.real(
@@ -111,6 +122,8 @@ class PredictiveCodingNetwork(Network):
         self.step_size = check.real(
             "step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True
         )
+        self.cost_name = _checked_cost(cost, self.targets)
+        self.head = OUTPUTS["values" if self.cost_name == "squared" else self.targets]
         self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
         self.rate, self.slope = ACTIVATIONS[activation]
         self.synapses = [
@@ -137,11 +150,15 @@ class PredictiveCodingNetwork(Network):
         for synapses in self.synapses:
             values.append(synapses.read().forward(rates))
             rates = self.rate(values[-1])
-        return tuple(values)
+        return (*values[:-1], self.head.rate(values[-1]))
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
         """Return the values of the output layer."""
         return states[-1]
+
+    def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """Return half the squared distance, the cross-entropy, or the logistic losses."""
+        return self.head.cost(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Hold the output at the labels, and return the products of errors and rates."""
@@ -163,9 +180,14 @@ class PredictiveCodingNetwork(Network):
         return found
 
     def energy(self, inputs: Any, states: States) -> Tensor | None:
-        """Return `1/2 sum_l |e_l|^2` of each sample, that of the output over its variance."""
+        """Return `1/2 sum_l |e_l|^2` of each sample, that of the output over its variance.
+
+        With the cross-entropy, the output's term is the divergence of its values from what is
+        predicted, over the variance.
+        """
         weights = [synapses.read() for synapses in self.synapses]
-        return self._energy(self._errors(weights, self._prepared(inputs), states))
+        inputs = self._prepared(inputs)
+        return self._energy(self._errors(weights, inputs, states), states[-1])
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
         """Return the values of each layer over the phase with labels, `inference` as `"settle"`.
@@ -184,18 +206,24 @@ class PredictiveCodingNetwork(Network):
         return [inputs, *(self.rate(value) for value in values[:-1])]
 
     def _errors(self, weights: list[Weights], inputs: Tensor, values: States) -> list[Tensor]:
-        triples = zip(weights, self._rates(inputs, values), values, strict=True)
-        errors = [value - each.forward(rate) for each, rate, value in triples]
+        pairs = zip(weights, self._rates(inputs, values), strict=True)
+        predictions = [each.forward(rate) for each, rate in pairs]
+        predictions[-1] = self.head.rate(predictions[-1])
+        errors = [value - guess for value, guess in zip(values, predictions, strict=True)]
         errors[-1] = errors[-1] / self.output_variance
         return errors
 
     def _pull(self, weights: Weights, value: Tensor, error_above: Tensor) -> Tensor:
         return self.slope(self.rate(value)) * weights.backward(error_above)
 
-    def _energy(self, errors: list[Tensor]) -> Tensor:
+    def _energy(self, errors: list[Tensor], top: Tensor) -> Tensor:
         squares = [ops.sum(ops.square(error), axis=-1) for error in errors]
         # e_L is already over the variance.
-        return 0.5 * (sum(squares[:-1]) + self.output_variance * squares[-1])
+        if self.cost_name == "squared":
+            return 0.5 * (sum(squares[:-1]) + self.output_variance * squares[-1])
+        predicted = top - self.output_variance * errors[-1]
+        divergence = self.head.cost(top, predicted) - self.head.cost(top, top)
+        return 0.5 * sum(squares[:-1]) + divergence / self.output_variance
 
     def _moved(
         self, weights: list[Weights], values: States, errors: list[Tensor], size: Any, held: bool
@@ -221,7 +249,7 @@ class PredictiveCodingNetwork(Network):
         def step(paced: tuple[States, Tensor, Tensor]) -> tuple[States, Tensor, Tensor]:
             values, size, last = paced
             errors = self._errors(weights, inputs, values)
-            energy = self._energy(errors)[:, None]
+            energy = self._energy(errors, values[-1])[:, None]
             size = ops.where(energy > (1.0 + _ROUNDING) * last, 0.5 * size, size)
             return self._moved(weights, values, errors, size, targets is not None), size, energy
 
@@ -267,5 +295,16 @@ class PredictiveCodingNetwork(Network):
             "output_variance": self.output_variance,
             "steps": self.steps,
             "step_size": self.step_size,
+            "cost": self.cost_name,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
+
+
+def _checked_cost(cost: Any, targets: str) -> str:
+    """Return the name of the cost, which has to fit the targets."""
+    if cost is None:
+        return "cross_entropy" if targets == "labels" else "squared"
+    name: str = check.one_of("cost", cost, ("squared", "cross_entropy"))
+    needed = {"labels": "cross_entropy", "values": "squared"}.get(targets, name)
+    check.require(name == needed, "cost", f'"{needed}" with targets="{targets}"', cost)
+    return name

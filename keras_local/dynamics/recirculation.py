@@ -54,6 +54,7 @@ class RecirculationAutoencoder(Network):
         use_bias: Whether there are `b` and `c`.
         kernel_initializer: Initializer of `W`.
         feedback_initializer: Initializer of `V`, if it is not tied.
+        targets: None: a sample is its own target.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -86,6 +87,7 @@ class RecirculationAutoencoder(Network):
         kernel_initializer: InitializerLike = "glorot_uniform",
         feedback_initializer: InitializerLike = "glorot_uniform",
         *,
+        targets: None = None,
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -93,6 +95,11 @@ class RecirculationAutoencoder(Network):
         visible = check.positive_integer("visible", visible, minimum=2)
         hidden = check.positive_integer("hidden", hidden)
         sizes = [visible, hidden, visible]
+        allowed = (
+            "left out: a sample of RecirculationAutoencoder is its own target. Inputs from 0 to 1 "
+            'suit activation="sigmoid", real ones activation="linear"'
+        )
+        check.require(targets is None, "targets", allowed, targets)
         super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
         self.visible = visible
         self.hidden = hidden

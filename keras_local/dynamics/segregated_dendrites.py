@@ -9,8 +9,8 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import RATES_ALONE, initializer
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
 from keras_local.ops.backend import Tensor
@@ -30,7 +30,8 @@ class SegregatedDendritesNetwork(Network):
     `r_0 = max_rate inputs`. A hidden neuron also has an apical dendrite `A_l = r_L Y_l^T`, which
     sees the outputs through fixed random weights and answers with a plateau potential
     `a_l = sigmoid(A_l)`; it does not reach the soma. At first without labels, then in the target
-    phase with one-hot labels `y`, in which outputs receive a current besides,
+    phase with targets `y`, one-hot labels or numbers from 0 to 1, in which outputs receive a
+    current besides,
 
         Ct_L = (basal (r_{L-1} W_L + b_L) + nudge reversal (2 y - 1)) / (leak + basal + nudge),
 
@@ -47,7 +48,7 @@ class SegregatedDendritesNetwork(Network):
     times, and the rate of another that it sees.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         nudge: Conductance of the labels, greater than 0.
         reversal: Potential to which they drive the neuron of the class, and away from which, by
             the opposite sign, those of other classes; greater than 0.
@@ -58,6 +59,7 @@ class SegregatedDendritesNetwork(Network):
             `max_rate`, because that is how small the rates are.
         feedback_initializer: Initializer of `Y`, kernels of shape `(units, classes)`. By default
             uniform up to `1 / max_rate`.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -80,6 +82,8 @@ class SegregatedDendritesNetwork(Network):
     in the form without spikes. The initializers are not theirs.
     """
 
+    refused_targets = RATES_ALONE
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -91,11 +95,12 @@ class SegregatedDendritesNetwork(Network):
         kernel_initializer: InitializerLike | None = None,
         feedback_initializer: InitializerLike | None = None,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         self.nudge = check.real("nudge", nudge, minimum=0.0, exclusive=True)
         self.reversal = check.real("reversal", reversal, minimum=0.0, exclusive=True)
         self.leak = check.real("leak", leak, minimum=0.0)
@@ -157,7 +162,7 @@ class SegregatedDendritesNetwork(Network):
 
         Args:
             states: What `free_phase` returned.
-            targets: One-hot labels `(batch, sizes[-1])`.
+            targets: Rows `(batch, sizes[-1])`, from 0 to 1.
         """
         # The soma without labels is the dendrite, attenuated.
         current = (self.leak + self.basal) * states[-1]
@@ -169,7 +174,7 @@ class SegregatedDendritesNetwork(Network):
 
         Args:
             states: What `free_phase` returned.
-            targets: One-hot labels; None for those at the end of the phase without labels.
+            targets: Rows of targets; None for those at the end of the phase without labels.
 
         Returns:
             Tensors `(batch, units)`, from 0 to 1, one for each hidden layer.

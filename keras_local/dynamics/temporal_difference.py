@@ -10,10 +10,10 @@ from keras import initializers, ops
 
 from keras_local import _validation as check
 from keras_local._serialization import serializable
-from keras_local._types import DType, InitializerLike
-from keras_local.dynamics._arguments import initializer
+from keras_local._types import DType, InitializerLike, Targets
+from keras_local.dynamics._arguments import NONE_REFUSED, initializer
 from keras_local.dynamics._error_rules import RULES, Arrival
-from keras_local.dynamics._phases import cross_entropy
+from keras_local.dynamics._outputs import OUTPUTS, squared
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh
 from keras_local.ops import read
@@ -41,10 +41,11 @@ class TemporalDifferenceNetwork(Network):
     through weights of its own, but the last error has to be remembered.
 
     Args:
-        sizes: Number of inputs, of units of each hidden layer, and of classes.
+        sizes: Number of inputs, of units of each hidden layer, and of outputs.
         cost: `"mce"`, cross-entropy, or `"lse"`, half the squared distance. Both learn from the
             same `e`, without the derivative of the softmax; with `"lse"` the difference is taken in
-            the output layer as well.
+            the output layer as well. Of labels, with a sigmoid, `"mce"` is the sum of logistic
+            losses; of values, with linear outputs, both are half the squared distance.
         rule: `"error_difference"` as above, as published. The author's earlier trials:
             `"error_product"`, `d <- d (d - p)` in place of `d - p`, and `"activation_product"`,
             `d <- d (h_t - h_{t-1})`. To compare: `"feedback_alignment"`, `d <- d (1 - h^2)`;
@@ -53,12 +54,13 @@ class TemporalDifferenceNetwork(Network):
         batch_size: How many rows are remembered. Rows beyond have no memory.
         kernel_initializer: Initializer of `W` and `B`. By default uniform up to
             `sqrt(2 / inputs of a unit)`.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
     Input shape: `(batch, sizes[0])`, best with the mean of each input taken off. Output shape:
-    `(batch, sizes[-1])`, probabilities. The published setting: `[784, 32, 32, 32, 10]`,
+    `(batch, sizes[-1])`. The published setting: `[784, 32, 32, 32, 10]`,
     `keras.optimizers.SGD(0.01)`, batches of 100, 5000 batches.
 
     Raises:
@@ -76,6 +78,8 @@ class TemporalDifferenceNetwork(Network):
     author's notebooks, which say what is differenced.
     """
 
+    refused_targets = NONE_REFUSED
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -92,12 +96,14 @@ class TemporalDifferenceNetwork(Network):
         batch_size: int = 100,
         kernel_initializer: InitializerLike | None = None,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(sizes, name=name, dtype=dtype, trainable=trainable)
+        super().__init__(sizes, targets=targets, name=name, dtype=dtype, trainable=trainable)
         check.require(len(self.sizes) > 2, "sizes", "at least three sizes", sizes)
+        self.head = OUTPUTS[self.targets]
         self.cost_name = check.one_of("cost", cost, ("mce", "lse"))
         self.rule = check.one_of("rule", rule, tuple(RULES))
         self._rule = RULES[rule]
@@ -154,22 +160,22 @@ class TemporalDifferenceNetwork(Network):
             memory.assign(ops.zeros(memory.shape, memory.dtype))
 
     def free_phase(self, inputs: Tensor) -> States:
-        """Return the activities of all hidden layers, and the probabilities of the classes."""
+        """Return the activities of all hidden layers, and the scores."""
         layers, below = [], inputs
         for synapses in self.synapses[:-1]:
             below = ops.tanh(synapses.read().forward(below))
             layers.append(below)
-        return (*layers, ops.softmax(self.synapses[-1].read().forward(below)))
+        return (*layers, self.head.rate(self.synapses[-1].read().forward(below)))
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
-        """Return the probabilities of the classes."""
+        """Return the probabilities of the classes or labels, or the values."""
         return states[-1]
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
         """Return the cross-entropy, or half the squared distance, of each sample."""
         if self.cost_name == "lse":
-            return super().cost(targets, scores)
-        return cross_entropy(targets, scores)
+            return squared(targets, scores)
+        return self.head.cost(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
         """Send the errors down, and remember them."""

@@ -12,8 +12,7 @@ def asserted(
     dataset: tf.data.Dataset,
     sample_shape: tuple[int | None, ...],
     limit: float,
-    classes: int | None,
-    smoothed: bool,
+    expected: Any,
     argument: str,
     parts: int,
 ) -> tf.data.Dataset:
@@ -25,8 +24,9 @@ def asserted(
         inputs = batch[0]
         conditions = _sizes_hold(inputs, sample_shape, argument, where)
         conditions.append(_within(inputs, limit, argument, where))
-        if classes is not None:
-            conditions += _classes_hold(batch[1], tf.shape(inputs)[0], classes, smoothed, where)
+        if expected is not None:
+            hold = _classes_hold if expected.kind == "classes" else _numbers_hold
+            conditions += hold(batch[1], tf.shape(inputs)[0], expected, where)
         if len(batch) == 3:
             weights = tf.cast(batch[2], "float32")
             conditions.append(_within(weights, tf.float32.max, "sample_weight", where))
@@ -75,9 +75,27 @@ def _within(values: tf.Tensor, limit: float, argument: str, where: str) -> _Cond
     return tf.reduce_all(inside), said, lambda: tf.boolean_mask(values, ~inside)
 
 
-def _classes_hold(
-    labels: tf.Tensor, samples: tf.Tensor, classes: int, smoothed: bool, where: str
+def _numbers_hold(
+    targets: tf.Tensor, samples: tf.Tensor, expected: Any, where: str
 ) -> list[_Condition]:
+    targets = tf.cast(targets, "float64")
+    said = f"`y` must be one target for each sample{where}. Received: y= shape "
+    conditions = [(tf.shape(targets)[0] == samples, said, lambda: tf.shape(targets))]
+    if targets.shape.rank == 2:
+        said = f"`y` must be {expected.form}{where}. Received: y= shape "
+        fits = tf.shape(targets)[1] == expected.outputs
+        conditions.append((fits, said, lambda: tf.shape(targets)))
+    low, high = expected.bounds
+    # Comparisons with NaN are false.
+    inside = (targets >= low) & (targets <= high) & (tf.abs(targets) < float("inf"))
+    said = f"`y` must be {expected.range}{where}. Received: y= "
+    return [*conditions, (tf.reduce_all(inside), said, lambda: tf.boolean_mask(targets, ~inside))]
+
+
+def _classes_hold(
+    labels: tf.Tensor, samples: tf.Tensor, expected: Any, where: str
+) -> list[_Condition]:
+    classes, smoothed = expected.outputs, expected.smoothed
     labels = tf.cast(labels, "float64")
     said = f"`y` must be one label for each sample{where}. Received: y= shape "
     conditions = [(tf.shape(labels)[0] == samples, said, lambda: tf.shape(labels))]

@@ -10,8 +10,7 @@ def asserted(
     dataset: Any,
     sample_shape: tuple[int | None, ...],
     limit: float,
-    classes: int | None,
-    smoothed: bool,
+    expected: Any,
     argument: str,
     parts: int,
 ) -> Any:
@@ -23,11 +22,11 @@ def asserted(
         dataset: A `tf.data.Dataset` of batches.
         sample_shape: Shape of one sample; None for a size that may be any.
         limit: Largest absolute value of an input.
-        classes: Number of classes; None where labels do not matter.
-        smoothed: Whether smoothed one-hot labels are allowed.
+        expected: What the targets are, a `keras_local._targets.Expected`; None where they do not
+            matter.
         argument: Name of the dataset in messages.
         parts: Of how many parts (inputs, labels, weights) an element is.
     """
     # A dataset of TensorFlow may feed another backend; whoever has one has TensorFlow.
     tensorflow = import_module("keras_local.ops._tensorflow_data")
-    return tensorflow.asserted(dataset, sample_shape, limit, classes, smoothed, argument, parts)
+    return tensorflow.asserted(dataset, sample_shape, limit, expected, argument, parts)
