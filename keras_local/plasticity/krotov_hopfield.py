@@ -23,9 +23,10 @@ class KrotovHopfield(PlasticityRule):
 
     For inputs `V` and weights `W` (one row a unit), with `J(W) = sign(W) |W|^(p-1)`:
 
-    * currents `I = V J(W)^T`; * gains `G = 1` for the unit of the largest current, `-delta` for the
-    k-th largest, else 0; * change `D = G^T V - diag(sum_b G I) W`, summed over the batch; * step
-    `W += step_size * D / max|D|`.
+    * currents `I = V J(W)^T`;
+    * gains `G = 1` for the unit of the largest current, `-delta` for the k-th largest, else 0;
+    * change `D = G^T V - diag(sum_b G I) W`, summed over the batch;
+    * step `W += step_size * D / max|D|`.
 
     The Lp norm of each unit that continues to win converges to 1 from above. Units must start
     outside that sphere: a unit that starts inside hardly ever wins.

@@ -17,8 +17,8 @@ class ThirdFactor(PlasticityRule):
 
     The modulator determines which rule this is:
 
-    * `target - y`: the delta rule, least squares; * `f'(u) (e B)`, an error through fixed random
-    weights: feedback alignment; through the
+    * `target - y`: the delta rule, least squares;
+    * `f'(u) (e B)`, an error through fixed random weights: feedback alignment; through the
       weights of the layer above: backpropagation;
     * `(R - baseline) xi / sigma^2`, for noise `xi` of standard deviation `sigma` that was added to
       the units, and the reward `R` that followed: node perturbation (REINFORCE).
