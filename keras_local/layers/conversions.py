@@ -1,4 +1,4 @@
-"""Which classes of layers stand for each other: a plain one, and one with a feedback rule."""
+"""Pairs of layer classes: a plain class, and a class with a feedback rule."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def register_conversion(
 ) -> None:
     """Register a plain class of layers and the class with a rule that `convert` puts in its place.
 
-    `convert` calls `our_class.from_config` with the config of the plain layer and the arguments
-    `feedback` and, where the class names them, `feedback_initializer` and `connectivity`. The
-    forward weights of both, in their order, have to be the same. A subclass of `FeedbackLayer`
-    needs nothing else; another class says its `plain_form()` and `error_kernels()`. Arguments that
-    only `our_class` has are left out on the way back.
+    `convert` calls `our_class.from_config` with the config of the plain layer and the argument
+    `feedback`, and with `feedback_initializer` and `connectivity` if the class takes them. Both
+    classes must have the same forward weights in the same order. A subclass of `FeedbackLayer`
+    needs nothing else; another class defines `plain_form()` and `error_kernels()`. `to_plain`
+    leaves out arguments that only `our_class` has.
 
     Args:
         plain_class: A class of layers without a rule.
         our_class: The class of layers with a rule that computes the same; it takes an argument
             `feedback`.
-        overwrite: Whether to replace a pair in which `plain_class` already stands, such as those
-            of the built-in layers.
+        overwrite: Whether to replace a pair in which `plain_class` is already registered, such as
+            the pairs of the built-in layers.
 
     Raises:
-        ValueError: If one of the two is no class of layers, `our_class` takes no `feedback`, the
-            two are the same, or `plain_class` stands in another pair and `overwrite` is False.
+        ValueError: If one of the two is not a class of layers, `our_class` takes no `feedback`, the
+            two are the same, or `plain_class` is already registered and `overwrite` is False.
 
     >>> import keras, keras_local as kl
     >>> class Rows(keras.layers.Dense):
@@ -66,20 +66,20 @@ def register_conversion(
 
 
 def our_class_of(kind: type) -> type[keras.layers.Layer] | None:
-    """Return the class with a rule that stands for a plain class, or None."""
+    """Return the class with a rule that is registered for a plain class, or None."""
     return _OURS.get(kind)
 
 
 def plain_class_of(kind: type) -> type[keras.layers.Layer] | None:
-    """Return the plain class of a class of layers: its attribute `plain`, or the registered one."""
+    """Return the plain class for a class of layers: its `plain`, or the registered class."""
     plain: type[keras.layers.Layer] | None = getattr(kind, "plain", None)
     return _PLAIN.get(kind) if plain is None else plain
 
 
 def named_arguments(kind: type) -> set[str]:
-    """Return the names of all arguments that a class of layers, or a class below it, writes down.
+    """Return the names of all arguments that a class of layers, or a base class, lists.
 
-    Those of `keras.layers.Layer` itself are left out.
+    The arguments of `keras.layers.Layer` are left out.
     """
     found: set[str] = set()
     for base in kind.__mro__:

@@ -16,43 +16,46 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class DirectFeedback(DirectLayer):
-    """Send the error of the logits directly to hidden layers, through fixed random weights (DFA).
+    """Direct feedback alignment (DFA): errors of the logits go directly to hidden layers.
 
     `delta_l = (e D_l) * f'`, `e = dL/dlogits`. `D_l` has one weight for each class and unit of the
-    hidden tensor, and never changes. The logits, and so the last layer, get `e` itself.
+    hidden tensor, fixed and random. The logits, and therefore the last layer, get `e` itself.
 
-    Put it behind the logits, before a softmax if there is one, and hand it the outputs of the
-    hidden activations. All that leads from them to the logits has to be cut, or the chain would add
-    its own error: give the layers in between `feedback="detached"`, or hand them
-    `keras.ops.stop_gradient(hidden)`. A chain that is left open is refused (where the graph is one
-    of Keras; between the layers of a `call` of your own nobody looks). Behind the last hidden
+    Put it behind the logits, before a softmax if there is one, and call it with the logits and the
+    outputs of the hidden activations. All paths from them to the logits have to be cut, or the
+    chain rule would add its own error: give the layers in between `feedback="detached"`, or call
+    them with `keras.ops.stop_gradient(hidden)`. A path that is not cut is refused. It is found in a
+    graph of Keras layers, but not inside a `call` method of your own. Behind the last hidden
     tensor, the layers up to the logits learn from the exact error.
 
-    `e` is the derivative of the loss as it is: if the loss is a mean over the batch, hidden
-    layers and output layer both learn from that mean, with one step size. In the reference code of
-    Frenkel et al. the hidden layers get the error of each example undivided, and so a step that is
-    larger by the size of the batch times, for losses that are means over classes, their number.
+    `e` is the derivative of the loss without any other factor: if the loss is a mean over the
+    batch, hidden layers and output layer both learn from that mean, with one step size. In the code
+    of Frenkel et al. the hidden layers get the error of each example undivided. Their step is
+    larger by a factor: the size of the batch, times the number of classes if the loss is a mean
+    over classes.
 
-    Local: each hidden synapse sees the activity before it and an error that reached the neuron
-    behind it through weights of its own.
+    Local: each hidden synapse sees its presynaptic activity and an error that reaches the
+    postsynaptic neuron through separate weights.
 
     Args:
-        sign: Whether only the sign of the error is sent: `delta_l = share (sign(e) D_l) * f'`, with
-            1 over the batch as `share`, so that step sizes stay comparable. A training loop of your
-            own then has to add the model's `losses`, as `fit` does. Better for two classes than for
-            many: under cross-entropy `sign(e)` is `1 - 2t`, most of it the same for all examples.
-        feedback_initializer: Keras initializer of the weights, a matrix
-            `(classes, units)`. None for Nokland's, uniform within `1 / sqrt(units)`. Each
-            hidden tensor gets a seed of its own, derived from the initializer's.
+        sign: Whether only the sign of the error is sent: `delta_l = share (sign(e) D_l) * f'`. The
+            `share` is 1 over the batch, so that step sizes stay comparable. A training loop of your
+            own then has to add the model's `losses`, as `fit` does. It is better for two classes
+            than for many: under cross-entropy `sign(e)` is `1 - 2t`, mostly the same for all
+            examples.
+        feedback_initializer: Keras initializer of the weights, a matrix `(classes, units)`. None
+            for Nokland's, uniform within `1 / sqrt(units)`. Each hidden tensor gets its own seed,
+            derived from the seed of the initializer.
         activity_regularizer: Regularizer of the logits.
         name: Name of the layer.
         dtype: Precision of the weights, or a Keras dtype policy.
-        trainable: As in every Keras layer; the weights of this one never learn.
+        trainable: As in every Keras layer; the weights of this layer never learn.
 
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
 
     Raises:
-        ValueError: For inputs of other shapes, or a hidden tensor that errors reach by the chain.
+        ValueError: For inputs of other shapes, or a hidden tensor that errors reach by the chain
+            rule.
 
     >>> import keras, keras_local as kl
     >>> inputs = keras.Input((8,))
@@ -64,7 +67,7 @@ class DirectFeedback(DirectLayer):
     (None, 3)
 
     Source: Nokland 2016, "Direct feedback alignment provides learning in deep neural networks"; the
-    initial weights are those of the author's code.
+    initial weights are as in the author's code.
     """
 
     def __init__(
@@ -91,11 +94,11 @@ class DirectFeedback(DirectLayer):
 
     @property
     def reads_share(self) -> bool:
-        """True for signs, since they do not contain the scale of the error."""
+        """Return whether signs are sent, which do not contain the scale of the error."""
         return self.sign
 
     def signal(self, error: Tensor, share: Tensor) -> Tensor:
-        """`e`, or `share sign(e)`."""
+        """Return `e`, or `share sign(e)`."""
         return ops.sign(error) * ops.cast(share, error.dtype) if self.sign else error
 
     def get_config(self) -> dict[str, Any]:

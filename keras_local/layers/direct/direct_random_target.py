@@ -22,45 +22,46 @@ _SEVERAL = (
 
 @serializable
 class DirectRandomTarget(DirectLayer):
-    """Send the one-hot target directly to hidden layers, through fixed random weights (DRTP).
+    """Direct random target projection (DRTP): targets go directly to hidden layers.
 
-    `delta_l = share (t D_l) * f'`, `t` the one-hot target and `share` 1 over the batch. `D_l` has
-    one weight for each class and unit of the hidden tensor, and never changes. The last layer gets
-    the exact error. Use it as `DirectFeedback`.
+    `delta_l = share (t D_l) * f'`, with the one-hot target `t`; `share` is 1 over the batch. `D_l`
+    has one weight for each class and unit of the hidden tensor, fixed and random. The last layer
+    gets the exact error. Use it like `DirectFeedback`.
 
-    It can teach one class for each example, among at least two. The layer sees no labels: it reads
-    the class off the error at the logits, of which only the entry of the true class is negative.
-    That holds for integer or one-hot labels under softmax cross-entropy, sigmoid cross-entropy and
-    `losses.LocalHinge`. One sigmoid unit has no such target and is refused. Several labels at once
-    have several, and outputs without bounds under a squared error may look like it: the step stops
-    with an error, but for graphs that XLA compiles, and so on JAX, which cannot stop. Of slightly
-    smoothed labels the most negative entry is taken. An example without a negative entry sends
-    nothing: one whose sample weight is zero, or one so well learned that its error is zero in the
-    precision used. In the published rule a learned example goes on to send its target.
+    It can teach one class for each example, among at least two. The layer sees no labels: it infers
+    the class from the error at the logits, in which only the entry of the true class is negative.
+    This is so for integer or one-hot labels under softmax cross-entropy, sigmoid cross-entropy and
+    `losses.LocalHinge`. Logits of one sigmoid unit have no such target and are refused. Examples
+    with several labels have several negative entries, and so may unbounded outputs under a squared
+    error. Then the step stops with an error, except in graphs that XLA compiles, and on JAX, which
+    cannot stop. For slightly smoothed labels the most negative entry is taken. An example without a
+    negative entry sends nothing: its sample weight is zero, or it is learned so well that its error
+    is zero in the precision used. In the published rule a learned example continues to send its
+    target.
 
-    `share` makes the signal one of the same batch mean as the loss, under loss scales and over
-    replicas too. In the reference code of Frenkel et al. the hidden layers get `t D_l` undivided,
-    and so a step that is larger by the size of the batch times, for losses that are means over
-    classes, their number. A training loop of your own has to add the model's `losses`, as `fit`
-    does: the layer finds the factors of the trainer there.
+    `share` makes the signal a mean over the batch, like the loss, also under loss scales and over
+    replicas. In the code of Frenkel et al. the hidden layers get `t D_l` undivided. Their step is
+    larger by a factor: the size of the batch, times the number of classes if the loss is a mean
+    over classes. A training loop of your own has to add the model's `losses`, as `fit` does,
+    because the layer finds the factors of the trainer there.
 
-    Local: each hidden synapse sees the activity before it and a signal that depends on the class
-    and the neuron alone; no error is needed below the last layer.
+    Local: each hidden synapse sees its presynaptic activity and a signal that depends only on the
+    class and the neuron; no error is needed below the last layer.
 
     Args:
-        feedback_initializer: Keras initializer of the weights, a matrix
-            `(classes, units)`. None for that of Frenkel et al., uniform within `sqrt(6 / units)`.
-            Each hidden tensor gets a seed of its own, derived from the initializer's.
+        feedback_initializer: Keras initializer of the weights, a matrix `(classes, units)`. None
+            for that of Frenkel et al., uniform within `sqrt(6 / units)`. Each hidden tensor gets
+            its own seed, derived from the seed of the initializer.
         activity_regularizer: Regularizer of the logits.
         name: Name of the layer.
         dtype: Precision of the weights, or a Keras dtype policy.
-        trainable: As in every Keras layer; the weights of this one never learn.
+        trainable: As in every Keras layer; the weights of this layer never learn.
 
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
 
     Raises:
         ValueError: For inputs of other shapes, logits of one class, or a hidden tensor that errors
-            reach by the chain.
+            reach by the chain rule.
 
     >>> import keras, keras_local as kl
     >>> inputs = keras.Input((8,))
@@ -71,7 +72,7 @@ class DirectRandomTarget(DirectLayer):
     (None, 3)
 
     Source: Frenkel, Lefebvre & Bol 2021, "Learning without feedback: fixed random learning signals
-    allow for feedforward training of deep neural networks"; the initial weights are those of the
+    allow for feedforward training of deep neural networks"; the initial weights are as in the
     authors' code.
     """
 
@@ -95,7 +96,7 @@ class DirectRandomTarget(DirectLayer):
         )
 
     def build(self, input_shape: list[Shape]) -> None:
-        """Create the weights, if the logits are of several classes."""
+        """Create the weights, or refuse logits of fewer than two classes."""
         logits = tuple(input_shape[0])
         if logits[-1] == 1:
             raise ValueError(
@@ -106,25 +107,25 @@ class DirectRandomTarget(DirectLayer):
         super().build(input_shape)
 
     def checked(self, error: Tensor, share: Tensor) -> Tensor:
-        """Stop where two entries of an example are as negative as that of a true class may be."""
-        # In units of the largest entry of a loss that is a mean over the classes. What smoothing
-        # leaves of a label lies above.
+        """Return the error; stop if the errors of an example point to several classes."""
+        # The unit is the largest entry of a loss that is a mean over the classes. The entries of
+        # smoothed labels lie above this limit.
         classes = error.shape[-1]
         limit = -_CLEAR / classes * ops.cast(share, error.dtype)
         lowest = ops.min(error, axis=-1, keepdims=True)
         negative = ops.logical_and(error < limit, error <= 0.5 * lowest)
         labels = ops.max(ops.sum(ops.cast(negative, "int32"), axis=-1))
-        # In a batch that is empty, or outside of a training step, there is no share.
+        # An empty batch has no share, nor has a call outside a training step.
         single = ops.logical_or(labels <= 1, ops.equal(share, 0))
         return assured(error, single, _SEVERAL)
 
     @property
     def reads_share(self) -> bool:
-        """True: a target has no scale of its own."""
+        """Return True: a target does not contain the scale of the error."""
         return True
 
     def signal(self, error: Tensor, share: Tensor) -> Tensor:
-        """`share t`."""
+        """Return `share t`."""
         target = ops.one_hot(ops.argmin(error, axis=-1), error.shape[-1], dtype=error.dtype)
         known = ops.cast(ops.min(error, axis=-1, keepdims=True) < 0, error.dtype)
         return target * known * ops.cast(share, error.dtype)

@@ -1,4 +1,4 @@
-"""Where errors go in a graph of Keras layers."""
+"""Functions that find the paths of errors in a graph of Keras layers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import keras
 
 
 def open_path(start: Any, targets: list[Any]) -> tuple[Any, int] | None:
-    """Look for a target that an error at `start` would reach by the chain rule.
+    """Return a path by which an error at `start` would reach a target by the chain rule.
 
-    The error is taken to go through everything but `keras.ops.stop_gradient` and layers whose
-    method `passes_errors_to` says otherwise, such as those with `feedback="detached"`. A layer that
-    stops errors by its own code without such a method is not seen.
+    The error is assumed to go through everything except `keras.ops.stop_gradient` and layers whose
+    method `passes_errors_to` says otherwise, such as layers with `feedback="detached"`. A layer
+    that stops errors in its own code without such a method is not noticed.
 
     Args:
-        start: Symbolic tensor of Keras at which the error is.
+        start: Symbolic Keras tensor at which the error begins.
         targets: Symbolic tensors; `start` itself does not count.
 
     Returns:
@@ -37,7 +37,7 @@ def open_path(start: Any, targets: list[Any]) -> tuple[Any, int] | None:
 
 
 def _below(tensor: Any) -> list[tuple[Any, Any]]:
-    """Return the tensors that an error at `tensor` reaches next, each with what sends it there."""
+    """Return the tensors that an error at `tensor` reaches next, and what sends it."""
     history = getattr(tensor, "_keras_history", None)
     if history is None:
         return []
@@ -47,7 +47,7 @@ def _below(tensor: Any) -> list[tuple[Any, Any]]:
 
 
 def _reached(operation: Any, position: int, inputs: list[Any]) -> list[Any]:
-    """Return those of the inputs which errors at output number `position` reach."""
+    """Return the inputs of an operation that errors at output number `position` reach."""
     answer = getattr(operation, "passes_errors_to", None)
     if answer is not None:
         return list(answer(inputs))

@@ -1,4 +1,4 @@
-"""The interface of the layers that send errors from the outputs straight to hidden layers."""
+"""The interface of the layers that send errors from the outputs directly to hidden layers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from keras_local.ops.backend import Tensor
 
 
 class DirectLayer(keras.layers.Layer):
-    """Interface of a layer of inputs `[logits, hidden_1, ...]` whose outputs are the logits.
+    """Interface of a layer with the inputs `[logits, hidden_1, ...]` that returns the logits.
 
-    The logits get their exact error, and each hidden tensor what `signal` makes of it, through
-    fixed random weights of its own.
+    The logits get their exact error. Each hidden tensor gets what `signal` computes from this
+    error, through its own fixed random weights.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class DirectLayer(keras.layers.Layer):
         dtype: DType = None,
         trainable: bool = True,
     ) -> None:
-        # The logits may be of higher precision than the hidden layers, and stay so.
+        # The logits may have a higher precision than the hidden layers, and keep it.
         super().__init__(
             autocast=False,
             name=name,
@@ -54,25 +54,25 @@ class DirectLayer(keras.layers.Layer):
 
     @abstractmethod
     def signal(self, error: Tensor, share: Tensor) -> Tensor:
-        """Return what goes through the feedback weights: a tensor `(batch, classes)`.
+        """Return the signal that goes through the feedback weights, `(batch, classes)`.
 
         Args:
             error: Derivative of the loss at the logits.
-            share: Scalar, the share of one example in the loss: 1 over the batch, times what the
-                trainer multiplies losses with.
+            share: Scalar, the share of one example in the loss: 1 over the batch, times the factor
+                by which the trainer multiplies losses.
         """
 
     def checked(self, error: Tensor, share: Tensor) -> Tensor:
-        """Return the error; a layer that cannot read every error stops the step where it cannot."""
+        """Return the error; a layer that cannot read every error stops the step here."""
         return error
 
     @property
     @abstractmethod
     def reads_share(self) -> bool:
-        """Whether `signal` reads `share`."""
+        """Return whether `signal` reads `share`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer, after a look at the graph that leads to its inputs."""
+        """Call the layer, after a check of the graph that leads to its inputs."""
         inputs: Any = args[0] if args else kwargs.get("inputs")
         several = isinstance(inputs, (list, tuple)) and len(inputs) > 1
         check.require(several, "inputs", "a list [logits, hidden_1, ...]", _shapes(inputs))
@@ -98,7 +98,7 @@ class DirectLayer(keras.layers.Layer):
             )
 
     def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
-        """Return the logits: the chain of errors goes on there, not at the hidden tensors."""
+        """Return the logits: errors continue there, and not at the hidden tensors."""
         return inputs[:1]
 
     def build(self, input_shape: list[Shape]) -> None:
@@ -122,9 +122,9 @@ class DirectLayer(keras.layers.Layer):
         self.built = True
 
     def _initializer(self, place: int) -> Callable[..., Tensor]:
-        """Draw as for a matrix `(classes, units)`, from a seed of its own for each hidden tensor.
+        """Return an initializer that draws a matrix `(classes, units)`, with another seed for each.
 
-        An initializer with a seed would give all tensors of one shape the same weights.
+        With the same seed, all hidden tensors of one shape would get the same weights.
         """
         initializer = self.feedback_initializer
         seed = getattr(initializer, "seed", None)
@@ -169,7 +169,7 @@ class DirectLayer(keras.layers.Layer):
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Take 1 over the batch for the share of an example, where no trainer adds the losses."""
+        """Use 1 over the batch as share, for measurements without a trainer."""
         self._measured = True
         try:
             yield
@@ -178,7 +178,7 @@ class DirectLayer(keras.layers.Layer):
 
     @contextmanager
     def exact_errors(self) -> Iterator[None]:
-        """Send no errors of its own, for measurements: the chain rule alone acts."""
+        """Send no errors directly, for measurements: only the chain rule acts."""
         self._exact = True
         try:
             yield
@@ -186,11 +186,11 @@ class DirectLayer(keras.layers.Layer):
             self._exact = False
 
     def error_kernels(self) -> list[ErrorKernel]:
-        """Return none: errors go straight to hidden tensors, past all kernels."""
+        """Return none: errors go directly to hidden tensors, past all kernels."""
         return []
 
     def plain_form(self) -> PlainForm:
-        """Return no layer at all: the logits pass."""
+        """Return a plain form without a layer, which returns the logits."""
         return PlainForm(None, {}, [], before=_logits)
 
     def get_config(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ class DirectLayer(keras.layers.Layer):
 
 @contextmanager
 def without_cuts(model: keras.Model) -> Iterator[None]:
-    """Let errors pass where a graph cuts them for a direct layer, for measurements."""
+    """Let errors pass the cuts that a graph has for a direct layer, for measurements."""
     cuts = [operation for operation in operations_of(model) if cuts_for_direct_layer(operation)]
     try:
         for cut in cuts:
@@ -213,9 +213,9 @@ def without_cuts(model: keras.Model) -> Iterator[None]:
 
 
 def operations_of(model: Any) -> list[Any]:
-    """Return all operations in the graph of a model and of the models in it."""
+    """Return all operations in the graph of a model and of its nested models."""
     found: list[Any] = []
-    # A subclassed model has no operations that anybody could know of.
+    # The operations of a subclassed model are not known.
     for operation in getattr(model, "operations", model.layers):
         inner = operations_of(operation) if isinstance(operation, keras.Model) else []
         found += [operation, *inner]
@@ -231,7 +231,7 @@ def _logits(inputs: list[Any]) -> Any:
 
 
 def cuts_for_direct_layer(operation: Any) -> bool:
-    """Return whether an operation is a `stop_gradient` behind what a direct layer sends to."""
+    """Return whether an operation is a `stop_gradient` above a direct layer's hidden tensor."""
     if not is_stop_gradient(operation):
         return False
     tensor = operation._inbound_nodes[0].input_tensors[0]

@@ -1,4 +1,4 @@
-"""Direct layers by name, or as they are given."""
+"""Direct layers from an alias, or as they are given."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class FeedbackConvolution(FeedbackWindow):
 
     @property
     def linear_map(self) -> ops.LinearMap:
-        """The convolution."""
+        """Return the convolution."""
         return ops.Convolution(
             strides=self.strides,
             padding="valid" if self.padding == "causal" else self.padding,
@@ -98,7 +98,7 @@ class FeedbackConvolution(FeedbackWindow):
         )
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """The shape that `kernel_of` says, once the inputs are known to fit."""
+        """Return the shape from `kernel_of`, after a check of the inputs."""
         shape = super().kernel_shape(input_shape)
         check.require(
             (input_shape[self._channel_axis] or 0) % self.groups == 0,
@@ -109,18 +109,18 @@ class FeedbackConvolution(FeedbackWindow):
         return shape
 
     def kernel_of(self, channels: int) -> tuple[int, ...]:
-        """`(*kernel_size, channels // groups, filters)`."""
+        """Return `(*kernel_size, channels // groups, filters)`."""
         return (*self.kernel_size, channels // self.groups, self.filters)
 
     def output_channels(self, channels: int) -> int:
-        """The filters."""
+        """Return the number of filters."""
         return self.filters
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """As in the built-in convolution."""
+        """Return the output shape of the built-in convolution."""
         channels = input_shape[self._channel_axis]
         inputs = keras.KerasTensor(input_shape)
-        # Sizes do not depend on the groups, and the symbolic convolution knows none.
+        # Sizes do not depend on the groups, which the symbolic convolution does not know.
         kernel = keras.KerasTensor((*self.kernel_size, channels, self.filters))
         return tuple(
             keras.ops.conv(
@@ -147,7 +147,7 @@ class FeedbackConv1D(FeedbackConvolution):
     """Convolution in one dimension whose errors return through feedback weights.
 
     Forward `y = f(conv(x, W) + b)`; the error sent down is the transposed convolution of `delta`
-    with `B`, a kernel of the same shape that is shared over positions as `W` is. The kernel learns
+    with `B`, a kernel of the same shape that is shared over positions like `W`. The kernel learns
     by the product of patch and error, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.Conv1D`, bit for bit.
@@ -155,9 +155,9 @@ class FeedbackConv1D(FeedbackConvolution):
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"`, `"same"` or `"causal"`.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`; one of the two must be 1.
         groups: Number of groups of channels that are convolved separately.
         activation: Activation function; none by default.
@@ -178,8 +178,8 @@ class FeedbackConv1D(FeedbackConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, steps, channels)`.
-    Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, steps, channels)`. Output shape: `(batch, steps, filters)` with the sizes
+    of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -195,11 +195,11 @@ class FeedbackConv1D(FeedbackConvolution):
 
     @classmethod
     def paddings(cls) -> tuple[str, ...]:
-        """Causal padding exists in one dimension only."""
+        """Return the allowed paddings; causal padding exists in one dimension only."""
         return ("valid", "same", "causal")
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Pad causally if asked to, then convolve."""
+        """Pad causally if `padding="causal"`, then convolve."""
         return super().call(self._pad(inputs), training)
 
     def _pad(self, inputs: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ class FeedbackConv2D(FeedbackConvolution):
     """Convolution in two dimensions whose errors return through feedback weights.
 
     Forward `y = f(conv(x, W) + b)`; the error sent down is the transposed convolution of `delta`
-    with `B`, a kernel of the same shape that is shared over positions as `W` is. The kernel learns
+    with `B`, a kernel of the same shape that is shared over positions like `W`. The kernel learns
     by the product of patch and error, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.Conv2D`, bit for bit.
@@ -224,9 +224,9 @@ class FeedbackConv2D(FeedbackConvolution):
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`; one of the two must be 1.
         groups: Number of groups of channels that are convolved separately.
         activation: Activation function; none by default.
@@ -247,8 +247,8 @@ class FeedbackConv2D(FeedbackConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`.
-    Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, height, width, filters)`
+    with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -268,7 +268,7 @@ class FeedbackConv3D(FeedbackConvolution):
     """Convolution in three dimensions whose errors return through feedback weights.
 
     Forward `y = f(conv(x, W) + b)`; the error sent down is the transposed convolution of `delta`
-    with `B`, a kernel of the same shape that is shared over positions as `W` is. The kernel learns
+    with `B`, a kernel of the same shape that is shared over positions like `W`. The kernel learns
     by the product of patch and error, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.Conv3D`, bit for bit.
@@ -276,9 +276,9 @@ class FeedbackConv3D(FeedbackConvolution):
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`; one of the two must be 1.
         groups: Number of groups of channels that are convolved separately.
         activation: Activation function; none by default.
@@ -299,8 +299,8 @@ class FeedbackConv3D(FeedbackConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, depth, height, width, channels)`.
-    Output shape: `(batch, depth, height, width, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, depth, height, width, channels)`. Output shape:
+    `(batch, depth, height, width, filters)` with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.

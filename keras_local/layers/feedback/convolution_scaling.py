@@ -1,4 +1,4 @@
-"""An initializer for a kernel that is another one at each position, as in a convolution."""
+"""An initializer for kernels that differ between positions, with the scale of a convolution."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class ConvolutionScaling(keras.initializers.VarianceScaling):
-    """Variance scaling by the fans of the convolution that looks through the same window.
+    """Variance scaling with the fans of a convolution with the same window.
 
-    `keras.initializers.VarianceScaling` would take the positions of a locally connected kernel
-    for taps, so that all weights would start too small. Here the fans are `taps * c_in` and
-    `taps * c_out`, whatever the number of positions.
+    `keras.initializers.VarianceScaling` would count the positions of a locally connected kernel as
+    taps, so that all weights would start too small. Here the fans are `taps * c_in` and
+    `taps * c_out` for any number of positions.
 
     Args:
-        taps: Number of taps of the kernel, that is the product of `kernel_size`.
+        taps: Number of taps of the kernel, which is the product of `kernel_size`.
         scale: As in `VarianceScaling`, like the other arguments.
         mode: `"fan_in"`, `"fan_out"` or `"fan_avg"`.
         distribution: `"truncated_normal"`, `"untruncated_normal"` or `"uniform"`.
@@ -52,7 +52,7 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
 
     @classmethod
     def like(cls, initializer: keras.initializers.VarianceScaling, taps: int) -> ConvolutionScaling:
-        """Return `initializer` with other fans: the same seed, drawn or given."""
+        """Return `initializer` with other fans and the same seed, drawn or given."""
         found = cls(
             taps, initializer.scale, initializer.mode, initializer.distribution, initializer.seed
         )
@@ -64,7 +64,7 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
         *_, fan_in, outputs = shape
         fan_out = self.taps * outputs
         fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
-        # The fan of the whole kernel, seen as one matrix, is the number of its rows.
+        # If the whole kernel is seen as one matrix, its fan is the number of rows.
         rows = math.prod(shape[:-1])
         initializer = keras.initializers.VarianceScaling(
             self.scale * rows / fans[self.mode], "fan_in", self.distribution, self.seed
@@ -83,7 +83,7 @@ class ConvolutionScaling(keras.initializers.VarianceScaling):
 
 
 def at_each_position(argument: str, initializer: Any, taps: int) -> Any:
-    """Return the initializer that gives each position the weights of a convolution.
+    """Return an initializer that draws weights for each position as for a convolution.
 
     Args:
         argument: Name of the argument, for the message.

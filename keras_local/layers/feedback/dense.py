@@ -25,8 +25,8 @@ from keras_local.layers.feedback.unsupported import StockArguments
 class FeedbackDense(FeedbackLayer):
     """Dense layer whose errors return through feedback weights.
 
-    Forward `y = f(x W + b)`; the error sent down is `delta B^T`, with `B` as the rule says. The
-    kernel learns by `x^T delta`, the product of the two neurons that it joins.
+    Forward `y = f(x W + b)`; the error sent down is `delta B^T`, where the rule defines `B`. The
+    kernel learns by `x^T delta`, the product of the signals of the two neurons that it joins.
 
     With `feedback="symmetric"` it is `keras.layers.Dense`, bit for bit.
 
@@ -36,7 +36,7 @@ class FeedbackDense(FeedbackLayer):
         use_bias: Whether a bias is added.
         feedback: A `keras_local.feedback` rule or its alias.
         feedback_initializer: Initializer of the feedback kernel, which has the kernel's shape. The
-            same seeded initializer for both kernels makes them start equal.
+            same seeded initializer for both kernels makes them equal at the start.
         kernel_initializer: Initializer of the kernel.
         bias_initializer: Initializer of the bias.
         kernel_regularizer: Regularizer of the kernel.
@@ -110,11 +110,11 @@ class FeedbackDense(FeedbackLayer):
 
     @property
     def linear_map(self) -> ops.LinearMap:
-        """`x @ kernel`."""
+        """Return the map `x @ kernel`."""
         return ops.Dense()
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """`(n, units)`."""
+        """Return `(n, units)`."""
         if input_shape[-1] is None:
             raise ValueError(
                 "The last axis of the inputs to `FeedbackDense` must be defined. "
@@ -124,11 +124,11 @@ class FeedbackDense(FeedbackLayer):
         return (input_shape[-1], self.units)
 
     def bias_shape(self) -> tuple[int, ...]:
-        """`(units,)`."""
+        """Return `(units,)`."""
         return (self.units,)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, ..., units)`."""
+        """Return `(batch, ..., units)`."""
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
 
     @property
     def linear_map(self) -> ops.LinearMap:
-        """The depthwise convolution."""
+        """Return the depthwise convolution."""
         return ops.DepthwiseConvolution(
             strides=self.strides,
             padding=self.padding,
@@ -95,11 +95,11 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
         )
 
     def kernel_of(self, channels: int) -> tuple[int, ...]:
-        """`(*kernel_size, channels, depth_multiplier)`."""
+        """Return `(*kernel_size, channels, depth_multiplier)`."""
         return (*self.kernel_size, channels, self.depth_multiplier)
 
     def output_channels(self, channels: int) -> int:
-        """`channels * depth_multiplier`."""
+        """Return `channels * depth_multiplier`."""
         return channels * self.depth_multiplier
 
     def get_config(self) -> dict[str, Any]:
@@ -114,19 +114,19 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
 class FeedbackDepthwiseConv1D(FeedbackDepthwiseConvolution):
     """Depthwise convolution in one dimension whose errors return through feedback weights.
 
-    Each channel has filters of its own: `y_(c, m) = f(conv(x_c, W_(c, m)) + b_(c, m))`. The error
-    sent down to channel `c` is the transposed convolution of `delta_(c, m)` with `B_(c, m)`, summed
-    over `m`; `B` has the kernel's shape and is shared over positions as `W` is. The kernel learns
-    by the product of patch and error of a channel, summed over positions.
+    Each channel has its own filters: `y_(c, m) = f(conv(x_c, W_(c, m)) + b_(c, m))`. The error sent
+    down to channel `c` is the transposed convolution of `delta_(c, m)` with `B_(c, m)`, summed over
+    `m`; `B` has the kernel's shape and is shared over positions like `W`. The kernel learns by the
+    product of patch and error of a channel, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.DepthwiseConv1D`, bit for bit.
 
     Args:
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
         depth_multiplier: Number of filters of each channel.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`.
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
@@ -146,9 +146,8 @@ class FeedbackDepthwiseConv1D(FeedbackDepthwiseConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, steps, channels)`.
-    Output shape: `(batch, steps, channels * depth_multiplier)` with the built-in layer's
-    sizes.
+    Input shape: `(batch, steps, channels)`. Output shape:
+    `(batch, steps, channels * depth_multiplier)` with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -167,19 +166,19 @@ class FeedbackDepthwiseConv1D(FeedbackDepthwiseConvolution):
 class FeedbackDepthwiseConv2D(FeedbackDepthwiseConvolution):
     """Depthwise convolution in two dimensions whose errors return through feedback weights.
 
-    Each channel has filters of its own: `y_(c, m) = f(conv(x_c, W_(c, m)) + b_(c, m))`. The error
-    sent down to channel `c` is the transposed convolution of `delta_(c, m)` with `B_(c, m)`, summed
-    over `m`; `B` has the kernel's shape and is shared over positions as `W` is. The kernel learns
-    by the product of patch and error of a channel, summed over positions.
+    Each channel has its own filters: `y_(c, m) = f(conv(x_c, W_(c, m)) + b_(c, m))`. The error sent
+    down to channel `c` is the transposed convolution of `delta_(c, m)` with `B_(c, m)`, summed over
+    `m`; `B` has the kernel's shape and is shared over positions like `W`. The kernel learns by the
+    product of patch and error of a channel, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.DepthwiseConv2D`, bit for bit.
 
     Args:
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
         depth_multiplier: Number of filters of each channel.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`.
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
@@ -199,9 +198,8 @@ class FeedbackDepthwiseConv2D(FeedbackDepthwiseConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`.
-    Output shape: `(batch, height, width, channels * depth_multiplier)` with the built-in layer's
-    sizes.
+    Input shape: `(batch, height, width, channels)`. Output shape:
+    `(batch, height, width, channels * depth_multiplier)` with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.

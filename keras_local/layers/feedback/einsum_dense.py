@@ -29,22 +29,22 @@ class FeedbackEinsumDense(FeedbackLayer):
 
     Forward `y = f(einsum(equation, x, W) + b)`; the error sent down is the Einstein sum of `delta`
     and `B` over the axes of the outputs: for `"ab,bc->ac"` it is `einsum("ac,bc->ab", delta, B)`.
-    The kernel learns by `einsum("ab,ac->bc", x, delta)`, the product of the two neurons that each
-    weight joins, summed over what shares the weight.
+    The kernel learns by `einsum("ab,ac->bc", x, delta)`, the product of the signals of the two
+    neurons that each weight joins, summed over everything that shares the weight.
 
     With `feedback="symmetric"` it is `keras.layers.EinsumDense`, bit for bit.
 
     Args:
         equation: `"x,k->y"`, `"...x,k->...y"` or `"x...,k->y..."`, where `x`, `k` and `y` are the
-            axes of inputs, kernel and outputs, a letter each. A letter of the inputs alone is
-            summed without a weight; every other one comes in two terms or in three.
-        output_shape: Sizes of the outputs' axes without the batch and without those that an
-            ellipsis stands for; None for a size that the inputs have.
+            axes of inputs, kernel and outputs, one letter each. A letter that only the inputs have
+            is summed without a weight; every other letter is in two terms or in three.
+        output_shape: Sizes of the outputs' axes, without the batch and without the axes of an
+            ellipsis; None for a size that the inputs have.
         activation: Activation function; none by default.
         bias_axes: The letters of the outputs' axes along which the bias differs; None for no bias.
         feedback: A `keras_local.feedback` rule or its alias.
-        feedback_initializer: Initializer of the feedback kernel. As for the kernel, the numbers of
-            inputs and outputs that it asks for are those of the equation.
+        feedback_initializer: Initializer of the feedback kernel. Its numbers of inputs and outputs
+            follow from the equation, as for the kernel.
         kernel_initializer: Initializer of the kernel.
         bias_initializer: Initializer of the bias.
         kernel_regularizer: Regularizer of the kernel.
@@ -59,7 +59,7 @@ class FeedbackEinsumDense(FeedbackLayer):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, ...)`. Output shape: `(batch, ...)`, both as the equation says.
+    Input shape: `(batch, ...)`. Output shape: `(batch, ...)`. The equation defines both.
 
     Raises:
         ValueError: For a wrong argument, or inputs that do not fit the equation.
@@ -135,11 +135,11 @@ class FeedbackEinsumDense(FeedbackLayer):
 
     @property
     def linear_map(self) -> ops.LinearMap:
-        """`einsum(equation, x, kernel)`."""
+        """Return the map `einsum(equation, x, kernel)`."""
         return self._map
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """Sizes of the kernel's axes, which are those of inputs or outputs."""
+        """Return the sizes of the kernel's axes, which are axes of inputs or outputs."""
         x, k, y = self._letters
         outputs = self.compute_output_shape(input_shape)
         first = self._first(input_shape)
@@ -168,22 +168,22 @@ class FeedbackEinsumDense(FeedbackLayer):
         return tuple(int(sizes[axis] or 0) for axis in k)
 
     def _first(self, input_shape: Shape) -> int:
-        """Return the number of axes for which an ellipsis in front stands."""
+        """Return the number of axes of an ellipsis in front."""
         return len(input_shape) - len(self._letters[0]) if self.equation[0] == "." else 0
 
     def bias_shape(self) -> tuple[int, ...]:
-        """From the first axis of the bias on: the size of an axis of the bias, 1 for the others."""
+        """Return the bias's sizes from its first axis on; other axes have size 1."""
         bias, outputs = self.bias_axes or "", self._letters[2]
         start = min(map(outputs.index, bias))
         shape = [int(self._sizes[axis] or 0) if axis in bias else 1 for axis in outputs[start:]]
         return (*shape, *[1] * self._elided_behind)
 
     def bias_weight_shape(self) -> tuple[int, ...]:
-        """As it is added."""
+        """Return the shape in which the bias is added."""
         return self.bias_shape()
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`output_shape` after the batch, with the axes for which an ellipsis stands."""
+        """Return the batch, the axes of an ellipsis, and `output_shape`."""
         x, _, y = self._letters
         elided = len(input_shape) - len(x)
         fits = elided >= 0 if "." in self.equation else elided == 0
@@ -227,11 +227,11 @@ def _output_shape(value: Any) -> tuple[int | None, ...]:
 
 
 def _along(initializer: Any, inputs: list[int], outputs: list[int]) -> Any:
-    """Tell an initializer by fans which axes of the kernel lead in and out, unless it knows."""
+    """Return an initializer that knows the kernel's input and output axes."""
     known = getattr(initializer, "input_axes", inputs), getattr(initializer, "output_axes", outputs)
     if None not in known:
         return initializer
-    # Not from the config: that would draw a seed.
+    # Copying by the config would draw a seed.
     initializer = copy.copy(initializer)
     initializer.input_axes, initializer.output_axes = inputs, outputs
     return initializer

@@ -59,11 +59,11 @@ _NOISE = "noise"
 
 
 class FeedbackLayer(keras.layers.Layer):
-    """Interface of a linear map, a bias and an activation, with a feedback rule.
+    """Interface of layers with a linear map, a bias, an activation and a feedback rule.
 
-    A layer says what its map is (`linear_map`), what shape its kernel has (`kernel_shape`), and
-    which built-in layer computes the same (`plain`). Everything else is here: a rule never knows
-    the layer, and a layer never knows the rule.
+    A layer defines its map (`linear_map`), the shape of its kernel (`kernel_shape`), and the
+    built-in layer that computes the same (`plain`). Everything else is in this class. A rule does
+    not depend on the layer, nor a layer on the rule.
     """
 
     plain: ClassVar[type[keras.layers.Layer]]
@@ -108,7 +108,7 @@ class FeedbackLayer(keras.layers.Layer):
 
     @property
     def feedback(self) -> FeedbackRule:
-        """The feedback rule. It can be set until the layer is built, which makes its weights."""
+        """The feedback rule, which can be set until the layer is built."""
         return self._feedback
 
     @feedback.setter
@@ -116,7 +116,7 @@ class FeedbackLayer(keras.layers.Layer):
         self._feedback = rule_for(self, rule)
 
     def _layers_rule(self) -> FeedbackRule:
-        """Return the rule in the form that suits the layer."""
+        """Return the rule in the form for this layer."""
         rule = self.feedback
         if self.connectivity is not None and rule.has_own_kernel:
             seed = self._derived_seed("feedback connectivity of")
@@ -131,7 +131,7 @@ class FeedbackLayer(keras.layers.Layer):
     @property
     @abstractmethod
     def linear_map(self) -> LinearMap:
-        """The map that the kernel enters."""
+        """Return the linear map that uses the kernel."""
 
     @abstractmethod
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ class FeedbackLayer(keras.layers.Layer):
         """Return the shape in which the bias is added to the outputs."""
 
     def bias_weight_shape(self) -> tuple[int, ...]:
-        """Return the shape of the bias: one entry a channel, unless a layer says otherwise."""
+        """Return the shape of the bias weight; by default one entry for each channel."""
         return (max(self.bias_shape()),)
 
     def build(self, input_shape: Shape) -> None:
@@ -150,8 +150,8 @@ class FeedbackLayer(keras.layers.Layer):
         refuse_quantised("dtype", self)
         self._rule = self._layers_rule()
         shape = self.kernel_shape(input_shape)
-        # Each is drawn once, for the weight and for the weights whose first values depend on it: an
-        # initializer that read a variable could not be called inside of a compiled step.
+        # Each value is drawn once, for the weight and for all weights whose first values depend on
+        # it. An initializer that reads a variable could not be called inside a compiled step.
         first = Once(self.kernel_initializer or initializers.GlorotUniform())
         self._kernel_mask = None
         if self.connectivity is not None:
@@ -184,34 +184,34 @@ class FeedbackLayer(keras.layers.Layer):
                 trainable=weight.trainable,
                 dtype=weight.dtype,
                 # A value that a rule assigns is the mean over the replicas of `tf.distribute`;
-                # without it each replica would keep its own.
+                # otherwise each replica would keep another value.
                 aggregation="mean",
             )
-            for weight in self._rule.weights(self.kernel, self._feedback_law())
+            for weight in self._rule.weights(self.kernel, self._seeded_initializer())
         ]
         if self._rule.draws:
             self._seed = keras.random.SeedGenerator(self._derived_seed("noise of"))
         self.built = True
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the weights, and where the rule's noise stands: Keras keeps weights only."""
+        """Save the weights, and the state of the rule's noise, which Keras does not save."""
         super().save_own_variables(store)
         if self.built and self._rule.draws:
             store[_NOISE] = ops.convert_to_numpy(self._seed.state)
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the weights; a training that goes on draws the noise that the saved one would."""
+        """Load the weights and the state of the noise, so that training continues identically."""
         kept = {key: store[key] for key in store.keys()}
         noise = kept.pop(_NOISE, None)
         if len(kept) > len(self.weights) and not self.feedback.has_own_kernel:
-            # Older files hold a mask of feedback synapses here, of which there are none.
+            # Older files contain a mask here, although there are no feedback synapses.
             kept.pop(str(len(self.weights)))
         super().load_own_variables(kept)
         if noise is not None and self.built and self._rule.draws:
             self._seed.state.assign(noise)
 
-    def _feedback_law(self) -> Any:
-        """Return the feedback initializer, seeded from the kernel's where it has no seed."""
+    def _seeded_initializer(self) -> Any:
+        """Return the feedback initializer; without a seed it gets one from the kernel's seed."""
         if not isinstance(self.feedback_initializer, initializers.Initializer):
             return self.feedback_initializer
         config = self.feedback_initializer.get_config()
@@ -221,7 +221,7 @@ class FeedbackLayer(keras.layers.Layer):
         return type(self.feedback_initializer).from_config({**config, "seed": seed})
 
     def _derived_seed(self, purpose: str) -> int | None:
-        """Return a seed that follows from the kernel's, or None where that has none."""
+        """Return a seed derived from the kernel's seed, or None if the kernel has none."""
         seed = getattr(self.kernel_initializer, "seed", None)
         if not isinstance(seed, int):
             return None
@@ -239,7 +239,7 @@ class FeedbackLayer(keras.layers.Layer):
         return synapses.respond(outputs)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        """Return the outputs as a symbolic tensor, unless the inputs are of a kind not taken."""
+        """Return the outputs as a symbolic tensor, or refuse unsupported inputs."""
         inputs = args[0] if args else kwargs["inputs"]
         if getattr(inputs, "sparse", False):
             self._refuse_sparse()
@@ -250,14 +250,14 @@ class FeedbackLayer(keras.layers.Layer):
         check.require(self.linear_map.takes_sparse, "inputs", allowed, "a sparse tensor")
 
     def _of_sparse(self, inputs: Tensor) -> Tensor:
-        """Return sparse inputs as the map and the rule can take them."""
+        """Return sparse inputs in the form that the map and the rule support."""
         self._refuse_sparse()
         if self._rule.learns_from_activity:
             return ops.convert_to_tensor(inputs, sparse=False)
         return inputs
 
     def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
-        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
+        """Return the inputs to which errors are sent down; none if the rule sends none."""
         return inputs if self.feedback.sends_errors else []
 
     def _synapses(self) -> RuleContext:
@@ -279,7 +279,7 @@ class FeedbackLayer(keras.layers.Layer):
     def _respond(self, bias: Tensor | None, outputs: Tensor) -> Tensor:
         if bias is not None:
             outputs = ops.add(outputs, ops.reshape(bias, self.bias_shape()))
-        # Resolved at use: as in the built-in layers it can be set to None.
+        # As in the built-in layers, the activation can be set to None later.
         return activations.get(self.activation)(outputs)
 
     def _draw(self) -> Tensor:
@@ -293,7 +293,7 @@ class FeedbackLayer(keras.layers.Layer):
         return initializer(tuple(self.kernel.shape), dtype=self.compute_dtype)
 
     def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
-        """Hand gradients to the optimizer."""
+        """Pass gradients to the optimizer."""
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
                 self.add_loss(gradient_loss(weight, gradient))
@@ -305,7 +305,7 @@ class FeedbackLayer(keras.layers.Layer):
 
     @property
     def used_kernel(self) -> Tensor:
-        """The kernel as the map uses it: without the synapses that `connectivity` leaves out."""
+        """The kernel in the map, where synapses that do not exist are 0 (`connectivity`)."""
         return self._synapses().kernel
 
     @property
@@ -326,7 +326,7 @@ class FeedbackLayer(keras.layers.Layer):
         Raises:
             ValueError: If the shape differs from the kernel's, or the rule has no feedback kernel.
         """
-        # A copy: two variables in one buffer cannot both be donated to a compiled JAX step.
+        # A copy, because two variables in one buffer cannot both be donated to a JAX step.
         value = ops.copy(ops.convert_to_tensor(value, dtype=self.kernel.dtype))
         if tuple(value.shape) != tuple(self.kernel.shape):
             raise ValueError(
@@ -338,34 +338,34 @@ class FeedbackLayer(keras.layers.Layer):
             weight.assign(new)
 
     def error_kernels(self) -> list[ErrorKernel]:
-        """Return the kernel and the one that carries errors back."""
+        """Return the kernel and the kernel that carries errors back."""
         return [ErrorKernel("", self.kernel, self.feedback_kernel)]
 
     def plain_form(self) -> PlainForm:
-        """Return the layer `plain` with the arguments that it knows, the kernel and the bias."""
+        """Return the layer `plain` with the arguments that it has, the kernel and the bias."""
         plain = plain_twin(type(self))
         config, behind = plain_activation(self, twin_config(self.get_config(), plain))
         return PlainForm(plain, config, forward_values(self), behind=behind)
 
     @property
     def rule_weights(self) -> list[keras.Variable]:
-        """The weights that the plain layer has not: of the rule, and which synapses exist."""
+        """Return the weights that the plain layer lacks: the rule's and the masks of synapses."""
         masks = [] if self._kernel_mask is None else [self._kernel_mask]
         return [*self._feedback_weights, *masks]
 
     @property
     def rule_states(self) -> list[keras.Variable]:
-        """The states of the random generators from which the rule draws."""
+        """Return the states of the random generators that the rule uses."""
         return [self._seed.state] if self._rule.draws else []
 
     def restart(self, like: Any = None) -> None:
-        """Let the weights of the rule start anew from the kernel that the layer has now.
+        """Compute the first values of the rule's weights again, from the present kernel.
 
-        They may depend on it: the constant difference of Kolen-Pollack does.
+        They may depend on the kernel, like the constant difference of Kolen-Pollack.
 
         Args:
-            like: None, or a layer of the same form: with the same `connectivity`, its forward
-                synapses are those that exist here too.
+            like: None, or a layer of the same form. If it has the same `connectivity`, the same
+                forward synapses exist in both.
         """
         mask = self._kernel_mask
         if mask is not None:
@@ -376,17 +376,17 @@ class FeedbackLayer(keras.layers.Layer):
         def kernel(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
             return ops.convert_to_tensor(self.kernel, dtype=dtype)
 
-        declared = self._rule.weights(self.kernel, self._feedback_law())
+        declared = self._rule.weights(self.kernel, self._seeded_initializer())
         for weight, start in zip(self._feedback_weights, declared, strict=True):
             initializer = initializers.get(start.first_values(kernel))
             weight.assign(initializer(tuple(weight.shape), dtype=weight.dtype))
 
     @contextmanager
     def errors_by(self, change: Callable[[FeedbackRule], FeedbackRule]) -> Iterator[None]:
-        """Let errors return by another rule of the same weights, for measurements.
+        """Let errors return by another rule with the same weights, for measurements.
 
         Args:
-            change: Function from the present rule to the one that acts within the context.
+            change: Function from the present rule to the rule that acts within the context.
         """
         rule = self._rule
         self._rule = change(rule)
@@ -415,17 +415,18 @@ class FeedbackLayer(keras.layers.Layer):
             kernel_constraint=constraints.serialize(self.kernel_constraint),
             bias_constraint=constraints.serialize(self.bias_constraint),
         )
-        # As in the built-in layers' configs where there is nothing to say.
+        # The built-in layers leave out these entries, too.
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
         return config
 
 
 def feedback_initializer_of(identifier: Any) -> Any:
-    """Resolve the argument `feedback_initializer` without drawing from the global stream of seeds.
+    """Resolve `feedback_initializer` without drawing from the global stream of seeds.
 
-    Keras draws a seed for each initializer. With one more draw a layer, all kernels above it would
-    start elsewhere than in a stock network, or with another rule, under the same global seed.
+    Keras draws a seed for each initializer. With one more draw in each layer, all kernels above it
+    would start with other values than in a stock network, or with another rule, under the same
+    global seed.
     """
     state = random.getstate()
     try:
@@ -436,7 +437,7 @@ def feedback_initializer_of(identifier: Any) -> Any:
 
 
 def rule_for(layer: keras.layers.Layer, rule: Any) -> FeedbackRule:
-    """Resolve a rule that is set as the attribute `feedback` of a layer that is not built yet."""
+    """Return the rule for the attribute `feedback` of a layer that is not built yet."""
     allowed = (
         "left as it is once the layer is built, whose weights belong to the rule. Make a new "
         "layer, or use `kl.models.convert(model, feedback=...)`"

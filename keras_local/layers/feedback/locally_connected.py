@@ -91,11 +91,11 @@ class LocallyConnected(FeedbackLayer):
 
     @property
     def linear_map(self) -> ops.LocallyConnected:
-        """The convolution with another kernel at each position."""
+        """Return the convolution with another kernel at each position."""
         return ops.LocallyConnected(self.kernel_size, self.strides, self.padding, self.data_format)
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """`(*positions, taps * channels, filters)`."""
+        """Return `(*positions, taps * channels, filters)`."""
         positions = self._positions(input_shape)
         channels = input_shape[-1 if self.data_format == "channels_last" else 1]
         axes = dict(enumerate(input_shape[1:], start=1))
@@ -103,18 +103,18 @@ class LocallyConnected(FeedbackLayer):
         return (*positions, math.prod(self.kernel_size) * int(channels or 0), self.filters)
 
     def bias_shape(self) -> tuple[int, ...]:
-        """That of one output: each unit has a bias of its own."""
+        """Return the shape of one output: each unit has its own bias."""
         sizes = self.input_spec.axes
         first = 1 if self.data_format == "channels_last" else 2
         space = tuple(sizes[first + i] for i in range(self.rank))
         return self._output_shape(self.linear_map.positions(space))
 
     def bias_weight_shape(self) -> tuple[int, ...]:
-        """That of one output."""
+        """Return the shape of one output."""
         return self.bias_shape()
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *positions, filters)`, or the filters first."""
+        """Return `(batch, *positions, filters)`, or with the filters first."""
         return (input_shape[0], *self._output_shape(self._positions(input_shape)))
 
     def _output_shape(self, positions: tuple[int, ...]) -> tuple[int, ...]:
@@ -140,16 +140,18 @@ class LocallyConnected(FeedbackLayer):
     def assign_convolution(
         self, kernel: Any, bias: Any = None, feedback_kernel: Any = None
     ) -> None:
-        """Give every position the weights of a convolution, of which the layer then is a copy.
+        """Give every position the weights of a convolution.
+
+        After this call the layer computes the same as the convolution.
 
         Args:
             kernel: Array `(*kernel_size, channels, filters)`.
-            bias: Array `(filters,)`; None leaves the bias as it is.
-            feedback_kernel: Array of the shape of `kernel`; None leaves the feedback as it is.
+            bias: Array `(filters,)`; None does not change the bias.
+            feedback_kernel: Array of the shape of `kernel`; None does not change the feedback.
 
         Raises:
-            ValueError: If the layer is not built, a shape is wrong, or there is no bias or
-                feedback kernel to assign. Nothing has been changed then.
+            ValueError: If the layer is not built, a shape is wrong, or there is no bias or feedback
+                kernel to assign. Then nothing has been changed.
         """
         check.require(self.built, "layer", "built", f"{self.name!r}, which is not")
         shape = (*self.kernel_size, self.kernel.shape[-2] // math.prod(self.kernel_size))
@@ -157,7 +159,7 @@ class LocallyConnected(FeedbackLayer):
         kernel = self._everywhere("kernel", kernel, shape)
         if feedback_kernel is not None:
             feedback_kernel = self._everywhere("feedback_kernel", feedback_kernel, shape)
-            # A rule without a feedback kernel refuses before anything is changed.
+            # A rule without a feedback kernel raises its error before anything is changed.
             self._rule.assignment(kernel, feedback_kernel)
         if bias is not None:
             if self.bias is None:
@@ -175,13 +177,13 @@ class LocallyConnected(FeedbackLayer):
     def _everywhere(self, argument: str, kernel: Any, shape: tuple[int, ...]) -> Tensor:
         kernel = _of_shape(argument, kernel, shape, self.kernel.dtype)
         kernel = kops.reshape(kernel, self.kernel.shape[-2:])
-        # A copy: JAX may not give away a buffer that someone else holds as well.
+        # A copy, because JAX must not donate a buffer that another variable uses.
         return kops.copy(kops.broadcast_to(kernel, self.kernel.shape))
 
     def plain_form(self) -> PlainForm:
-        """Return slices of the inputs and a `keras.layers.EinsumDense` of the same weights."""
+        """Return slices of the inputs, and a `keras.layers.EinsumDense` of the same weights."""
         config = twin_config(self.get_config(), keras.layers.EinsumDense)
-        # The initializer may be one of this package; the weights are copies.
+        # The initializer may be from this package and is not needed: the weights are copied.
         config["kernel_initializer"] = "zeros"
         space = _SPACE[: self.rank]
         units = f"{space}o" if self.data_format == "channels_last" else f"o{space}"
@@ -210,7 +212,7 @@ class LocallyConnected(FeedbackLayer):
 
 
 def patches(linear_map: ops.LocallyConnected, inputs: Tensor) -> Tensor:
-    """Return what each position sees, `(batch, *positions, taps * channels)`.
+    """Return the inputs of each position, `(batch, *positions, taps * channels)`.
 
     Args:
         linear_map: The map of the layer.
@@ -220,7 +222,7 @@ def patches(linear_map: ops.LocallyConnected, inputs: Tensor) -> Tensor:
     windows = linear_map.windows(tuple(inputs.shape[1:-1]))
     if any(map(any, windows.padding)):
         inputs = kops.pad(inputs, [(0, 0), *windows.padding, (0, 0)])
-    # The last axis first: the taps come out in the order of the kernel.
+    # With the last axis first, the taps have the order of the kernel.
     for axis in reversed(range(rank)):
         ahead = (slice(None),) * (axis + 1)
         seen = [inputs[(*ahead, window)] for window in windows.along(axis)]
@@ -243,18 +245,18 @@ class LocallyConnected1D(LocallyConnected):
 
         y_p = f(W_p^T x_p + b_p)
 
-    The error sent down is `B_p delta_p`, summed where patches overlap, with `B` as the rule says.
-    The kernel learns by `x_p delta_p^T`, the product of the two neurons that each weight joins:
-    in contrast to a convolution no sum over positions is needed, so that the rule is local to the
-    synapse. With one position's share of the sum only, it needs a larger learning rate.
+    The error sent down is `B_p delta_p`, summed where patches overlap; the rule defines `B`. The
+    kernel learns by `x_p delta_p^T`, the product of the signals of the two neurons that each weight
+    joins. In contrast to a convolution there is no sum over positions, so that the rule is local to
+    the synapse. Changes are smaller without this sum, and need a larger learning rate.
 
-    A `VarianceScaling` initializer (Glorot, He, LeCun) draws as it does for the
-    convolution with the same window.
+    A `VarianceScaling` initializer (Glorot, He, LeCun) has the same scale as for a convolution with
+    the same window.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
         data_format: `"channels_last"` (default) or `"channels_first"`.
         activation: Activation function; none by default.
@@ -275,9 +277,9 @@ class LocallyConnected1D(LocallyConnected):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, steps, channels)`. All sizes but the batch must be known.
-    Output shape: `(batch, steps', filters)`.
-    Kernel: `(steps', kernel_size * channels, filters)`; bias: the shape of one output.
+    Input shape: `(batch, steps, channels)`. All sizes except the batch must be known. Output shape:
+    `(batch, steps', filters)`. Kernel: `(steps', kernel_size * channels, filters)`; bias: the shape
+    of one output.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.
@@ -304,18 +306,18 @@ class LocallyConnected2D(LocallyConnected):
 
         y_p = f(W_p^T x_p + b_p)
 
-    The error sent down is `B_p delta_p`, summed where patches overlap, with `B` as the rule says.
-    The kernel learns by `x_p delta_p^T`, the product of the two neurons that each weight joins:
-    in contrast to a convolution no sum over positions is needed, so that the rule is local to the
-    synapse. With one position's share of the sum only, it needs a larger learning rate.
+    The error sent down is `B_p delta_p`, summed where patches overlap; the rule defines `B`. The
+    kernel learns by `x_p delta_p^T`, the product of the signals of the two neurons that each weight
+    joins. In contrast to a convolution there is no sum over positions, so that the rule is local to
+    the synapse. Changes are smaller without this sum, and need a larger learning rate.
 
-    A `VarianceScaling` initializer (Glorot, He, LeCun) draws as it does for the
-    convolution with the same window.
+    A `VarianceScaling` initializer (Glorot, He, LeCun) has the same scale as for a convolution with
+    the same window.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
         data_format: `"channels_last"` (default) or `"channels_first"`.
         activation: Activation function; none by default.
@@ -336,9 +338,9 @@ class LocallyConnected2D(LocallyConnected):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`. All sizes but the batch must be known.
-    Output shape: `(batch, height', width', filters)`.
-    Kernel: `(height', width', taps * channels, filters)`; bias: the shape of one output.
+    Input shape: `(batch, height, width, channels)`. All sizes except the batch must be known.
+    Output shape: `(batch, height', width', filters)`. Kernel:
+    `(height', width', taps * channels, filters)`; bias: the shape of one output.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.

@@ -44,9 +44,9 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
     """Multi-head attention whose errors return through feedback weights.
 
     The projections to queries, keys and values, the gate if there is one, and the projection of the
-    result are `FeedbackEinsumDense`, each with the rule and feedback weights of its own. In between
-    there are no weights: errors go by the derivative of `softmax(q k^T) v`, which needs activities
-    of other positions only.
+    result are `FeedbackEinsumDense` layers, each with the rule and its own feedback weights.
+    Between them there are no weights: errors go by the derivative of `softmax(q k^T) v`, which
+    needs only activities of other positions.
 
     With `feedback="symmetric"` it is `keras.layers.MultiHeadAttention`, bit for bit.
 
@@ -57,13 +57,15 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         feedback_initializer: Initializer of the feedback kernels.
         connectivity: Probability with which each forward and each feedback synapse of the
             projections exists; None for all.
-        value_dim: Size of each head for values; `key_dim` for None.
+        value_dim: Size of each head for values; None means `key_dim`.
         dropout: Probability with which an attention weight is dropped in training.
         use_bias: Whether the projections have biases.
-        output_shape: Size of the outputs, or several; that of the queries for None.
-        attention_axes: Axes over which attention goes; all but batch, heads and features for None.
-        sliding_window: How far from a query the keys may be that it attends to; None for any.
-        flash_attention: Whether the fused operation is used; None for Keras' own choice.
+        output_shape: Size of the outputs, or several sizes; None means the size of the queries.
+        attention_axes: Axes over which attention goes; None means all except batch, heads and
+            features.
+        sliding_window: Largest distance from a query to the keys that it attends to; None means
+            any.
+        flash_attention: Whether the fused operation is used; None means that Keras chooses.
         kernel_initializer: Initializer of the projections' kernels.
         bias_initializer: Initializer of their biases.
         kernel_regularizer: Regularizer of their kernels.
@@ -153,7 +155,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
 
     @property
     def feedback(self) -> FeedbackRule:
-        """The feedback rule of the projections. It can be set until the layer is built."""
+        """The feedback rule of the projections, which can be set until the layer is built."""
         return self._feedback
 
     @feedback.setter
@@ -161,7 +163,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         self._feedback = rule_for(self, rule)
 
     def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
-        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
+        """Return the inputs to which errors are sent down; none if the rule sends none."""
         return inputs if self.feedback.sends_errors else []
 
     dtype_policy = dtype_policy
@@ -169,7 +171,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
     enable_lora = enable_lora
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
-        """Create the projections, and put feedback layers in their places."""
+        """Create the projections as feedback layers."""
         super().build(query_shape, value_shape, key_shape)
         key_shape = value_shape if key_shape is None else key_shape
         shapes = {"_key_dense": key_shape, "_value_dense": value_shape}
@@ -180,8 +182,8 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
                 continue
             new = self._with_rule(old)
             new.build(attended if name == "_output_dense" else shapes.get(name, query_shape))
-            # Setting the attribute alone would keep the old layer as well. Keras knows layers by
-            # their `id`, which a new one may take over from one that is gone.
+            # Setting only the attribute would keep the old layer as well. Keras knows layers by
+            # `id`, which a new layer may get from a deleted one.
             self._tracker.replace_tracked_value("layers", old, new)
             setattr(self, name, new)
 
@@ -191,7 +193,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             config.pop(name, None)
         return FeedbackEinsumDense(
             **config,
-            # The objects, with the seeds that they have drawn.
+            # These are the initializer objects, with the seeds that they have drawn.
             kernel_initializer=projection.kernel_initializer,
             bias_initializer=projection.bias_initializer,
             feedback=type(self.feedback).from_config(self.feedback.get_config()),
@@ -200,7 +202,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
         )
 
     def error_kernels(self) -> list[ErrorKernel]:
-        """Return those of the projections, by their names."""
+        """Return the error kernels of the projections, by their names."""
         return [part.error_kernels()[0]._replace(name=part.name) for part in self._projections()]
 
     def plain_form(self) -> PlainForm:
@@ -221,14 +223,14 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             "feedback": feedback_rules.serialize(self.feedback),
             "feedback_initializer": initializers.serialize(self.feedback_initializer),
         }
-        # As in the built-in layer's config where there is nothing to say.
+        # The built-in layer leaves out this entry, too.
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
         return config
 
 
 def _recent(sliding_window: Any, use_gate: Any) -> dict[str, Any]:
-    """Return arguments that older versions of Keras lack, of which they say so if one asks."""
+    """Return the arguments that older versions of Keras do not have."""
     recent: dict[str, Any] = {}
     if sliding_window is not None:
         recent["sliding_window"] = check.positive_integer("sliding_window", sliding_window)

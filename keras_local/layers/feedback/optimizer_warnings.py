@@ -1,4 +1,4 @@
-"""Warnings of regularizers and optimizers that do not suit a trained feedback kernel."""
+"""Warnings about regularizers and optimizers that are not suitable for trained feedback kernels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 
 
 def warn_of_regularizer(layer: Any) -> None:
-    """Warn where a regularizer acts on the kernel but not on its feedback kernel."""
+    """Warn if a regularizer acts on the kernel but not on its feedback kernel."""
     if layer.kernel_regularizer is not None and layer.feedback.follows_kernel:
         warnings.warn(
             f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so the feedback "
@@ -20,7 +20,7 @@ def warn_of_regularizer(layer: Any) -> None:
 
 
 def learns_feedback(layer: Any) -> bool:
-    """Tell whether a feedback weight, scalars aside, is the optimizer's to change."""
+    """Return whether the optimizer changes a feedback weight other than a scalar."""
     return any(weight.trainable and len(weight.shape) for weight in layer._feedback_weights)
 
 
@@ -50,8 +50,8 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
 def training_optimizer(layer: Any) -> Any:
     """Return the optimizer of the model in whose training step `layer` is called, if any.
 
-    None on JAX, where Keras calls the layers of a model without saying of which.
+    It is None on JAX, where Keras calls the layers without telling them the model.
     """
-    # Not public; tests/layers/feedback/test_optimizer_warnings.py says when Keras changes it.
+    # Not public: tests/layers/feedback/test_optimizer_warnings.py fails if Keras changes this.
     context = layer._get_call_context()
     return getattr(getattr(context, "entry_layer", None), "optimizer", None)

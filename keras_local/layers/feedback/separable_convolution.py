@@ -139,7 +139,7 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
 
     @property
     def feedback(self) -> FeedbackRule:
-        """The feedback rule of both convolutions. It can be set until the layer is built."""
+        """The feedback rule of both convolutions, which can be set until the layer is built."""
         return self.depthwise.feedback
 
     @feedback.setter
@@ -191,15 +191,15 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
         return self.pointwise(self.depthwise(inputs))
 
     def passes_errors_to(self, inputs: list[Any]) -> list[Any]:
-        """Return those of the inputs to which errors are sent down: none if the rule sends none."""
+        """Return the inputs to which errors are sent down; none if the rule sends none."""
         return inputs if self.feedback.sends_errors else []
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """As in the built-in layer."""
+        """Return the output shape of the built-in layer."""
         return self.pointwise.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
 
     def error_kernels(self) -> list[ErrorKernel]:
-        """Return those of both convolutions, by their names."""
+        """Return the error kernels of both convolutions, by their names."""
         parts = (self.depthwise, self.pointwise)
         return [part.error_kernels()[0]._replace(name=part.name) for part in parts]
 
@@ -236,7 +236,7 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
             pointwise_constraint=constraints.serialize(pointwise.kernel_constraint),
             bias_constraint=constraints.serialize(pointwise.bias_constraint),
         )
-        # As in the built-in layer's config where there is nothing to say.
+        # The built-in layer leaves out these entries, too.
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
         return config
@@ -246,21 +246,22 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
 class FeedbackSeparableConv1D(FeedbackSeparableConvolution):
     """Separable convolution in one dimension whose errors return through feedback weights.
 
-    Two feedback layers in one: `depthwise`, a convolution of each channel by itself, and then
-    `pointwise`, a convolution with a window of one position that mixes the channels, with bias and
-    activation: `y = f(conv(depthwise(x, W_1), W_2) + b)`. Each has a rule, and feedback weights of
-    its own: the error goes down through `B_2` and then through `B_1`. The field between the two is
-    the postsynaptic signal of the first and the presynaptic signal of the second.
+    It consists of two feedback layers: `depthwise`, a convolution of each channel by itself, and
+    then `pointwise`, a convolution with a window of one position that mixes the channels, with bias
+    and activation: `y = f(conv(depthwise(x, W_1), W_2) + b)`. Each has the rule and its own
+    feedback weights: the error goes down through `B_2` and then through `B_1`. The field between
+    the two is the postsynaptic signal of the first and the presynaptic signal of the second.
 
-    With `feedback="symmetric"` it is `keras.layers.SeparableConv1D`, bit for bit; to rounding with
-    channels first on TensorFlow's CPU, where Keras moves the channels once for both products.
+    With `feedback="symmetric"` it is `keras.layers.SeparableConv1D`, bit for bit. With channels
+    first on TensorFlow's CPU it is equal up to rounding, because Keras moves the channels once for
+    both products there.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`.
         depth_multiplier: Number of depthwise filters of each input channel.
         activation: Activation function; none by default.
@@ -284,8 +285,8 @@ class FeedbackSeparableConv1D(FeedbackSeparableConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, steps, channels)`.
-    Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, steps, channels)`. Output shape: `(batch, steps, filters)` with the sizes
+    of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -307,21 +308,22 @@ class FeedbackSeparableConv1D(FeedbackSeparableConvolution):
 class FeedbackSeparableConv2D(FeedbackSeparableConvolution):
     """Separable convolution in two dimensions whose errors return through feedback weights.
 
-    Two feedback layers in one: `depthwise`, a convolution of each channel by itself, and then
-    `pointwise`, a convolution with a window of one position that mixes the channels, with bias and
-    activation: `y = f(conv(depthwise(x, W_1), W_2) + b)`. Each has a rule, and feedback weights of
-    its own: the error goes down through `B_2` and then through `B_1`. The field between the two is
-    the postsynaptic signal of the first and the presynaptic signal of the second.
+    It consists of two feedback layers: `depthwise`, a convolution of each channel by itself, and
+    then `pointwise`, a convolution with a window of one position that mixes the channels, with bias
+    and activation: `y = f(conv(depthwise(x, W_1), W_2) + b)`. Each has the rule and its own
+    feedback weights: the error goes down through `B_2` and then through `B_1`. The field between
+    the two is the postsynaptic signal of the first and the presynaptic signal of the second.
 
-    With `feedback="symmetric"` it is `keras.layers.SeparableConv2D`, bit for bit; to rounding with
-    channels first on TensorFlow's CPU, where Keras moves the channels once for both products.
+    With `feedback="symmetric"` it is `keras.layers.SeparableConv2D`, bit for bit. With channels
+    first on TensorFlow's CPU it is equal up to rounding, because Keras moves the channels once for
+    both products there.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`.
         depth_multiplier: Number of depthwise filters of each input channel.
         activation: Activation function; none by default.
@@ -345,8 +347,8 @@ class FeedbackSeparableConv2D(FeedbackSeparableConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`.
-    Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, height, width, filters)`
+    with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.

@@ -87,7 +87,7 @@ class FeedbackTransposedConvolution(FeedbackWindow):
 
     @property
     def linear_map(self) -> ops.LinearMap:
-        """The transposed convolution."""
+        """Return the transposed convolution."""
         return ops.TransposedConvolution(
             strides=self.strides,
             padding=self.padding,
@@ -97,11 +97,11 @@ class FeedbackTransposedConvolution(FeedbackWindow):
         )
 
     def kernel_of(self, channels: int) -> tuple[int, ...]:
-        """`(*kernel_size, filters, channels)`."""
+        """Return `(*kernel_size, filters, channels)`."""
         return (*self.kernel_size, self.filters, channels)
 
     def output_channels(self, channels: int) -> int:
-        """The filters."""
+        """Return the number of filters."""
         return self.filters
 
     def get_config(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class FeedbackConv1DTranspose(FeedbackTransposedConvolution):
     """Transposed convolution in one dimension whose errors return through feedback weights.
 
     Forward `y = f(conv^T(x, W) + b)`; the error sent down is `conv(delta, B)`, the convolution with
-    a kernel of the same shape that is shared over positions as `W` is. The kernel learns by the
+    a kernel of the same shape that is shared over positions like `W`. The kernel learns by the
     product of activity and patch of the error, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.Conv1DTranspose`, bit for bit.
@@ -137,11 +137,11 @@ class FeedbackConv1DTranspose(FeedbackTransposedConvolution):
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        output_padding: What is added to the size of the outputs, less than the stride: one integer,
-            or one for each dimension. None for the default of Keras.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        output_padding: Number that is added to the size of the outputs, less than the stride: one
+            integer, or one for each dimension. None means the default of Keras.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`; one of the two must be 1.
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
@@ -161,8 +161,8 @@ class FeedbackConv1DTranspose(FeedbackTransposedConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, steps, channels)`.
-    Output shape: `(batch, steps, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, steps, channels)`. Output shape: `(batch, steps, filters)` with the sizes
+    of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -182,7 +182,7 @@ class FeedbackConv2DTranspose(FeedbackTransposedConvolution):
     """Transposed convolution in two dimensions whose errors return through feedback weights.
 
     Forward `y = f(conv^T(x, W) + b)`; the error sent down is `conv(delta, B)`, the convolution with
-    a kernel of the same shape that is shared over positions as `W` is. The kernel learns by the
+    a kernel of the same shape that is shared over positions like `W`. The kernel learns by the
     product of activity and patch of the error, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.Conv2DTranspose`, bit for bit.
@@ -190,11 +190,11 @@ class FeedbackConv2DTranspose(FeedbackTransposedConvolution):
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        output_padding: What is added to the size of the outputs, less than the stride: one integer,
-            or one for each dimension. None for the default of Keras.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
+        output_padding: Number that is added to the size of the outputs, less than the stride: one
+            integer, or one for each dimension. None means the default of Keras.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
         dilation_rate: Like `strides`; one of the two must be 1.
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
@@ -214,8 +214,8 @@ class FeedbackConv2DTranspose(FeedbackTransposedConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`.
-    Output shape: `(batch, height, width, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, height, width, filters)`
+    with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -235,7 +235,7 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
     """Transposed convolution in three dimensions whose errors return through feedback weights.
 
     Forward `y = f(conv^T(x, W) + b)`; the error sent down is `conv(delta, B)`, the convolution with
-    a kernel of the same shape that is shared over positions as `W` is. The kernel learns by the
+    a kernel of the same shape that is shared over positions like `W`. The kernel learns by the
     product of activity and patch of the error, summed over positions.
 
     With `feedback="symmetric"` it is `keras.layers.Conv3DTranspose`, bit for bit.
@@ -243,11 +243,11 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
-        data_format: `"channels_last"` (default) or `"channels_first"`, where the backend can.
-        output_padding: What is added to the size of the outputs, less than the stride: one integer,
-            or one for each dimension. None for the default of Keras.
+        data_format: `"channels_last"` (default) or `"channels_first"`, if the backend supports it.
+        output_padding: Number that is added to the size of the outputs, less than the stride: one
+            integer, or one for each dimension. None means the default of Keras.
         dilation_rate: Like `strides`; one of the two must be 1.
         activation: Activation function; none by default.
         use_bias: Whether a bias is added.
@@ -267,8 +267,8 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
         trainable: Whether the weights learn.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, depth, height, width, channels)`.
-    Output shape: `(batch, depth, height, width, filters)` with the built-in layer's sizes.
+    Input shape: `(batch, depth, height, width, channels)`. Output shape:
+    `(batch, depth, height, width, filters)` with the sizes of the built-in layer.
 
     Raises:
         ValueError: For a wrong argument or input rank; the message names it.
@@ -282,7 +282,7 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
     rank = 3
     plain = keras.layers.Conv3DTranspose
 
-    # The built-in layer has these in another order than its kin of fewer dimensions.
+    # The built-in layer has these arguments in another order than in one and two dimensions.
     def __init__(
         self,
         filters: int,

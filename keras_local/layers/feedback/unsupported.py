@@ -1,8 +1,8 @@
-"""What the built-in layers offer and a layer with a feedback rule refuses: quantisation and LoRA.
+"""Quantisation and LoRA, which built-in layers offer and a layer with a feedback rule refuses.
 
-Both replace the kernel by something that is no kernel: integers, or the sum of a frozen kernel and
-a product of two small ones. A rule says which kernel carries the error, and neither is one. For
-serving there is no rule any more, so both are had from the plain model.
+Both replace the kernel by something else: integers, or the sum of a frozen kernel and a product of
+two small ones. But a rule needs the kernel to define the error path. A model for serving needs no
+rule, so that the plain model offers both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ADVICE = (
 
 
 class StockArguments(LayerArguments, total=False):
-    """Arguments that some built-in layers have, and that a feedback layer takes as None only."""
+    """Arguments of some built-in layers, which must be None in a feedback layer."""
 
     lora_rank: None
     lora_alpha: None
@@ -34,13 +34,13 @@ class StockArguments(LayerArguments, total=False):
 def layer_arguments(
     dtype: Any, trainable: Any, activity_regularizer: Any, others: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return arguments for the constructor of `keras.layers.Layer`, once they are sound.
+    """Return checked arguments for the constructor of `keras.layers.Layer`.
 
     Args:
-        dtype: As the user gave it; the others likewise.
+        dtype: The user's argument.
         trainable: Whether the layer's weights learn.
         activity_regularizer: Regularizer of the outputs.
-        others: What the user gave by name besides.
+        others: The user's other keyword arguments.
 
     Raises:
         ValueError: For an argument that a feedback layer does not take; the message names it.
@@ -63,9 +63,8 @@ def refuse_quantised(argument: str, policy: Any) -> None:
     """Raise a `ValueError` for a policy of integers or of eight bits.
 
     Args:
-        argument: What the policy was given as.
-        policy: A `keras.DTypePolicy`, or a layer in its place, which knows its own among the
-            policies of a map.
+        argument: Name of the argument that contains the policy.
+        policy: A `keras.DTypePolicy`, or a layer, which finds its own policy in a map of policies.
     """
     quantised = getattr(policy, "quantization_mode", None) is not None
     allowed = f"a precision without quantisation for a feedback layer {ADVICE}"
@@ -83,23 +82,23 @@ def _set_policy(self: keras.layers.Layer, value: Any) -> None:
     keras.layers.Layer.dtype_policy.fset(self, policy)
 
 
-# Members of every layer with a feedback rule, which takes them by assignment in its class.
+# Every layer with a feedback rule assigns these as members of its class.
 
 dtype_policy = property(_policy, _set_policy)
 
 
 def quantize(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
-    """Refuse: feedback layers are quantised as plain layers.
+    """Raise an error: feedback layers are quantised as plain layers.
 
     Raises:
-        NotImplementedError: Always, which `keras.Model.quantize` turns into a warning, as for every
+        NotImplementedError: Always. `keras.Model.quantize` turns it into a warning, as for every
             layer that cannot be quantised.
     """
     raise NotImplementedError(f"`quantize` of {self.name!r}: a feedback layer has none {ADVICE}")
 
 
 def enable_lora(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
-    """Refuse: LoRA is for plain layers.
+    """Raise an error: LoRA is for plain layers.
 
     Raises:
         ValueError: Always.

@@ -1,4 +1,4 @@
-"""What all kinds of convolutions share."""
+"""Functions and the base class that all kinds of convolutions share."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def checked_window(
     data_format: str | None,
     paddings: tuple[str, ...] = ("valid", "same"),
 ) -> tuple[tuple[int, ...], tuple[int, ...], str, str]:
-    """Return kernel size, strides, padding and data format as layers keep them.
+    """Return kernel size, strides, padding and data format in the form that layers keep.
 
     Raises:
-        ValueError: If one of them is not as it has to be; the message names it.
+        ValueError: If one of them is invalid; the message names it.
     """
     formats = ("channels_last", "channels_first")
     return (
@@ -41,8 +41,8 @@ def checked_window(
 class FeedbackWindow(FeedbackLayer):
     """Interface of a convolution of any kind with a feedback rule.
 
-    A convolution says what shape its kernel has (`kernel_of`), how many channels come out
-    (`output_channels`) and what its map is.
+    A convolution defines the shape of its kernel (`kernel_of`), its number of output channels
+    (`output_channels`) and its linear map.
     """
 
     rank: ClassVar[int]
@@ -80,19 +80,19 @@ class FeedbackWindow(FeedbackLayer):
 
     @classmethod
     def paddings(cls) -> tuple[str, ...]:
-        """The paddings that `padding` may name."""
+        """Return the paddings that `padding` may name."""
         return ("valid", "same")
 
     @abstractmethod
     def kernel_of(self, channels: int) -> tuple[int, ...]:
-        """Return the kernel's shape for inputs with a number of channels."""
+        """Return the kernel's shape for inputs with this number of channels."""
 
     @abstractmethod
     def output_channels(self, channels: int) -> int:
-        """Return the number of output channels for inputs with a number of channels."""
+        """Return the number of output channels for inputs with this number of channels."""
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """The shape that `kernel_of` says, once the inputs are known to fit."""
+        """Return the shape from `kernel_of`, after a check of the inputs."""
         check.require(
             len(input_shape) == self.rank + 2,
             "input_shape",
@@ -117,14 +117,14 @@ class FeedbackWindow(FeedbackLayer):
         return -1 if self.data_format == "channels_last" else 1
 
     def bias_shape(self) -> tuple[int, ...]:
-        """The output channels on the channel axis, 1 elsewhere."""
+        """Return the output channels on the channel axis, and 1 for other axes."""
         ones = (1,) * self.rank
         channels = self.output_channels(self.input_spec.axes[self._channel_axis])
         last = self.data_format == "channels_last"
         return (1, *ones, channels) if last else (1, channels, *ones)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """As in the built-in layer."""
+        """Return the output shape of the built-in layer."""
         kernel = keras.KerasTensor(self.kernel_of(input_shape[self._channel_axis] or 1))
         outputs = self.linear_map.apply(keras.KerasTensor(input_shape), kernel)
         return tuple(outputs.shape)

@@ -1,4 +1,4 @@
-"""The form of a dense layer in which pretraining touches the units that learn, and no others."""
+"""A dense layer for pretraining that computes only the weights of the units that learn."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from keras_local.plasticity import PlasticityRule
 
 
 class ActiveUnitsDense(keras.layers.Layer):
-    """Compute the same steps as a `HebbianDense`, touching only the units that learn.
+    """A layer with the steps of `HebbianDense` that touches only the units that learn.
 
-    Where few units learn from each sample (`plasticity.active`), the rest of the kernel stays as
-    it is. Stored with one row a unit, the touched weights are contiguous: they alone are read,
-    changed and written. The change of a unit is the rule's own: `PlasticityRule.unit_change`.
+    If few units learn from each sample (`plasticity.active`), the rest of the kernel does not
+    change. The kernel is stored with one row for each unit, so that the weights of a unit are
+    contiguous, and only the rows that learn are read, changed and written. The rule's own method
+    `PlasticityRule.unit_change` computes the change of a unit.
 
-    The weights of the currents, `metric(W)`, are kept beside `W` where they differ: only the rows
-    that the last step touched are computed anew. So nothing but the optimizer may write `W` here;
-    that is why this layer is private to pretraining.
+    If the weights of the currents, `metric(W)`, differ from `W`, they are stored, too, and only the
+    rows that the last step changed are computed again. Therefore only the optimizer may write `W`
+    here, and this layer is private to pretraining.
 
     Args:
         initial: The initial kernel, an array of shape `(inputs, units)`.
-        plasticity: The rule, one that `trains_active_units`.
+        plasticity: A rule with `trains_active_units`.
         batch_size: Samples in every training batch.
         divergence: Function that returns the message for changes that are not finite.
         **kwargs: `name`, `dtype`.
@@ -55,11 +56,11 @@ class ActiveUnitsDense(keras.layers.Layer):
         self.initial = initial
         self.plasticity = plasticity
         self.batch_size = batch_size
-        # As in HebbianDense: sorting under XLA is slow.
+        # Sorting under XLA is slow, as in `HebbianDense`.
         self.supports_jit = abilities.SORTS_FAST_COMPILED
 
     def build(self, input_shape: Shape) -> None:
-        """Copy the initial kernel, one row a unit."""
+        """Copy the initial kernel, with one row for each unit."""
         weights = np.ascontiguousarray(self.initial.T)
         self.rows = self.add_weight(
             name="rows",
@@ -90,7 +91,7 @@ class ActiveUnitsDense(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Return the currents of the rule; while training, add its surrogate loss."""
+        """Return the currents of the rule; in training, add its surrogate loss."""
         pre = ops.cast(ops.stop_gradient(inputs), self.rows.dtype)
         if not training:
             return self._currents(pre, self.plasticity.metric(ops.convert_to_tensor(self.rows)))
@@ -114,7 +115,7 @@ class ActiveUnitsDense(keras.layers.Layer):
         touched = ops.reshape(active.units, (-1,))
         if not rule.metric_is_identity:
             self.touched.assign(touched)
-        # A unit that several samples touch has one row: the sum of what it gets from each.
+        # A unit that several samples change has one row: the sum of their changes.
         units, places = backend.distinct(touched)
         gains = ops.reshape(active.gains, (-1,))
         samples = ops.arange(ops.shape(touched)[0]) // rule.active
@@ -127,14 +128,14 @@ class ActiveUnitsDense(keras.layers.Layer):
         change = rule.normaliser(rule.reduction(change, shape[0]), unit_axis=0)
         change = rule.rate.scale(change, weights, unit_axis=0)
         (change,), alarm = self.alarm.let_through([ops.stop_gradient(change)])
-        # The rows were read: their gradient, and so the optimizer's write, touches no others.
+        # Only these rows were read, so that their gradient and the optimizer touch no others.
         return surrogate_loss(weights, change) + alarm
 
     @property
     def kernel(self) -> Tensor:
-        """The weights in the orientation of Keras, `(inputs, units)`."""
+        """The weights in the shape that Keras uses, `(inputs, units)`."""
         return ops.transpose(ops.convert_to_tensor(self.rows))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, units)`."""
+        """Return `(batch, units)`."""
         return (*input_shape[:-1], self.initial.shape[1])

@@ -1,4 +1,4 @@
-"""How a divergence inside of a compiled step becomes an error."""
+"""An alarm that turns divergence in a compiled step into an error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from keras_local.ops.precision import precise
 
 
 class DivergenceAlarm(keras.metrics.Metric):
-    """Keep changes that are not finite from the weights of a layer, and raise an error for them.
+    """A metric that keeps non-finite changes from a layer's weights and raises an error.
 
-    In eager execution, and on PyTorch, the error comes at once. A compiled step cannot raise it,
-    under XLA and on JAX: it leaves the weights as they are, and its loss is NaN; on TensorFlow all
-    later steps leave them, too. The error then comes when Keras asks for metrics outside of the
-    step: at the end of the epoch in `fit`, and at the next call after `train_on_batch`.
+    In eager execution, and on PyTorch, the error comes at once. Under XLA and on JAX a compiled
+    step cannot raise it: the step does not change the weights, and its loss is NaN. On TensorFlow
+    all later steps do not change them, either. The error comes when Keras asks for metrics outside
+    the step: at the end of the epoch in `fit`, and at the next call after `train_on_batch`.
 
-    It is a metric since Keras carries the variables of metrics through every step, and does not
-    store them with the weights. It adds nothing to the logs.
+    It is a metric because Keras passes the variables of metrics through every step, and does not
+    save them with the weights. It adds nothing to the logs.
 
     Args:
         message: Function that returns the text of the error.
@@ -40,8 +40,8 @@ class DivergenceAlarm(keras.metrics.Metric):
         """Return the changes, or zeros if one is not finite, and a loss of 0 or NaN.
 
         Args:
-            changes: What would be written.
-            otherwise: What takes the place of each change; zeros for None.
+            changes: The changes that would be written.
+            otherwise: The values that replace each change; None means zeros.
 
         Raises:
             ValueError: In eager execution, if a change is not finite.
@@ -59,7 +59,7 @@ class DivergenceAlarm(keras.metrics.Metric):
         return kept_if(healthy, changes, otherwise), loss
 
     def update_state(self, *arguments: Any, **keywords: Any) -> None:
-        """Do nothing: the layer tells the alarm by itself."""
+        """Do nothing: the layer updates the alarm itself."""
 
     def result(self) -> dict[str, Tensor]:
         """Return nothing for the logs.
@@ -84,7 +84,7 @@ class DivergenceAlarm(keras.metrics.Metric):
             self.missed.assign(0.0)
             raise ValueError(self.message())
 
-    # Nothing of it is stored: files of weights are those of a layer without it.
+    # Nothing is saved, so that files of weights do not depend on the alarm.
 
     def save_own_variables(self, store: Any) -> None:
         """Store nothing."""

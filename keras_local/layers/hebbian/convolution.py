@@ -27,7 +27,7 @@ from keras_local.ops.precision import precise
 from keras_local.plasticity import PlasticityLike
 
 HebbianPadding = Literal["valid", "same", "reflect"]
-"""What a convolution does at the borders of its inputs."""
+"""How a convolution treats the borders of its inputs."""
 
 
 class HebbianConvolution(HebbianLayer):
@@ -91,7 +91,7 @@ class HebbianConvolution(HebbianLayer):
 
     @property
     def linear_map(self) -> LinearMap:
-        """The convolution; reflected inputs are padded before."""
+        """Return the convolution; reflected inputs are padded before it."""
         return self._convolution
 
     @property
@@ -103,7 +103,7 @@ class HebbianConvolution(HebbianLayer):
         )
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """`(*kernel_size, channels, filters)`."""
+        """Return `(*kernel_size, channels, filters)`."""
         name, sizes = type(self).__name__, tuple(input_shape)
         allowed = f"of rank {self.rank + 2} for {name}"
         check.require(len(sizes) == self.rank + 2, "input_shape", allowed, sizes)
@@ -114,7 +114,7 @@ class HebbianConvolution(HebbianLayer):
                 f"Received: input_shape={sizes}"
             )
         if self.padding == "reflect":
-            # As many are reflected as stand behind the border.
+            # No more inputs can be reflected than there are behind the border.
             enough = all(
                 size is None or size > behind
                 for size, (_, behind) in zip(sizes[1:-1], self._mirrored, strict=True)
@@ -130,20 +130,20 @@ class HebbianConvolution(HebbianLayer):
         return (*self.kernel_size, channels, self.filters)
 
     def arrange(self, inputs: Tensor) -> Tensor:
-        """Reflect the inputs at their borders if asked to."""
+        """Reflect the inputs at their borders if `padding="reflect"`."""
         if self.padding != "reflect":
             return inputs
         return ops.pad(inputs, [(0, 0), *self._mirrored, (0, 0)], mode="reflect")
 
     @property
     def _mirrored(self) -> list[tuple[int, int]]:
-        """How many inputs are mirrored before and behind, in each dimension."""
+        """Return how many inputs are mirrored before and behind, in each dimension."""
         if self.border is not None:
             return [(self.border, self.border)] * self.rank
         return [((taps - 1) // 2, taps // 2) for taps in self.kernel_size]
 
     def map_of(self, arranged: Tensor) -> LinearMap:
-        """The convolution; with `patch_norm`, its outputs over the lengths of the patches."""
+        """Return the convolution; with `patch_norm` it divides by the lengths of the patches."""
         convolution = self._convolution
         if not self.patch_norm:
             return convolution
@@ -159,12 +159,12 @@ class HebbianConvolution(HebbianLayer):
         return ops.cast(lengths, arranged.dtype)
 
     def input_length(self, inputs: Any) -> float:
-        """Return the mean length of patches; 1 at most with `patch_norm`."""
+        """Return the mean length of patches, which is at most 1 with `patch_norm`."""
         arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
         return 1.0 if self.patch_norm else float(ops.mean(self.patch_lengths(arranged)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """As in the built-in convolution, of the mirrored inputs with `"reflect"`."""
+        """Return the output shape of the built-in convolution for the padded inputs."""
         channels, sizes = input_shape[-1], list(input_shape[1:-1])
         if self.padding == "reflect":
             sizes = [
@@ -178,15 +178,15 @@ class HebbianConvolution(HebbianLayer):
 
     @property
     def plain_sums_are_outputs(self) -> bool:
-        """Whether the built-in convolution computes the weighted sums: without `patch_norm`."""
+        """Return whether the built-in convolution computes the sums: not with `patch_norm`."""
         return not self.patch_norm
 
     def plain_sums(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """Return the outputs of the built-in convolution over the lengths of the patches."""
+        """Return the outputs of the built-in convolution divided by the lengths of the patches."""
         if not self.patch_norm:
             return outputs
         squares = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
-        # An array of NumPy: a tensor would become an input of an ONNX file.
+        # A NumPy array, because a tensor would become an input of an ONNX file.
         window = np.ones((*self.kernel_size, 1, 1), self.compute_dtype)
         padding = "same" if self.padding == "same" else "valid"
         total = ops.conv(squares, window, strides=list(self.strides), padding=padding)
@@ -194,7 +194,7 @@ class HebbianConvolution(HebbianLayer):
 
     def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
         config = super()._plain_config(plain)
-        # Reflected inputs are padded before.
+        # Reflected inputs are padded before the convolution.
         return {**config, "padding": "same" if self.padding == "same" else "valid"}
 
     def get_config(self) -> dict[str, Any]:
@@ -215,10 +215,10 @@ class HebbianConvolution(HebbianLayer):
 class HebbianConv1D(HebbianConvolution):
     """Convolution in one dimension whose kernel learns by a plasticity rule, without labels.
 
-    Forward `y = f(conv(x, W))`, without bias; learning is as in `HebbianDense`, with the patch of
-    each position as one sample: the filters of a position compete with each other, and the change
-    of a filter is the sum over all positions. It is computed as the gradient of a convolution is,
-    so no patch is written down.
+    Forward `y = f(conv(x, W))`, without bias. The kernel learns as in `HebbianDense`, with the
+    patch of each position as one sample: the filters of a position compete with each other, and the
+    change of a filter is the sum over all positions. It is computed like the gradient of a
+    convolution, so that patches are not stored.
 
     With `patch_norm`, patches have unit length, in the forward pass and in learning:
 
@@ -227,25 +227,25 @@ class HebbianConv1D(HebbianConvolution):
     Then the outputs do not depend on the contrast of a patch. A steep activation, such as
     `activations.RePU(40)`, makes them a nearly hard assignment.
 
-    Local: the patch, the filter's own current and its weights. Not local: the sum over positions,
-    which share the weights, and what the rule says.
+    Local: it uses the patch, the filter's own current and its weights. Not local: the sum over
+    positions, which share the weights, and everything that is not local in the rule.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"`, `"same"` (zeros) or `"reflect"`, which mirrors the inputs at their
             borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind, or `border`.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
         patch_norm: Whether patches are divided by their length.
         floor: Least length by which a patch is divided, so that black patches give 0.
-        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
-        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        kernel_initializer: Initializer of the kernel; normal with standard deviation 1 by default.
+        kernel_constraint: A Keras constraint on the kernel; by default the constraint of the rule.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
-        border: How many inputs `padding="reflect"` mirrors at every border; by default so many that
-            the size stays.
+        border: How many inputs `padding="reflect"` mirrors at every border; by default the number
+            that keeps the size.
         activity_regularizer: Regularizer of the outputs.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
@@ -253,9 +253,8 @@ class HebbianConv1D(HebbianConvolution):
         trainable: Whether the layer learns.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, steps, channels)`.
-    Output shape: `(batch, steps', filters)` with the built-in layer's sizes; `"reflect"`
-    without a `border` keeps those of `"same"`.
+    Input shape: `(batch, steps, channels)`. Output shape: `(batch, steps', filters)` with the sizes
+    of the built-in layer; `"reflect"` without a `border` has the sizes of `"same"`.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.
@@ -266,7 +265,7 @@ class HebbianConv1D(HebbianConvolution):
     (2, 8, 4)
 
     Source: Grinberg, Hopfield & Krotov 2019, "Local unsupervised learning for image analysis", for
-    the division by the patch's length; the floor is our own.
+    the division by the patch's length; we added the floor.
     """
 
     rank = 1
@@ -277,10 +276,10 @@ class HebbianConv1D(HebbianConvolution):
 class HebbianConv2D(HebbianConvolution):
     """Convolution in two dimensions whose kernel learns by a plasticity rule, without labels.
 
-    Forward `y = f(conv(x, W))`, without bias; learning is as in `HebbianDense`, with the patch of
-    each position as one sample: the filters of a position compete with each other, and the change
-    of a filter is the sum over all positions. It is computed as the gradient of a convolution is,
-    so no patch is written down.
+    Forward `y = f(conv(x, W))`, without bias. The kernel learns as in `HebbianDense`, with the
+    patch of each position as one sample: the filters of a position compete with each other, and the
+    change of a filter is the sum over all positions. It is computed like the gradient of a
+    convolution, so that patches are not stored.
 
     With `patch_norm`, patches have unit length, in the forward pass and in learning:
 
@@ -289,25 +288,25 @@ class HebbianConv2D(HebbianConvolution):
     Then the outputs do not depend on the contrast of a patch. A steep activation, such as
     `activations.RePU(40)`, makes them a nearly hard assignment.
 
-    Local: the patch, the filter's own current and its weights. Not local: the sum over positions,
-    which share the weights, and what the rule says.
+    Local: it uses the patch, the filter's own current and its weights. Not local: the sum over
+    positions, which share the weights, and everything that is not local in the rule.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"`, `"same"` (zeros) or `"reflect"`, which mirrors the inputs at their
             borders: `(kernel_size - 1) // 2` before and `kernel_size // 2` behind, or `border`.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
         patch_norm: Whether patches are divided by their length.
         floor: Least length by which a patch is divided, so that black patches give 0.
-        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
-        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        kernel_initializer: Initializer of the kernel; normal with standard deviation 1 by default.
+        kernel_constraint: A Keras constraint on the kernel; by default the constraint of the rule.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
-        border: How many inputs `padding="reflect"` mirrors at every border; by default so many that
-            the size stays.
+        border: How many inputs `padding="reflect"` mirrors at every border; by default the number
+            that keeps the size.
         activity_regularizer: Regularizer of the outputs.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy; weights and learning stay in float32 under mixed
@@ -315,9 +314,9 @@ class HebbianConv2D(HebbianConvolution):
         trainable: Whether the layer learns.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`.
-    Output shape: `(batch, height', width', filters)` with the built-in layer's sizes; `"reflect"`
-    without a `border` keeps those of `"same"`.
+    Input shape: `(batch, height, width, channels)`. Output shape:
+    `(batch, height', width', filters)` with the sizes of the built-in layer; `"reflect"` without a
+    `border` has the sizes of `"same"`.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.
@@ -328,7 +327,7 @@ class HebbianConv2D(HebbianConvolution):
     (2, 8, 8, 4)
 
     Source: Grinberg, Hopfield & Krotov 2019, "Local unsupervised learning for image analysis", for
-    the division by the patch's length; the floor is our own.
+    the division by the patch's length; we added the floor.
     """
 
     rank = 2

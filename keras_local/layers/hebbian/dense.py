@@ -32,22 +32,22 @@ from keras_local.plasticity.rule import DENSE
 class HebbianDense(HebbianLayer):
     """Dense layer whose kernel learns by a plasticity rule, without labels.
 
-    Forward `y = f(x W)`, without bias. While training, the layer hands the rule's change to the
-    optimizer as the (negative) gradient of a loss of value zero, so `compile` and `fit` work as
-    ever; no other loss changes the kernel. `models.pretrain` trains the layers of an encoder one
-    after the other and is faster.
+    Forward `y = f(x W)`, without bias. In training the layer passes the rule's change to the
+    optimizer as the (negative) gradient of a loss of value zero, so that `compile` and `fit` work
+    as always; no other loss changes the kernel. `models.pretrain` trains the layers of an encoder
+    one after the other and is faster.
 
-    The normaliser of a rule runs after the reduction over all replicas. It is inside the step, so
-    gradient accumulation, or clipping by the optimizer, acts on steps that are already normalised.
+    The normaliser of a rule acts after the reduction over all replicas and inside the step.
+    Therefore gradient accumulation and clipping by the optimizer act on normalised steps.
 
     Args:
         units: Number of units.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
-        kernel_initializer: Initializer of the kernel. Normal with deviation 1 by default: units
-            must start outside the unit sphere, or they never win. For non-negative data
+        kernel_initializer: Initializer of the kernel; normal with standard deviation 1 by default.
+            Units must start outside the unit sphere, or they never win. For non-negative data
             `keras.initializers.RandomUniform(0, 1)` leaves fewer units unused.
-        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        kernel_constraint: A Keras constraint on the kernel; by default the constraint of the rule.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
             With `local_rate=0, global_rate=1` the layer is a `keras.layers.Dense` without bias.
@@ -106,11 +106,11 @@ class HebbianDense(HebbianLayer):
 
     @property
     def linear_map(self) -> LinearMap:
-        """The matrix product along the last axis."""
+        """Return the matrix product along the last axis."""
         return DENSE
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """`(inputs, units)`."""
+        """Return `(inputs, units)`."""
         inputs = input_shape[-1]
         if inputs is None:
             raise ValueError(
@@ -121,17 +121,17 @@ class HebbianDense(HebbianLayer):
         return (inputs, self.units)
 
     def arrange(self, inputs: Tensor) -> Tensor:
-        """One sample a row."""
+        """Return the inputs with one sample in each row."""
         return ops.reshape(inputs, (-1, inputs.shape[-1])) if len(inputs.shape) > 2 else inputs
 
     def pretraining_samples(self, features: Any) -> Any:
-        """One sample a row."""
+        """Return the inputs with one sample in each row."""
         return features.reshape(-1, features.shape[-1])
 
     def pretraining_form(self, rank: int, batch_size: int) -> keras.layers.Layer:
-        """Return a form that touches only the units that learn, where the rule offers one.
+        """Return a form that touches only the units that learn, if the rule offers one.
 
-        Sparse gradients exist on TensorFlow; replicas touch different units, so they need the
+        Only TensorFlow has sparse gradients. Replicas change different units, so that they need the
         whole kernel.
         """
         sparse = (
@@ -160,9 +160,9 @@ class HebbianDense(HebbianLayer):
     def call(
         self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
     ) -> Tensor:
-        """Return `activation(inputs @ kernel)`; while training, add the rule's surrogate loss."""
+        """Return `activation(inputs @ kernel)`; in training, add the rule's surrogate loss."""
         if modulator is not None and len(inputs.shape) > 2:
-            # One sample a row, as the inputs.
+            # One sample in each row, like the inputs.
             ones = ops.ones((*ops.shape(inputs)[:-1], 1), dtype=self.compute_dtype)
             modulator = ops.reshape(self._factor(modulator, ones) * ones, (-1, 1))
         outputs = super().call(inputs, modulator, training)
@@ -172,11 +172,11 @@ class HebbianDense(HebbianLayer):
 
     def plain_form(self) -> PlainForm:
         """Return a `keras.layers.Dense` without bias, with the kernel of the forward pass."""
-        # A dense layer takes inputs of any rank: nothing has to be arranged.
+        # A dense layer takes inputs of any rank, so that nothing has to be arranged.
         return replace(super().plain_form(), before=_inputs_alone)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, ..., units)`."""
+        """Return `(batch, ..., units)`."""
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
@@ -185,5 +185,5 @@ class HebbianDense(HebbianLayer):
 
 
 def _inputs_alone(inputs: Tensor) -> Tensor:
-    """Return the inputs; a third factor in a call is left out."""
+    """Return the inputs without the third factor of a call."""
     return inputs

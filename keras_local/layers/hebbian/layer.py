@@ -37,13 +37,13 @@ from keras_local.plasticity import PlasticityLike, PlasticityRule
 class HebbianLayer(keras.layers.Layer):
     """Interface of layers whose kernel learns by a plasticity rule, without labels.
 
-    Forward `y = activation(M(x, W))`, without bias. While training, the layer hands the rule's
-    change to the optimizer as the (negative) gradient of a loss of value zero:
+    Forward `y = activation(M(x, W))`, without bias. In training the layer passes the rule's change
+    to the optimizer as the (negative) gradient of a loss of value zero:
 
         gradient of W = -local_rate * (change of the rule) + global_rate * (gradient of all losses)
 
-    so `compile` and `fit` work as ever, and by default no other loss changes the kernel. Errors
-    pass to the layers below in any case.
+    Therefore `compile` and `fit` work as always, and by default no other loss changes the kernel.
+    Errors always pass to the layers below.
 
     To write a layer, implement `linear_map` and `kernel_shape`, and `arrange` if the inputs are
     padded or reshaped before.
@@ -52,8 +52,8 @@ class HebbianLayer(keras.layers.Layer):
         units: Number of units, or of filters.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
-        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
-        kernel_constraint: A Keras constraint; that of the rule by default.
+        kernel_initializer: Initializer of the kernel; normal with standard deviation 1 by default.
+        kernel_constraint: A Keras constraint; by default the constraint of the rule.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient of the losses, at least 0.
         activity_regularizer: Regularizer of the outputs.
@@ -106,13 +106,13 @@ class HebbianLayer(keras.layers.Layer):
         self.kernel_constraint = constraint
         self.local_rate = local_rate
         self.global_rate = global_rate
-        # Sorting under XLA is many times slower on a CPU. Keras then runs models with this layer as
-        # plain graphs; set `supports_jit` to True to have XLA all the same.
+        # Sorting under XLA is many times slower on a CPU. Therefore Keras runs models with this
+        # layer as plain graphs; set `supports_jit` to True to use XLA.
         self.supports_jit = abilities.SORTS_FAST_COMPILED
 
     @property
     def plasticity(self) -> PlasticityRule:
-        """The rule; a built layer holds the weights of its rule, so that it keeps it."""
+        """The plasticity rule, which cannot be exchanged once the layer is built."""
         return self._plasticity
 
     @plasticity.setter
@@ -129,22 +129,22 @@ class HebbianLayer(keras.layers.Layer):
     @property
     @abstractmethod
     def linear_map(self) -> LinearMap:
-        """The map that the kernel enters, channels last."""
+        """Return the linear map that uses the kernel, channels last."""
 
     @abstractmethod
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
         """Return the shape of the kernel, or refuse the inputs."""
 
     def arrange(self, inputs: Tensor) -> Tensor:
-        """Return what the map is applied to; the inputs by default."""
+        """Return the inputs of the map; by default the inputs of the layer."""
         return inputs
 
     def map_of(self, arranged: Tensor) -> LinearMap:
-        """Return the map for given inputs; the same for all by default."""
+        """Return the map for the given inputs; by default it does not depend on them."""
         return self.linear_map
 
     def build(self, input_shape: Shape) -> None:
-        """Create the kernel, and the weights that the rule asks for."""
+        """Create the kernel, and the weights that the rule declares."""
         shape = self.kernel_shape(input_shape)
         dtype = precise(self.variable_dtype)
         self.kernel = self.add_weight(
@@ -183,7 +183,7 @@ class HebbianLayer(keras.layers.Layer):
         rule = self.plasticity
         if self.kernel_constraint is not None or not rule.constrains:
             return self.kernel_constraint
-        # On JAX the optimizer sees no weights but its own.
+        # On JAX the optimizer sees only its own weights.
         able = abilities.CONSTRAINTS_READ_WEIGHTS or not rule.remembers
         check.require(able, "plasticity", "a rule whose constraint needs no memory, on JAX", rule)
         return _RuleConstraint(self)
@@ -191,10 +191,10 @@ class HebbianLayer(keras.layers.Layer):
     def call(
         self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
     ) -> Tensor:
-        """Return `activation(M(inputs, kernel))`; while training, add the rule's loss.
+        """Return `activation(M(inputs, kernel))`; in training, add the rule's loss.
 
-        `modulator`, if given, is a third factor on what each sample teaches, of shape `(batch,)`,
-        or one that broadcasts against the outputs. It changes nothing but learning.
+        `modulator`, if given, is a third factor on the change of each sample. Its shape is
+        `(batch,)`, or one that broadcasts against the outputs. It affects only learning.
         """
         arranged = self.arrange(inputs)
         linear_map = self.map_of(arranged)
@@ -236,7 +236,7 @@ class HebbianLayer(keras.layers.Layer):
             if rule.metric_is_identity:
                 post = ops.stop_gradient(outputs)
         else:
-            # Half precision for the outputs alone.
+            # Only the outputs have half precision.
             pre = ops.cast(pre, self.kernel.dtype)
             linear_map = self.map_of(pre)
         if post is None:
@@ -266,31 +266,31 @@ class HebbianLayer(keras.layers.Layer):
         return ops.reshape(modulator, (*ops.shape(modulator), *(1,) * missing))
 
     def _hand_over(self, weight: keras.Variable, change: Tensor) -> None:
-        """Give the optimizer a change; each replica adds its share."""
+        """Pass a change to the optimizer; each replica adds its share."""
         share = self.local_rate / replica_count()
         self.add_loss(surrogate_loss(weight, change if share == 1.0 else change * share))
 
     def input_length(self, inputs: Any) -> float:
-        """Return the mean length of what a unit sees of the inputs: of rows, or of patches."""
+        """Return the mean length of the inputs of a unit: of rows, or of patches."""
         arranged = self.arrange(ops.convert_to_tensor(inputs, dtype=self.compute_dtype))
         squares = ops.sum(ops.square(arranged), axis=-1)
         return float(ops.mean(ops.sqrt(squares)))
 
     def currents(self, inputs: Any) -> Tensor:
-        """Return the currents by which the units compete for inputs, as the rule has them."""
+        """Return the currents by which the units compete for the inputs."""
         arranged = self.arrange(ops.cast(inputs, self.kernel.dtype))
         own = [ops.convert_to_tensor(weight) for weight in self._own]
         kernel, linear_map = ops.convert_to_tensor(self.kernel), self.map_of(arranged)
         return self.plasticity.currents(arranged, kernel, *own, linear_map=linear_map)
 
     def pretraining_samples(self, features: Any) -> Any:
-        """Return an array of inputs in the order in which pretraining may shuffle and cut it."""
+        """Return the inputs as an array that pretraining may shuffle and cut into batches."""
         return features
 
     def pretraining_form(self, rank: int, batch_size: int) -> keras.layers.Layer:
-        """Return the layer that pretraining trains in place of this one, by default itself.
+        """Return the layer that pretraining trains in place of this one; by default itself.
 
-        Another form has to take the same steps, and to have a property `kernel`.
+        Another form has to make the same steps, and to have a property `kernel`.
 
         Args:
             rank: Number of axes of the inputs.
@@ -316,12 +316,12 @@ class HebbianLayer(keras.layers.Layer):
         return self.plasticity.forward_kernel(kernel, *own, linear_map=self.linear_map)
 
     def error_kernels(self) -> list[ErrorKernel]:
-        """Return none: the kernel learns from activity, and is no way for errors by design."""
+        """Return none: the kernel learns from activity, not from errors."""
         return []
 
     @property
     def rule_weights(self) -> list[keras.Variable]:
-        """The weights that the plain layer has not: those of the rule."""
+        """Return the weights of the rule, which the plain layer does not have."""
         return list(self._own)
 
     def plain_form(self) -> PlainForm:
@@ -330,7 +330,7 @@ class HebbianLayer(keras.layers.Layer):
 
     @property
     def plain_sums_are_outputs(self) -> bool:
-        """Whether the plain layer computes the weighted sums of the inputs by itself."""
+        """Return whether the outputs of the plain layer are the weighted sums of the inputs."""
         return True
 
     def plain_sums(self, outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -340,7 +340,7 @@ class HebbianLayer(keras.layers.Layer):
     def _plain(self, plain: type[keras.layers.Layer]) -> PlainForm:
         config, behind = plain_activation(self, self._plain_config(plain))
         if not (self.plain_sums_are_outputs and self.plasticity.has_linear_outputs):
-            # What else the units do comes before the activation.
+            # Non-linear outputs of the rule come before the activation.
             config, behind = {**config, "activation": "linear"}, self._behind
         return PlainForm(plain, config, self._plain_weights(), self.arrange, behind)
 
@@ -355,7 +355,7 @@ class HebbianLayer(keras.layers.Layer):
         return getattr(self.activation, "plain", self.activation)
 
     def _plain_config(self, plain: type[keras.layers.Layer]) -> dict[str, Any]:
-        """Return the arguments without those of learning: the weights are copies."""
+        """Return the arguments without those for learning, because the weights are copied."""
         config = twin_config(self.get_config(), plain)
         del config["kernel_constraint"]
         return {**config, "kernel_initializer": "zeros", "use_bias": False}
@@ -377,22 +377,22 @@ class HebbianLayer(keras.layers.Layer):
 
 
 def lower(padding: Any) -> Any:
-    """Return a name in small letters, as Keras takes it, and all else as it is."""
+    """Return a string in lower case, as Keras expects it, and other objects unchanged."""
     return padding.lower() if isinstance(padding, str) else padding
 
 
 def _common(value: Tensor) -> Tensor:
-    """Return the mean over replicas of what the rule of each says of a memory.
+    """Return the mean over replicas of the values that the rule returns for a memory.
 
-    A rule that has reduced it already says the same in all of them. One that has not would give
-    each replica a memory of its own, and nobody would notice.
+    If the rule has reduced its values already, they are the same on all replicas. Otherwise each
+    replica would have another memory, which nobody would notice.
     """
     replicas = replica_count()
     return value if replicas == 1 else replica_sum(value) / replicas
 
 
 class _RuleConstraint(keras.constraints.Constraint):
-    """The constraint of a layer's rule, which knows where the units lie and the rule's memory."""
+    """The constraint of a layer's rule, with the layout of the units and the rule's memory."""
 
     def __init__(self, layer: HebbianLayer) -> None:
         self.layer = layer

@@ -39,18 +39,18 @@ class HebbianLocallyConnected2D(HebbianLayer):
 
         y_p = f(W_p^T x_p)
 
-    Each position has units of its own, which compete with each other and learn from their own
-    patches alone: in contrast to a convolution no sum over positions is needed.
+    Each position has its own units, which compete with each other and learn only from the patches
+    of this position. In contrast to a convolution there is no sum over positions.
 
     Args:
         filters: Number of output channels.
         kernel_size: One integer, or one for each dimension.
-        strides: Likewise.
+        strides: One integer, or one for each dimension.
         padding: `"valid"` or `"same"`.
         plasticity: A `keras_local.plasticity` rule or its alias.
         activation: Activation function; none by default.
-        kernel_initializer: Initializer of the kernel; normal with deviation 1 by default.
-        kernel_constraint: A Keras constraint on the kernel; that of the rule by default.
+        kernel_initializer: Initializer of the kernel; normal with standard deviation 1 by default.
+        kernel_constraint: A Keras constraint on the kernel; by default the constraint of the rule.
         local_rate: Factor on the change of the rule, at least 0.
         global_rate: Factor on the gradient that all other losses have at the kernel, at least 0.
         activity_regularizer: Regularizer of the outputs.
@@ -60,9 +60,9 @@ class HebbianLocallyConnected2D(HebbianLayer):
         trainable: Whether the layer learns.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, height, width, channels)`. All sizes but the batch must be known.
-    Output shape: `(batch, height', width', filters)`.
-    Kernel: `(height', width', taps * channels, filters)`.
+    Input shape: `(batch, height, width, channels)`. All sizes except the batch must be known.
+    Output shape: `(batch, height', width', filters)`. Kernel:
+    `(height', width', taps * channels, filters)`.
 
     Raises:
         ValueError: For a wrong argument or input shape; the message names it.
@@ -126,11 +126,11 @@ class HebbianLocallyConnected2D(HebbianLayer):
 
     @property
     def linear_map(self) -> ops.LocallyConnected:
-        """The convolution with another kernel at each position."""
+        """Return the convolution with another kernel at each position."""
         return ops.LocallyConnected(self.kernel_size, self.strides, self.padding)
 
     def kernel_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """`(*positions, taps * channels, filters)`."""
+        """Return `(*positions, taps * channels, filters)`."""
         positions = self._positions(input_shape)
         axes = dict(enumerate(input_shape[1:], start=1))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
@@ -143,7 +143,7 @@ class HebbianLocallyConnected2D(HebbianLayer):
         return float(kops.mean(kops.sqrt(self.linear_map.apply(squares, ones))))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, *positions, filters)`."""
+        """Return `(batch, *positions, filters)`."""
         return (input_shape[0], *self._positions(input_shape), self.filters)
 
     def _positions(self, input_shape: Shape) -> tuple[int, ...]:
@@ -160,7 +160,7 @@ class HebbianLocallyConnected2D(HebbianLayer):
         return positions
 
     def plain_form(self) -> PlainForm:
-        """Return slices of the inputs and a `keras.layers.EinsumDense` of the same weights."""
+        """Return slices of the inputs, and a `keras.layers.EinsumDense` of the same weights."""
         return replace(
             self._plain(keras.layers.EinsumDense), before=partial(patches, self.linear_map)
         )

@@ -19,17 +19,18 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class SynapticTraces(keras.layers.Layer):
-    """Turn spike trains into postsynaptic potentials, differences of two exponentials.
+    """Postsynaptic potentials of spike trains, as differences of two exponentials.
 
         psi_i(t) = sum_{t'} c (exp(-(t - t') / tau_decay) - exp(-(t - t') / tau_rise))
 
-    over the spikes at times `t' <= t`, with `c` such that the potential of one spike rises to 1, in
-    continuous time. With `tau_rise=None` it is `exp(-(t - t') / tau_decay)`, largest at once.
+    The sum runs over the spikes at times `t' <= t`. The constant `c` is chosen so that the
+    potential of one spike rises to 1 in continuous time. With `tau_rise=None` the potential of a
+    spike is `exp(-(t - t') / tau_decay)`, which is largest at the spike.
 
-    With `HebbianDense(plasticity="convallis")` on top, whose samples are then the points in time,
-    this is a spiking form of `plasticity.Convallis`: `V(t) = sum_i w_i psi_i(t)`, and a weight
-    accumulates `F'(V) psi_i` over the window that a sequence is. There is no reset after a spike of
-    the unit. It is inspired by the Convallis rule, and no reproduction of it.
+    With `HebbianDense(plasticity="convallis")` on top, where each point in time is a sample, this
+    is a spiking form of `plasticity.Convallis`: `V(t) = sum_i w_i psi_i(t)`, and a weight
+    accumulates `F'(V) psi_i` over the whole sequence. There is no reset after a spike of the unit.
+    It is inspired by the Convallis rule and does not reproduce it.
 
     Args:
         tau_decay: Time constant of the decay in steps, positive.
@@ -74,7 +75,7 @@ class SynapticTraces(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     def build(self, input_shape: Shape) -> None:
-        """Know the number of steps."""
+        """Store the number of steps."""
         steps = input_shape[1]
         if steps is None:
             raise ValueError(
@@ -85,7 +86,7 @@ class SynapticTraces(keras.layers.Layer):
         self.built = True
 
     def _response(self, steps: int) -> np.ndarray:
-        """Return what a spike at each time leaves at each later one, `(later, earlier)`."""
+        """Return the effect of a spike at each time on each later time, `(later, earlier)`."""
         times = np.arange(steps)
         since = times[:, None] - times[None, :]
         late = np.maximum(since, 0)
@@ -103,11 +104,11 @@ class SynapticTraces(keras.layers.Layer):
         return ops.matmul(response, inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """That of the inputs."""
+        """Return the shape of the inputs."""
         return tuple(input_shape)
 
     def plain_form(self) -> PlainForm:
-        """Return a `keras.layers.EinsumDense` over time, which is not trained."""
+        """Return a `keras.layers.EinsumDense` over time that is not trained."""
         steps = self.input_spec.axes[1]
         config = {
             **twin_config(self.get_config(), keras.layers.EinsumDense),

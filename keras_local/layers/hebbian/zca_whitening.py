@@ -20,29 +20,29 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class ZCAWhitening(keras.layers.Layer):
-    """Centre and whiten inputs: their covariance becomes the unit matrix (ZCA).
+    """ZCA whitening: inputs are centred, and their covariance becomes the unit matrix.
 
         y = (x - mean) U (S + epsilon)^(-1/2) U^T,    covariance = U S U^T
 
-    `adapt` measures mean and covariance. Before that, outputs are inputs. Directions whose variance
-    is far below `epsilon` are left small rather than blown up.
+    `adapt` measures mean and covariance. Before that, the outputs equal the inputs. Directions
+    whose variance is far below `epsilon` stay small and are not amplified.
 
-    Inputs with more axes, such as images, are flattened inside: pixels are made independent of each
-    other. The matrix then has the square of their number of entries.
+    Inputs with more axes, such as images, are flattened inside the layer, so that pixels become
+    uncorrelated. For n entries the matrix has n times n.
 
     Args:
         epsilon: Variance below which directions are damped, positive; relative to the mean
             variance of an input.
-        flatten: Whether all axes but the batch are whitened together. With False only the last
-            one is, and each place along the others is a sample: right for sequences, but
-            neighbouring pixels of an image stay as correlated as they were.
+        flatten: Whether all axes except the batch are whitened together. With False only the last
+            axis is whitened, and each place along the other axes is a sample. This is right for
+            sequences, but neighbouring pixels of an image stay correlated.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
-        trainable: Without effect: `adapt` alone changes mean and matrix.
+        trainable: Without effect: only `adapt` changes mean and matrix.
         **kwargs: The other arguments of every Keras layer.
 
-    Input and output shape: `(batch, ..., inputs)`. All sizes but the batch must be known; with
-    `flatten=False`, that of the last axis.
+    Input and output shape: `(batch, ..., inputs)`. All sizes except the batch must be known; with
+    `flatten=False`, only the size of the last axis.
 
     Raises:
         ValueError: If `epsilon` is not positive, or the data of `adapt` have another shape, no
@@ -79,7 +79,7 @@ class ZCAWhitening(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Shape) -> None:
-        """Create mean and matrix, which change nothing yet."""
+        """Create mean and matrix, which do not change the inputs before `adapt`."""
         sizes = tuple(input_shape[1:]) if self.flatten else (input_shape[-1],)
         if None in sizes:
             axes = "All axes of the inputs but the batch" if self.flatten else "The last axis"
@@ -106,7 +106,7 @@ class ZCAWhitening(keras.layers.Layer):
 
         Args:
             data: Array `(samples, ..., inputs)`, or an iterable of batches of that form, such as a
-                batched `tf.data.Dataset`; of tuples, the first entry is taken.
+                batched `tf.data.Dataset`. If batches are tuples, the first entry is used.
         """
         batches = [data] if hasattr(data, "shape") else data
         count, total, products = 0, np.zeros(()), np.zeros(())
@@ -144,17 +144,17 @@ class ZCAWhitening(keras.layers.Layer):
         return white if rows is inputs else ops.reshape(white, (-1, *self.sizes))
 
     def _rows(self, inputs: Tensor) -> Tensor:
-        """Return the inputs with one axis for all that is whitened together."""
+        """Return the inputs with one axis for all entries that are whitened together."""
         if len(self.sizes) == 1:
             return inputs
         return ops.reshape(inputs, (-1, math.prod(self.sizes)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """That of the inputs."""
+        """Return the shape of the inputs."""
         return tuple(input_shape)
 
     def plain_form(self) -> PlainForm:
-        """Return a `keras.layers.Dense`: `x matrix - mean matrix`."""
+        """Return a `keras.layers.Dense` that computes `x matrix - mean matrix`."""
         mean, matrix = map(ops.convert_to_numpy, (self.mean, self.matrix))
         config = {**twin_config(self.get_config(), self.plain), "units": len(mean)}
         weights = [matrix, -mean @ matrix]
@@ -171,5 +171,5 @@ class ZCAWhitening(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ZCAWhitening:
-        """Restore the layer; configs without `flatten` are of a version that whitened one axis."""
+        """Restore the layer; older configs without `flatten` whiten one axis."""
         return cls(**{"flatten": False, **config})
