@@ -2,13 +2,15 @@
 
 Layers whose errors return through feedback weights (`layers`, `feedback`), layers that learn
 without labels by a local rule (`layers`, `plasticity`), networks that learn by settling
-(`dynamics`), and what surrounds them (`models`, `callbacks`, `metrics`, `plots`, `datasets`).
+(`dynamics`), and what surrounds them (`models`, `callbacks`, `metrics`, `plots`, `datasets`,
+`distribute`).
 """
 
 from keras_local import activations as activations
 from keras_local import callbacks as callbacks
 from keras_local import constraints as constraints
 from keras_local import datasets as datasets
+from keras_local import distribute as distribute
 from keras_local import dynamics as dynamics
 from keras_local import feedback as feedback
 from keras_local import layers as layers

@@ -16,7 +16,7 @@ from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._outputs import OUTPUTS
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
-from keras_local.ops import read, replica_count, replica_index
+from keras_local.ops import random_rows, read
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -247,14 +247,10 @@ class DifferenceTargetPropagation(Network):
     def _noisy(self, rates: Tensor) -> Tensor:
         if not self.noise:
             return rates
-        samples, units = ops.shape(rates)
-        replicas = replica_count()
-        # All replicas draw for all samples, as one device would, and each takes its own.
-        noise = keras.random.normal(
-            (replicas * samples, units), 0.0, self.noise, self.working_dtype, seed=self._draws
+        noise = random_rows(
+            ops.shape(rates), self.noise, dtype=self.working_dtype, seed=self._draws
         )
-        first = replica_index() * samples if replicas > 1 else 0
-        return rates + noise[first : first + samples]
+        return rates + noise
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

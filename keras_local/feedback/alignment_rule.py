@@ -12,7 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
 from keras_local.feedback.primitives import Activity, Regulariser
 from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
-from keras_local.ops import gradients
+from keras_local.ops import gradients, random_rows, replica_mean
 from keras_local.ops.backend import Tensor
 
 
@@ -34,15 +34,11 @@ class Noise(Strategy):
 
     def __init__(self, stddev: float = 1.0, law: Literal["normal", "uniform"] = "normal") -> None:
         self.stddev = check.real("stddev", stddev, minimum=0.0, exclusive=True)
-        self.law: str = check.one_of("law", law, ("normal", "uniform"))
+        self.law: Literal["normal", "uniform"] = check.one_of("law", law, ("normal", "uniform"))
 
     def draw(self, like: Tensor, seed: keras.random.SeedGenerator | None) -> Tensor:
         """Return noise of the shape of `like`."""
-        shape, dtype = ops.shape(like), like.dtype
-        if self.law == "normal":
-            return keras.random.normal(shape, stddev=self.stddev, dtype=dtype, seed=seed)
-        bound = 3.0**0.5 * self.stddev
-        return keras.random.uniform(shape, -bound, bound, dtype=dtype, seed=seed)
+        return random_rows(ops.shape(like), self.stddev, self.law, like.dtype, seed)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -150,7 +146,7 @@ class AlignmentRule(FeedbackRule):
         if self.respond:
             outputs = ops.stop_gradient(synapses.respond(field))
         if self.centre:
-            inputs = inputs - ops.mean(inputs, axis=0, keepdims=True)
+            inputs = inputs - replica_mean(inputs)
 
         def pull_back(derivative: Tensor) -> Tensor:
             return gradients(lambda f: ops.sum(synapses.respond(f) * derivative), [field])[0]

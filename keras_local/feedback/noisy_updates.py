@@ -10,7 +10,6 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
 from keras_local.feedback.wrapped_rule import WrappedRule
-from keras_local.ops import replica_count
 from keras_local.ops.backend import Tensor
 
 
@@ -71,9 +70,8 @@ class NoisyUpdates(WrappedRule):
         for gradient, variable in zip(inner[1:], synapses.variables, strict=True):
             noise = None
             if variable.trainable:
-                # The mean over the replicas has the standard deviation of a single draw.
-                spread = self.stddev * replica_count() ** 0.5
-                noise = keras.random.normal(variable.shape, stddev=spread, seed=synapses.seed)
+                # All replicas draw the same, so that their mean is the draw of one device.
+                noise = keras.random.normal(variable.shape, stddev=self.stddev, seed=synapses.seed)
                 noise = keras.ops.cast(noise, synapses.kernel.dtype)
             parts = [part for part in (gradient, noise) if part is not None]
             noisy.append(sum(parts[1:], parts[0]) if parts else None)

@@ -13,6 +13,7 @@ from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
 from keras_local.ops.direct import direct as direct
+from keras_local.ops.draws import random_rows as random_rows
 from keras_local.ops.eager import Once as Once
 from keras_local.ops.eager import eagerly as eagerly
 from keras_local.ops.einsum import Einsum as Einsum
@@ -33,9 +34,11 @@ from keras_local.ops.surrogate import in_strategy as in_strategy
 from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_index as replica_index
+from keras_local.ops.surrogate import replica_mean as replica_mean
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
 from keras_local.ops.transposed import TransposedConvolution as TransposedConvolution
+from keras_local.ops.workers import multi_worker as multi_worker
 
 __all__ = [
     "Convolution",
@@ -60,9 +63,12 @@ __all__ = [
     "image_writer",
     "in_strategy",
     "is_sparse",
+    "multi_worker",
+    "random_rows",
     "read",
     "replica_count",
     "replica_index",
+    "replica_mean",
     "replica_sum",
     "residual",
     "settle",

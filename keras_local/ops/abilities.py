@@ -23,3 +23,6 @@ MODELS_IN_DATASETS = _NAME == "tensorflow"
 
 CONSTRAINTS_READ_WEIGHTS = _NAME != "jax"
 """Whether a constraint may read other weights than its own, which the optimizer hands on."""
+
+STRATEGIES = _NAME == "tensorflow"
+"""Whether replicas are those of a strategy of `tf.distribute`; else a step sees the whole batch."""

@@ -87,6 +87,22 @@ def replica_sum(tensor: Tensor) -> Tensor:
     return backend.replica_sum(tensor)
 
 
+def replica_mean(tensor: Tensor) -> Tensor:
+    """Return the mean of a tensor over its first axis, over the samples of all replicas.
+
+    >>> import numpy as np
+    >>> from keras_local import ops
+    >>> [float(x) for x in ops.replica_mean(np.array([[1.0, 2.0], [3.0, 6.0]]))]
+    [2.0, 4.0]
+    """
+    if replica_count() == 1:
+        return keras.ops.mean(tensor, axis=0)
+    samples = keras.ops.cast(keras.ops.shape(tensor)[0], precise(tensor.dtype))
+    # In half precision the sum over a large batch may lie beyond the range.
+    total = replica_sum(keras.ops.sum(keras.ops.cast(tensor, samples.dtype), axis=0))
+    return keras.ops.cast(total / replica_sum(samples), tensor.dtype)
+
+
 def replica_count() -> int:
     """Return how many replicas hold a share of the batch."""
     count: int = backend.replica_count()

@@ -1,0 +1,50 @@
+"""Random numbers for the samples of a batch, the same on one device and on several."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+
+from keras_local.ops.backend import Tensor
+from keras_local.ops.surrogate import replica_count, replica_index
+
+
+def random_rows(
+    shape: Any,
+    stddev: float = 1.0,
+    law: Literal["normal", "uniform"] = "normal",
+    dtype: Any = None,
+    seed: keras.random.SeedGenerator | int | None = None,
+) -> Tensor:
+    """Return independent random numbers of mean 0, with a row for each sample of this replica.
+
+    The seed generators of all replicas stand at the same place, so that equal draws would give
+    samples of different replicas equal noise. So each replica draws for the global batch, as one
+    device does, and takes the rows of its own samples: replicas, workers and one device then learn
+    the same. Replicas have to hold equally many samples; otherwise rows of two replicas overlap,
+    and the numbers are right in distribution only.
+
+    Args:
+        shape: Shape of the numbers; the first axis counts the samples of this replica.
+        stddev: Standard deviation.
+        law: Their distribution, `"normal"` or `"uniform"`.
+        dtype: Of the numbers; the default is Keras' own.
+        seed: A generator, an integer, or None, as for `keras.random.normal`.
+
+    >>> from keras_local import ops
+    >>> tuple(ops.random_rows((2, 3), stddev=0.1, seed=1).shape)
+    (2, 3)
+    """
+    rows = shape[0]
+    replicas = replica_count()
+    whole = (replicas * rows, *shape[1:])
+    if law == "normal":
+        draw = keras.random.normal(whole, stddev=stddev, dtype=dtype, seed=seed)
+    else:
+        bound = 3.0**0.5 * stddev
+        draw = keras.random.uniform(whole, -bound, bound, dtype=dtype, seed=seed)
+    if replicas == 1:
+        return draw
+    first = replica_index() * rows
+    return draw[first : first + rows]
