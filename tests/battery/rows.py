@@ -32,7 +32,7 @@ class Row:
         fixed: Names of weights that no training may change.
         memory: Names of weights that follow the activity, whatever the learning rate.
         readout: Whether a readout is added where there are labels.
-        draws: Whether it learns with random numbers, of which each replica draws its own.
+        draws: Whether it learns with random numbers; XLA draws others.
         falls: Whether the loss has to fall.
         thorough: Whether the row waits for `tox -e thorough`; else it is gone through daily.
     """

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def main(file: Path) -> None:
 
     # As in the other tests: compiling takes longer than the few steps.
     Network.suits_xla = False
+    start = time.perf_counter()
     found: dict[str, np.ndarray] = {}
     errors: dict[str, str] = {}
     on_jax = order["kind"] == "devices"
@@ -73,7 +75,7 @@ def main(file: Path) -> None:
                 errors[name] = f"{type(error).__name__}: {str(error).strip()[:300]}"
                 break
             found.update({f"{name}/{run}/{k}": part for k, part in enumerate(parts)})
-        print(name, flush=True)
+        print(f"{time.perf_counter() - start:7.1f} {name}", flush=True)
     np.savez(file.parent / f"found_{place}.npz", **found)
     (file.parent / f"errors_{place}.json").write_text(json.dumps(errors))
 
