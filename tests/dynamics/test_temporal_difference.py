@@ -13,7 +13,7 @@ from keras import ops
 from keras_local.dynamics import TemporalDifferenceNetwork
 from keras_local.dynamics.temporal_difference import RULES
 from tests.oracles_dynamics import backpropagation
-from tests.support import BACKEND, array
+from tests.support import BACKEND, array, probe
 
 double = pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless asked for")
 
@@ -160,6 +160,23 @@ def test_batches_of_other_sizes() -> None:
     for one, other in zip(changes_of(network, *large), changes_of(linear, *large), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-15)
     assert array(network.memory[0]).shape == (BATCH, 3)
+
+
+@pytest.mark.parametrize("rule", ["error_difference", "activation_product"])
+def test_a_step_that_is_undone_leaves_nothing_in_the_memory(rule: str) -> None:
+    """Else what is not a number would come back as the last batch's error, in every step."""
+    network = TemporalDifferenceNetwork([6, 5, 3], rule=rule, batch_size=BATCH)
+    network.compile(keras.optimizers.SGD(0.1))
+    x, y = probe((BATCH, 6)), np.arange(BATCH) % 3
+    network.train_on_batch(x, y)
+    before, healthy = array(network.memory[0]), array(network.synapses[0].kernel)
+    assert np.abs(before).max() > 0.0
+    network.synapses[0].kernel.assign(np.full(healthy.shape, np.nan))
+    with pytest.raises(ValueError, match="`loss` must be finite"):
+        network.train_on_batch(x, y)
+    np.testing.assert_array_equal(array(network.memory[0]), before)
+    network.synapses[0].kernel.assign(healthy)
+    assert np.isfinite(network.train_on_batch(x, y))
 
 
 def test_costs() -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.arguments import BY_MODULE
 from tests.fuzz.check import Call, Fault, check_call
-from tests.fuzz.constructors import BY_MODULE, CONSTRUCTORS, RECORDS, UNKNOWN, public
+from tests.fuzz.constructors import CONSTRUCTORS, RECORDS, UNKNOWN, public
 from tests.fuzz.kinds import bad_values
 from tests.support import tensorflow_only
 

@@ -114,6 +114,20 @@ def mutants_of(root: Path, path: str) -> list[Mutant]:
     return found
 
 
+def changed(root: Path, mutant: Mutant) -> str | None:
+    """The file with the change; None where that is no Python, such as `>>` for a lone `*`."""
+    import cosmic_ray.plugins
+    from cosmic_ray.mutating import mutate_code
+
+    operator = cosmic_ray.plugins.get_operator(mutant.operator)()
+    after = mutate_code((root / mutant.path).read_text(), operator, mutant.occurrence)
+    try:
+        ast.parse(after or "?")
+    except SyntaxError:
+        return None
+    return after
+
+
 def shares(sizes: dict[str, int], count: int, least: int) -> dict[str, int]:
     """Divide `count` in proportion to the sizes, but not less than `least` each."""
     total = sum(sizes.values())
@@ -162,11 +176,16 @@ def sample(root: Path, areas: Sequence[str], count: int, seed: int) -> list[Muta
     wanted = shares({area: len(each) for area, each in lines.items()}, count, least)
     chosen: list[tuple[str, Mutant]] = []
     for area, each in lines.items():
-        for name in sorted(each, key=lambda name: rank(seed, *name))[: wanted[area]]:
+        found = 0
+        for name in sorted(each, key=lambda name: rank(seed, *name)):
             one_of = {
                 rank(seed, *name, mutant.operator, place): mutant
                 for place, mutant in enumerate(each[name])
             }
-            chosen.append((rank(seed, "order", *name), one_of[min(one_of)]))
+            for key in sorted(one_of):
+                if found < wanted[area] and changed(root, one_of[key]) is not None:
+                    chosen.append((rank(seed, "order", *name), one_of[key]))
+                    found += 1
+                    break
     # In an order without areas: whoever stops early has seen every area.
     return [mutant for _, mutant in sorted(chosen, key=lambda pair: pair[0])]

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.mutants.choice import Mutant
+from tests.mutants.choice import Mutant, changed
 
 SURVIVED, KILLED, UNFINISHED, UNTESTED = "survived", "killed", "unfinished", "untested"
 
@@ -106,19 +106,16 @@ class Copy:
 
     def try_out(self, mutant: Mutant) -> Verdict:
         """Change the line, run the tests, change it back."""
-        import cosmic_ray.plugins
-        from cosmic_ray.mutating import mutate_code
-
         path = self.root / mutant.path
         before = path.read_text()
-        operator = cosmic_ray.plugins.get_operator(mutant.operator)()
-        after = mutate_code(before, operator, mutant.occurrence)
+        after = changed(self.root, mutant)
         if after is None:
             raise ValueError(f"{mutant.key} does not apply: the file is another one than before.")
+        tests = mirror_tests(self.root, mutant.path)
         start = time.monotonic()
         path.write_text(after)
         try:
-            outcome, by = self.ask(mirror_tests(self.root, mutant.path))
+            outcome, by = self.ask(tests)
         finally:
             path.write_text(before)
         patch = difflib.unified_diff(

@@ -90,16 +90,13 @@ class FeedbackSeparableConvolution(keras.layers.Layer):
         trainable: bool = True,
         **kwargs: Unpack[StockArguments],
     ) -> None:
-        super().__init__(
-            name=name, **layer_arguments(dtype, trainable, activity_regularizer, kwargs)
-        )
+        given = layer_arguments(dtype, trainable, activity_regularizer, kwargs)
+        super().__init__(name=name, **given)
         filters = check.positive_integer("filters", filters)
         shared = self._shared(data_format, feedback, feedback_initializer, connectivity)
+        window = (kernel_size, strides, padding, depth_multiplier)
         self.depthwise = self.depthwise_class(
-            kernel_size,
-            strides,
-            padding,
-            depth_multiplier,
+            *window,
             dilation_rate=dilation_rate,
             use_bias=False,
             depthwise_initializer=depthwise_initializer,

@@ -14,7 +14,7 @@ import pytest
 from keras_local.layers import HebbianDense
 from keras_local.models import pretrain
 from keras_local.plasticity import KrotovHopfield
-from tests.models.pretraining.test_pretrain import dataset, kernel_of
+from tests.models.pretraining.support import dataset, kernel_of
 from tests.plasticity.encoders import assert_close, hebbian
 from tests.support import BACKEND, array, probe
 

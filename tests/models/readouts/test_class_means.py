@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_local.models import ClassMeans, hebbian_readout, to_plain
-from tests.models.readouts.test_linear import (
+from tests.models.readouts.support import (
     NEVER_WON,
     SAMPLES,
     UNITS,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_local.models import NearestNeighbours, export, nearest_neighbours, to_plain
-from tests.models.readouts.test_linear import (
+from tests.models.readouts.support import (
     SAMPLES,
     USED,
     XE,

@@ -13,7 +13,7 @@ import pytest
 from keras_local import layers
 from keras_local.models import hebbian_readout, nearest_neighbours, readout
 from keras_local.plasticity import KrotovHopfield
-from tests.models.readouts.test_linear import X, Y, dataset, encoder, scale_of, unit_kernel
+from tests.models.readouts.support import X, Y, dataset, encoder, scale_of, unit_kernel
 from tests.plasticity.encoders import assert_close
 from tests.support import BACKEND, array, weights_of
 
