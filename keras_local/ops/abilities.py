@@ -26,3 +26,6 @@ CONSTRAINTS_READ_WEIGHTS = _NAME != "jax"
 
 STRATEGIES = _NAME == "tensorflow"
 """Whether replicas are those of a strategy of `tf.distribute`; else a step sees the whole batch."""
+
+WRITES_OTHER_FORMATS = _NAME == "tensorflow"
+"""Whether a function can be written for LiteRT, ONNX Runtime and OpenVINO."""
