@@ -12,7 +12,7 @@ from keras_local import _keras_objects as keras_objects
 from keras_local import _validation as check
 
 Cost = Literal["mse", "cross_entropy"]
-"""Half the squared distance of the outputs from the labels, or the cross-entropy of a softmax."""
+"""The cost: half the squared distance from the labels, or the cross-entropy of a softmax."""
 
 
 NONE_REFUSED: Mapping[str, str] = {}
@@ -27,7 +27,7 @@ RATES_ALONE: Mapping[str, str] = {
 
 
 def checked_cost(cost: Any, targets: str) -> Cost:
-    """Return the cost, which has to fit the targets: values have no cross-entropy."""
+    """Return the cost, after a check that it fits the targets: values have no cross-entropy."""
     name: Cost = check.one_of("cost", cost, ("mse", "cross_entropy"))
     fits = targets != "values" or name == "mse"
     check.require(fits, "cost", '"mse" with targets="values"', cost)
@@ -45,11 +45,11 @@ def layer_sizes(argument: str, value: Any, outputs: int = 2) -> tuple[int, ...]:
 
 
 def initializer(argument: str, value: Any, default: Any = None) -> Any:
-    """Return the initializer that `value` names or is; the default for None, if there is one."""
+    """Return the initializer for a name or an object; None means the default, if there is one."""
     if value is None and default is not None:
         return default
     allowed = "a Keras initializer, the name of one, or a function of shape and dtype"
-    # An array has one shape, and the layers have several.
+    # An array has one shape, but the layers have several shapes.
     array = isinstance(value, (np.ndarray, np.generic)) or keras.ops.is_tensor(value)
     fits = value is not None and not array and not isinstance(value, type)
     check.require(fits, argument, allowed, value)
@@ -57,7 +57,7 @@ def initializer(argument: str, value: Any, default: Any = None) -> Any:
 
 
 def precision(argument: str, value: Any) -> Any:
-    """Return a dtype or policy as it is, unless it is one in which a network cannot compute."""
+    """Return a dtype or policy, or refuse it if a network cannot compute in it."""
     allowed = "None, the name of a floating-point type, or a policy of them such as mixed_float16"
     policy = keras_objects.dtype_policy(argument, value)
     known = isinstance(policy, keras.dtype_policies.DTypePolicy)
@@ -69,7 +69,7 @@ def precision(argument: str, value: Any) -> Any:
 
 
 def layer_arguments(name: Any, dtype: Any, trainable: Any) -> dict[str, Any]:
-    """Return arguments of every Keras layer, checked."""
+    """Return checked arguments of every Keras layer."""
     return {
         "name": None if name is None else check.text("name", name),
         "dtype": precision("dtype", dtype),
@@ -78,7 +78,7 @@ def layer_arguments(name: Any, dtype: Any, trainable: Any) -> dict[str, Any]:
 
 
 def several(argument: str, value: Any, options: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Return `value` as a tuple of `count` options; the first option each for None."""
+    """Return `value` as a tuple of `count` options; None means the first option for each."""
     if value is None:
         return (options[0],) * count
     allowed = f"a list of {count}, each one of " + ", ".join(map(repr, options))
@@ -89,7 +89,7 @@ def several(argument: str, value: Any, options: tuple[str, ...], count: int) -> 
 
 
 def check_steps(simulation_time: float, time_step: float) -> None:
-    """Refuse a time step so small that the steps of a phase cannot be counted."""
+    """Refuse a time step that is so small that the steps of a phase cannot be counted."""
     steps = simulation_time / time_step
     least = simulation_time / check.LARGEST
     allowed = f"at least {least:.3g}: with `simulation_time` of {simulation_time:g} the steps of a "

@@ -1,4 +1,4 @@
-"""Counters that are saved with a network and agree on all replicas."""
+"""Counters that are saved with a network and are equal on all replicas."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def counter(name: str) -> dict[str, Any]:
 
 
 def places(count: keras.Variable, samples: Any, period: int) -> Tensor:
-    """Return the places of the next `samples` in a circle of `period`."""
-    # Replicas hold the batch in the order of their numbers.
+    """Return the positions of the next `samples` on a circle of `period` positions."""
+    # The parts of the batch are ordered by the numbers of the replicas.
     first = read(count) + ops.cast(replica_index(), "int32") * samples
     return ops.mod(first + ops.arange(samples, dtype="int32"), period)
 

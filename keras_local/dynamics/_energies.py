@@ -14,9 +14,9 @@ def energies_of(network: Any, inputs: Any, states: list[Any], at_once: int = 32)
     Args:
         network: A `Network`.
         inputs: The samples.
-        states: What `network.trajectories(inputs)` returned.
-        at_once: How many times are evaluated side by side: one by one would take longer than the
-            dynamics.
+        states: The result of `network.trajectories(inputs)`.
+        at_once: How many times are evaluated in parallel. One after the other would take longer
+            than the dynamics.
     """
     energies = []
     for first in range(0, states[0].shape[0], at_once):

@@ -1,4 +1,4 @@
-"""How layers of `TemporalDifferenceNetwork` turn an error into a signal to learn from."""
+"""Rules by which layers of `TemporalDifferenceNetwork` turn an error into a learning signal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from keras_local.ops.backend import Tensor
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is known at the units of a hidden layer.
+    """The signals at the units of a hidden layer.
 
     Attributes:
         error: The error of this batch, sent down by the layer above.
-        last_error: That of the batch before, sent down alike, if the rule remembers it.
+        last_error: The error of the last batch, sent down in the same way, if the rule remembers
+            it.
         rate: Activity of the units.
-        last_rate: Their activity in the batch before, if the rule remembers it.
+        last_rate: Their activity in the last batch, if the rule remembers it.
     """
 
     error: Tensor
@@ -30,14 +31,15 @@ class Arrival:
 
 @dataclass(frozen=True)
 class ErrorRule:
-    """How a hidden layer turns an error that arrives into what it learns from and sends on.
+    """A rule by which a hidden layer turns an incoming error into its learning signal.
 
     Attributes:
-        signal: Function from an `Arrival` to that signal; None where hidden layers do not learn.
-        remembers: What is kept of a batch for the next: `"error"`, `"rates"`, or None.
-        tied: Whether there are no weights for errors beside the forward ones.
-        at_outputs: Function from the error of this batch and that of the last to the signal of the
-            output layer, with the squared distance; None where that is the error itself.
+        signal: Function from an `Arrival` to the signal by which the layer learns, and which it
+            sends down; None if hidden layers do not learn.
+        remembers: What is stored of a batch for the next: `"error"`, `"rates"`, or None.
+        tied: Whether errors use the forward weights.
+        at_outputs: Function from the errors of this and the last batch to the signal of the output
+            layer, for the squared distance; None if that is the error itself.
     """
 
     signal: Callable[[Arrival], Tensor] | None

@@ -1,4 +1,4 @@
-"""Complex states as pairs of real ones: the nudges of holomorphic equilibrium propagation.
+"""Complex states as pairs of real states, for holomorphic equilibrium propagation.
 
 A batch of complex states is a real tensor with the real parts of all samples before their imaginary
 parts, so that one real product acts on both, on every backend.
@@ -27,7 +27,7 @@ def split(states: Tensor) -> Pair:
 
 
 def join(real: Tensor, imaginary: Tensor) -> Tensor:
-    """Return the real parts and, behind them, the imaginary ones."""
+    """Return the real parts, followed by the imaginary parts."""
     return ops.concatenate([real, imaginary], axis=0)
 
 
@@ -37,7 +37,7 @@ def product(a: Pair, b: Pair) -> Pair:
 
 
 def forward(weights: Weights, below: Tensor) -> Tensor:
-    """Return `below @ kernel + bias`: a real bias moves the real part alone."""
+    """Return `below @ kernel + bias`; a real bias changes only the real part."""
     field = replace(weights, bias=None).forward(below)
     if weights.bias is None:
         return field
@@ -46,9 +46,9 @@ def forward(weights: Weights, below: Tensor) -> Tensor:
 
 
 def sigmoid(field: Tensor) -> Tensor:
-    """Return `1 / (1 + exp(-z))`, without an overflow on either side."""
+    """Return `1 / (1 + exp(-z))` without overflow."""
     a, b = split(field)
-    # For a < 0 it is 1 - sigmoid(-z): the exponential below is at most 1.
+    # For a < 0 the formula is 1 - sigmoid(-z), so that the exponential below is at most 1.
     small = ops.exp(-ops.abs(a))
     cosine, sine = small * ops.cos(b), small * ops.sin(b)
     norm = 1.0 + 2.0 * cosine + ops.square(small)
@@ -84,21 +84,21 @@ RATES: Mapping[str, Callable[[Tensor], Tensor]] = {"steep_sigmoid": steep_sigmoi
 
 
 HEADS: Mapping[str, Callable[[Tensor], Tensor]] = {"classes": softmax, "labels": sigmoid}
-"""What may stand above the states, by kind of targets, on complex fields."""
+"""The readouts above the states for each kind of targets, on complex fields."""
 
 
 @dataclass(frozen=True)
 class Circle:
     """The nudges `nudge exp(2 pi i t / points)` on the upper half of their circle.
 
-    Those below are conjugates, and so are the states that belong to them: they need not settle.
-    The batch is repeated once for each nudge.
+    The nudges on the lower half are their conjugates, and so are their states, which need not
+    settle. The batch is repeated once for each nudge.
 
     Attributes:
         points: Number of nudges on the whole circle.
         nudge: Their strength.
         size: Number of samples in the batch.
-        dtype: Of the states.
+        dtype: Dtype of the states.
     """
 
     points: int
@@ -113,7 +113,7 @@ class Circle:
 
     @property
     def counts(self) -> list[int]:
-        """How many nudges of the whole circle each stands for: itself, and its conjugate."""
+        """How many nudges of the whole circle each nudge represents: itself and its conjugate."""
         return [1 if t in (0, self.points / 2) else 2 for t in range(self.points // 2 + 1)]
 
     def column(self, values: list[float]) -> Tensor:
@@ -121,19 +121,19 @@ class Circle:
         return ops.repeat(ops.convert_to_tensor(values, self.dtype), self.size)[:, None]
 
     def copies(self, tensor: Tensor) -> Tensor:
-        """Return a batch once for each nudge."""
+        """Return the batch, repeated for each nudge."""
         return ops.tile(tensor, (len(self.angles), *(1 for _ in tensor.shape[1:])))
 
     @property
     def strength(self) -> Pair:
-        """The nudges, real and imaginary parts."""
+        """The nudges, as real and imaginary parts."""
         cosines = [self.nudge * math.cos(angle) for angle in self.angles]
         sines = [self.nudge * math.sin(angle) for angle in self.angles]
         return self.column(cosines), self.column(sines)
 
     @property
     def inverse(self) -> Pair:
-        """One over each nudge, times its share in the mean over the circle."""
+        """One divided by each nudge, times the nudge's share in the mean over the circle."""
         scale = 1.0 / (self.points * self.nudge)
         pairs = list(zip(self.angles, self.counts, strict=True))
         return (
@@ -157,17 +157,17 @@ def nudged_states(
     steps: int,
     head: Callable[[Tensor], Tensor] | None = None,
 ) -> States:
-    """Return the complex states after `steps` steps from the free ones, for each nudge.
+    """Return the complex states after `steps` steps from the free states, for each nudge.
 
     Args:
         circle: The nudges.
-        weights: Of all connections; one more than there are states where a softmax stands above.
+        weights: Weights of all connections; one more than there are states if a softmax is above.
         rate: The activation, on complex fields.
         inputs: Inputs of the batch.
         targets: Rows of targets.
-        states: Those of the free phase.
-        steps: How many steps to make.
-        head: What stands above the states, on complex fields; None where outputs are states.
+        states: States of the free phase.
+        steps: Number of steps.
+        head: The readout above the states, on complex fields; None if outputs are states.
     """
     drive, aims = circle.copies(weights[0].forward(inputs)), circle.copies(targets)
     strength = circle.strength
@@ -222,14 +222,14 @@ def readout_change(
     share: Tensor,
     head: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Return what a head above the states learns from the cross-entropy at nudged states.
+    """Return the change of a readout above the states by the cross-entropy at nudged states.
 
     Args:
         circle: The nudges.
         readout: The weights below the softmax.
         top: The highest layer of states, as `nudged_states` returns it.
         targets: Rows of targets.
-        share: What each sample counts.
+        share: How much each sample counts.
         head: The softmax or the sigmoid, on complex fields.
     """
     error = _readout_error(readout, top, circle.copies(targets), head)

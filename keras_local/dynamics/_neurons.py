@@ -13,12 +13,12 @@ from keras_local.ops.backend import Tensor
 
 @dataclass(frozen=True)
 class Neuron:
-    """An activation function `s = rate(u)`, and what it costs to be at `s`.
+    """An activation function `s = rate(u)` and its potential.
 
     Attributes:
         rate: Function of the field `u`.
         potential: Function `G` of the rate with `G'(s) = u`: the energy of a unit is `G(s) - u s`.
-        low: The least rate.
+        low: The smallest rate.
         high: The largest rate.
     """
 

@@ -1,4 +1,4 @@
-"""Output units by kind of targets, each with the cost whose error at their fields is simple."""
+"""Output units for each kind of targets, each with the cost that gives a simple error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TINY = 1e-7
 
 @dataclass(frozen=True)
 class Output:
-    """Output units and a cost whose derivative in their fields is `rates - targets`.
+    """Output units and a cost whose derivative with respect to the fields is `rates - targets`.
 
     Attributes:
         rate: Function from fields to scores.

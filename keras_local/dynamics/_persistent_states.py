@@ -1,4 +1,4 @@
-"""States of samples, kept from one epoch to the next."""
+"""States of samples that are kept from one epoch to the next."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from keras_local.ops.backend import Tensor
 
 @serializable
 class Memory(keras.layers.Layer):
-    """The states in which each sample of a data set was left, known by its place in the order.
+    """The last states of each sample of a data set, found by its position in the order.
 
     Args:
         samples: Size of the data set.
         units: Units of each layer of states.
-        dtype: Of the states.
+        dtype: Dtype of the states.
     """
 
     def __init__(self, samples: int, units: Sequence[int], dtype: str, **kwargs: Any) -> None:
@@ -36,7 +36,7 @@ class Memory(keras.layers.Layer):
                 trainable=False,
                 dtype=dtype,
                 autocast=False,
-                # Each replica remembers the samples that it sees.
+                # Each replica stores the states of its own samples.
                 synchronization="on_read",
                 aggregation="only_first_replica",
             )
@@ -51,7 +51,7 @@ class Memory(keras.layers.Layer):
         return tuple(ops.take(read(layer), rows, axis=0) for layer in self.layers)
 
     def remember(self, states: Sequence[Tensor], healthy: Tensor) -> None:
-        """Keep the states of these samples, unless they diverged, and go on to the next."""
+        """Store the states of these samples, unless they diverged, and advance to the next."""
         count = ops.shape(states[0])[0]
         rows = places(self.place, count, self.samples)
         for layer, new in zip(self.layers, states, strict=True):

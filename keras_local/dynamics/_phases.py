@@ -1,4 +1,4 @@
-"""Phases that several networks have in common."""
+"""Phases that several networks use."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ def nudged_phases(
     nudge: float,
     sign: Any = None,
 ) -> tuple[States, Tensor]:
-    """Return two phases, one behind the other in a batch of twice the size, and their shares.
+    """Return two phases, joined along the batch axis, and the shares of their samples.
 
-    The phases are those of `+nudge` and `-nudge`, or with a `sign` those of `sign * nudge` and of
-    none. The sum over the batch of shares times correlations is the contrast over the nudges.
+    The nudges of the two phases are `+nudge` and `-nudge`, or, with a `sign`, `sign * nudge` and 0.
+    Shares times correlations, summed over the batch, are the contrast divided by the nudges.
 
     Args:
-        step_of: Function of inputs, targets and strength to that from states to states.
+        step_of: Function of inputs, targets and strength that returns a function from states to
+            states.
         inputs: Inputs of the batch.
         targets: Rows of targets.
-        states: Those of the free phase.
-        share: What each sample counts, `(batch,)`.
+        states: States of the free phase.
+        share: How much each sample counts, `(batch,)`.
         steps: How many steps the nudged states make.
-        nudge: Its strength.
+        nudge: Strength of the nudge.
         sign: A number or scalar tensor; None for both signs.
     """
     if sign is None:
-        # Both signs at once.
+        # Both signs run in one batch.
         one = ops.ones_like(targets[:, :1])
         strength = nudge * ops.concatenate([one, -one])
         step = step_of(_twice(inputs), _twice(targets), strength)
@@ -56,15 +57,15 @@ def nudged_phases(
 def nudged_samples(
     phases: Tensor, targets: Tensor, share: Tensor, both_signs: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return those of a layer of `nudged_phases` that are nudged, their targets and shares.
+    """Return the nudged samples of a layer of `nudged_phases`, their targets and shares.
 
-    The shares of a sample add up to its `share`: they are those of a mean over the nudged phases.
+    The shares of a sample add up to its `share`, so that they give a mean over the nudged phases.
 
     Args:
         phases: One layer of the states that `nudged_phases` returned.
         targets: Rows of targets of the batch.
-        share: What each sample counts.
-        both_signs: Whether the phases are those of both signs; else one of them is the free one.
+        share: How much each sample counts.
+        both_signs: Whether the phases have both signs; otherwise one of them is the free phase.
     """
     if both_signs:
         half = 0.5 * share
@@ -73,7 +74,7 @@ def nudged_samples(
 
 
 def joined(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
-    """Return trajectories of which the second begins where the first ends."""
+    """Return trajectories joined at a state that the first ends with and the second begins with."""
     pairs = zip(first, second, strict=True)
     return [ops.concatenate([before, after[1:]], axis=0) for before, after in pairs]
 

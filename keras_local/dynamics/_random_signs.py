@@ -1,4 +1,4 @@
-"""Random signs whose place in the sequence is saved with a network."""
+"""Random signs, with a position in their sequence that is saved with a network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _COUNT = 1 << 14
 class Signs:
     """A table of random signs, read one after the other.
 
-    How many have been read is a weight of the network: it is saved with the others, and the same
-    on all replicas.
+    The number of signs that have been read is a weight of the network. It is saved with the other
+    weights, and is equal on all replicas.
 
     Args:
-        seed: Of the table.
+        seed: Seed of the table.
     """
 
     def __init__(self, seed: int) -> None:

@@ -13,19 +13,19 @@ from keras_local.dynamics._energies import energies_of
 
 _RISE = 1e-2
 _REST = 1e-8
-"""Energy over the squares of the states below which a network is at rest, to rounding."""
+"""A network is at rest, up to rounding, if energy over squared states is below this."""
 
 
 class Watch(keras.callbacks.Callback):
-    """Ends a training that diverges, and warns where the free phase does not settle.
+    """Callback that ends a training that diverges, and warns if the free phase does not settle.
 
-    After each batch, a loss that is not finite ends the training: the network has kept the batch
-    from the weights. Before the first epoch and after each, the network is asked whether it can
-    settle, and the energy of a few samples is followed through the free phase, if the network has
-    one; it must not rise in the second half.
+    If the loss of a batch is not finite, the training ends; the network has not applied this batch
+    to the weights. Before the first epoch and after each epoch, the network is asked whether it can
+    settle. If it has an energy, the energy of a few samples is computed through the free phase; it
+    must not rise in the second half.
 
     Args:
-        samples: A few samples to follow; None where there is no energy to follow.
+        samples: A few samples; None for a network without energy.
     """
 
     def __init__(self, samples: Any) -> None:
@@ -34,7 +34,7 @@ class Watch(keras.callbacks.Callback):
         self.warned = False
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Look at the free phase before anything is changed."""
+        """Check the free phase before anything is changed."""
         self._look()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -43,7 +43,7 @@ class Watch(keras.callbacks.Callback):
             self.model.require_finite(logs["loss"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the free phase: weights grow, and a step that was small enough may not stay."""
+        """Check the free phase again, because weights grow and a step can become too large."""
         self._look()
 
     def _look(self) -> None:
@@ -72,9 +72,9 @@ class Watch(keras.callbacks.Callback):
 def energy_rise(network: Any, inputs: Any) -> float | None:
     """Return the largest rise of the energy in the second half of the free phase.
 
-    In parts of its range over the whole phase, or of what is more than rounding of the states, the
-    larger of the two; None for a network without energy. In the first half, layers that all move
-    at once may overshoot.
+    The rise is divided by the range of the energy over the whole phase, or by the rounding error of
+    the states, whichever is larger. It is None for a network without energy. In the first half the
+    energy may rise, because layers that all move at once may overshoot.
     """
     inputs = network._prepared(inputs)
     try:

@@ -1,7 +1,7 @@
-"""What a type checker and an editor know of a Keras model.
+"""The attributes of a Keras model for type checkers and editors.
 
-Keras comes without type information: a class that derives from `keras.Model` has every attribute
-to a type checker, misspelt ones too. So it is shown a class with the public ones.
+Keras has no type information. To a type checker a class that derives from `keras.Model` has every
+attribute, also misspelt ones. Therefore type checkers see a class with the public attributes.
 """
 
 from __future__ import annotations

@@ -20,43 +20,45 @@ States = tuple[Tensor, ...]
 
 @serializable
 class BurstpropNetwork(Network):
-    """Network that learns by burst-dependent plasticity, in rates of ensembles.
+    """Network that learns by burst-dependent plasticity (Burstprop), in a model with rates.
 
-    Event rates go up, and bursts come down to apical dendrites, whose potential sets the
+    Event rates are sent up, and bursts are sent down to apical dendrites, whose potential sets the
     probability that an event is a burst:
 
         e_l = sigmoid(e_{l-1} W_l + b_l)
         z_l = beta_{l+1} Y_{l+1}^T,    pre_l = sigmoid(z_l) e_l
         v_l = z_l (1 - e_l) - pre_l U_l,    p_l = sigmoid(v_l),    beta_l = p_l e_l
 
-    once without a teacher, where `p_L` is `burst_probability` for all outputs, and once with one,
-    whose bursts `betat_l = pt_l e_l` reach the dendrites while the recurrent inhibition stays what
-    it was before the teacher:
+    This is computed twice. Without a teacher `p_L` is `burst_probability` for all outputs. With a
+    teacher the bursts `betat_l = pt_l e_l` reach the dendrites, while the recurrent inhibition is
+    still that from before the teacher:
 
         pt_L = burst_probability ((t - e_L) (1 - e_L) + 1)
         pt_l = sigmoid((betat_{l+1} Y_{l+1}^T) (1 - e_l) - pre_l U_l).
 
-    The weights change by what the teacher does to bursts:
+    The weights change by the effect of the teacher on bursts:
 
         dW_l = < e_{l-1} (pt_l - p_l) e_l >,    db_l = < (pt_l - p_l) e_l >
         dY_l = dW_l                             with `feedback="learned"`
         dU_l = recurrent_rate < pre_l v_l >.
 
     In the output layer this is the gradient of half the squared distance of sigmoid outputs, times
-    `burst_probability`. Below, it is feedback alignment times `p (1 - p)`, for weak feedback, with
+    `burst_probability`. Below, for weak feedback, it is feedback alignment times `p (1 - p)`, with
     an error of second order. The recurrent weights `U` drive `v` towards zero, where `p` is linear.
-    Local: a weight sees the events before it, and events and bursts of its own neuron.
+
+    Local: a weight sees presynaptic events, and the events and bursts of its own neuron.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
-        burst_probability: Of the outputs without a teacher, greater than 0, at most 0.5.
-        feedback: `"fixed"` or `"learned"`: whether `Y` receives the changes of `W`, which with
-            weight decay makes them agree.
-        recurrent_rate: Learning rate of `U`, in parts of that of the others; 0 for none.
+        burst_probability: Burst probability of the outputs without a teacher, greater than 0, at
+            most 0.5.
+        feedback: `"fixed"` or `"learned"`: whether `Y` receives the changes of `W`. With weight
+            decay `Y` and `W` then become equal.
+        recurrent_rate: Learning rate of `U`, relative to the other weights; with 0 `U` is fixed.
         rate_factors: Factor of the learning rate of each weight layer, the lowest first.
-        kernel_initializer: Initializer of `W`. By default Glorot's normal one times 3.6.
-        feedback_initializer: Initializer of `Y`. By default normal, of deviation 1, or of 0.1
-            if it learns.
+        kernel_initializer: Initializer of `W`. By default Glorot's normal initializer times 3.6.
+        feedback_initializer: Initializer of `Y`. By default normal, with standard deviation 1, or
+            with 0.1 if it learns.
         recurrent_initializer: Initializer of `U`. By default uniform up to 0.01.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
@@ -119,7 +121,7 @@ class BurstpropNetwork(Network):
         self.synapses = [
             Synapses(
                 units,
-                # Nothing below the lowest layer receives bursts.
+                # There is nothing below the lowest layer that receives bursts.
                 tied=index == 0,
                 kernel_initializer=fresh(self.kernel_initializer),
                 feedback_initializer=fresh(self.feedback_initializer),
@@ -177,9 +179,9 @@ class BurstpropNetwork(Network):
             targets: Rows of targets; None for no teacher.
 
         Returns:
-            Lists of tensors `(batch, units)`: `"probability"` of all layers; of the hidden ones
-            `"apical"`, the potential of the dendrite, and `"pre"`, what inhibits it, which the
-            teacher does not change.
+            Lists of tensors `(batch, units)`: `"probability"` for all layers; for hidden layers
+            also `"apical"`, the potential of the dendrite, and `"pre"`, which inhibits it and which
+            the teacher does not change.
         """
         free = self._descend(events, self.burst_probability * ops.ones_like(events[-1]))
         return free if targets is None else self._taught(events, targets, free["pre"])
@@ -187,7 +189,7 @@ class BurstpropNetwork(Network):
     def _taught(
         self, events: States, targets: Tensor, pre: list[Tensor]
     ) -> dict[str, list[Tensor]]:
-        """Return the same with a teacher; the inhibition is that by `pre`, from before it."""
+        """Return the same with a teacher; `pre` is the inhibition from before the teacher."""
         top = events[-1]
         probability = self.burst_probability * ((targets - top) * (1.0 - top) + 1.0)
         return self._descend(events, probability, pre)
@@ -195,9 +197,9 @@ class BurstpropNetwork(Network):
     def _descend(
         self, events: States, probability: Tensor, inhibiting: list[Tensor] | None = None
     ) -> dict[str, list[Tensor]]:
-        """Send bursts down from outputs of this probability; `inhibiting` takes the place of `pre`.
+        """Send bursts down from the outputs; `inhibiting`, if given, replaces `pre`.
 
-        The authors keep the recurrent inhibition from before the teacher.
+        As in the authors' code, the recurrent inhibition is that from before the teacher.
         """
         probabilities = [probability]
         apical: list[Tensor] = []
@@ -213,7 +215,7 @@ class BurstpropNetwork(Network):
         return {"probability": probabilities, "apical": apical, "pre": pre}
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Return the changes: by how much the teacher changes the probability of bursts."""
+        """Return the changes: the effect of the teacher on burst probabilities."""
         before = self.bursts(states)
         after = self._taught(states, targets, before["pre"])
         found: list[tuple[Any, Tensor]] = []

@@ -29,34 +29,35 @@ _DECADES = 30
 class ContrastiveHebbianNetwork(Network):
     """Network that learns by contrastive Hebbian learning, with feedback of strength `gamma`.
 
-    The layers `k = 1..L` see the layer below through `W_k`, and the one above through the same
-    weights, `gamma` times as strong:
+    The layers `k = 1..L` receive the layer below through `W_k`, and the layer above through that
+    layer's weights times `gamma`:
 
         x_k <- x_k + step_size (f_k(u_k) - x_k),
         u_k = x_{k-1} W_k + b_k + gamma x_{k+1} W_{k+1}^T    (no feedback for k = L).
 
-    The free phase starts from the feedforward pass; in the clamped phase, which goes on from there,
-    the output layer is held at the target, for classes the one-hot label. The weights change by
+    The free phase starts from the feedforward pass. The clamped phase continues from there, with
+    the output layer held at the target, for classes the one-hot label. The weights change by
 
         dW_k = gamma^(k-L) < x_{k-1}^clamped x_k^clamped - x_{k-1}^free x_k^free >
         db_k = gamma^(k-L) < x_k^clamped - x_k^free >.
 
     For small `gamma` this is the gradient by backpropagation in the feedforward network of the same
-    weights, with an error of order `gamma`: of half the squared distance if the outputs are linear,
-    of the binary cross-entropy if they are sigmoid. The factor `gamma^(k-L)` makes up for the
-    feedback that weakens from layer to layer. Local: each weight sees the activities of the two
-    units that it connects, in both phases.
+    weights, with an error of order `gamma`. The loss is half the squared distance if the outputs
+    are linear, and the binary cross-entropy if they are sigmoid. The factor `gamma^(k-L)`
+    compensates for the feedback that becomes weaker from layer to layer.
+
+    Local: each weight sees the activities of the two units that it connects, in both phases.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
         gamma: Strength of the feedback, at least 0. With 0 the network is the feedforward one, and
             cannot learn.
-        activation: Of the hidden units: `"tanh"`, `"sigmoid"` or `"linear"`.
-        output: Of the output units: `"linear"`, or `"sigmoid"`, which labels need; by default
-            linear, and sigmoid for labels.
-        free_steps: Steps of the free phase.
-        clamped_steps: Steps of the clamped phase.
-        step_size: Greater than 0, at most 1.
+        activation: Activation of the hidden units: `"tanh"`, `"sigmoid"` or `"linear"`.
+        output: Activation of the output units: `"linear"`, or `"sigmoid"`, which labels need; by
+            default linear, and sigmoid for labels.
+        free_steps: Number of steps of the free phase.
+        clamped_steps: Number of steps of the clamped phase.
+        step_size: Size of a step, greater than 0, at most 1.
         kernel_initializer: Initializer of the weights.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
@@ -69,7 +70,7 @@ class ContrastiveHebbianNetwork(Network):
         ValueError: If an argument is out of range or unknown, or the changes of the lowest layer
             would be lost in rounding (`gamma^(L-1)` below 1e-5, unless `dtype="float64"`). In
             `compile`, if `gamma` is 0, or the optimizer divides by the size of the gradient, which
-            erases the factors of the layers.
+            removes the factors of the layers.
 
     >>> import numpy as np, keras, keras_local as kl
     >>> network = kl.dynamics.ContrastiveHebbianNetwork([4, 8, 3])
@@ -131,7 +132,7 @@ class ContrastiveHebbianNetwork(Network):
         self.build((None, self.sizes[0]))
 
     def _keeps_changes(self, power: int) -> bool:
-        """Return whether changes of the scale `gamma^power` can be told from rounding."""
+        """Return whether changes of the scale `gamma^power` are larger than rounding errors."""
         if self.gamma == 0.0:
             return True
         size = power * math.log10(self.gamma)
@@ -148,12 +149,12 @@ class ContrastiveHebbianNetwork(Network):
 
     @property
     def rate_factors(self) -> tuple[float, ...]:
-        """`gamma^(k-L)` for each weight layer, the lowest first."""
+        """The factor `gamma^(k-L)` of each weight layer, the lowest first."""
         layers = len(self.sizes) - 1
         return tuple(self.gamma ** float(k - layers) for k in range(1, layers + 1))
 
     def check_optimizer(self, optimizer: Any) -> None:
-        """Refuse to learn without feedback, and optimizers that erase the factors of the layers."""
+        """Refuse `gamma=0`, and optimizers that remove the factors of the layers."""
         name = type(self).__name__
         learns = self.gamma > 0.0 or len(self.sizes) == 2
         check.require(learns, "gamma", f"greater than 0 for {name} to learn", self.gamma)
@@ -185,8 +186,8 @@ class ContrastiveHebbianNetwork(Network):
         ):
             moved = factor * (clamped[index] - states[index])
             below = inputs if index == 0 else clamped[index - 1]
-            # x^ y^ - x y = x^ (y^ - y) + (x^ - x) y: small differences of large products would
-            # lose what the feedback of small `gamma` changes.
+            # x^ y^ - x y = x^ (y^ - y) + (x^ - x) y. The left side would lose the effect of a small
+            # `gamma` in rounding, as a small difference of large products.
             kernel = correlate(below, moved, share)
             if index:
                 moved_below = factor * (below - states[index - 1])
@@ -197,8 +198,8 @@ class ContrastiveHebbianNetwork(Network):
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return `sum_k gamma^(k-1) (G_k(x_k) - x_k (x_{k-1} W_k + b_k))` of each sample.
 
-        `G_k` is the potential with `f_k(G_k'(x)) = x`. None without feedback, where the layers
-        settle one after the other.
+        `G_k` is the potential with `f_k(G_k'(x)) = x`. The energy is None without feedback, where
+        the layers settle one after the other.
         """
         if self.gamma == 0.0:
             return None
@@ -212,7 +213,7 @@ class ContrastiveHebbianNetwork(Network):
         return energy
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
-        """Return the activities of each layer over the free phase; with labels, and the clamped."""
+        """Return the activities of each layer over the free and, with labels, the clamped phase."""
         inputs = self._prepared(inputs)
         step, start = self._free(inputs)
         free = trajectory(step, start, self.free_steps)
@@ -233,7 +234,7 @@ class ContrastiveHebbianNetwork(Network):
 
     def _step(self, inputs: Tensor, clamped: Tensor | None = None) -> Callable[[States], States]:
         weights = [synapses.read() for synapses in self.synapses]
-        drive = weights[0].forward(inputs)  # Does not change while the states settle.
+        drive = weights[0].forward(inputs)  # This does not change while states settle.
         top = len(weights) - 1
 
         def step(states: States) -> States:
@@ -266,7 +267,7 @@ class ContrastiveHebbianNetwork(Network):
 
 
 def _checked_output(output: Any, targets: str) -> str:
-    """Return the activation of the outputs, which has to fit the targets."""
+    """Return the activation of the outputs, after a check that it fits the targets."""
     if output is None:
         return "sigmoid" if targets == "labels" else "linear"
     name: str = check.one_of("output", output, ("linear", "sigmoid"))

@@ -1,4 +1,4 @@
-"""Equilibrium propagation in networks of convolutions with max pooling."""
+"""Equilibrium propagation in convolutional networks with max pooling."""
 
 from __future__ import annotations
 
@@ -52,19 +52,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 class ConvEquilibriumNetwork(Network):
     """Convolutional network that learns by equilibrium propagation.
 
-    A convolution with 2 x 2 max pooling `P` between each two layers of units, and a dense
-    connection to the classes. The states maximise
+    Between each two layers of units there is a convolution with 2 x 2 max pooling `P`; the
+    connection to the classes is dense. The states maximise
 
         Phi = sum_k s_k . P(w_k * s_{k-1} + b_k) + s_L . (s_{L-1} W + b)
 
     up to the activation function, by `s_k <- f(dPhi / ds_k)` for all layers at once, from zero.
-    So activity comes back through transposed convolutions, at the places where the maxima were. In
-    the nudged phases the output layer is pulled towards the labels as in `EquilibriumNetwork`,
-    and the weights change by
+    Activity comes back through transposed convolutions, to the positions of the maxima. In the
+    nudged phases the output layer is pulled towards the labels as in `EquilibriumNetwork`, and the
+    weights change by
 
         dw = (1 / (2 nudge)) (dPhi/dw (s of +nudge) - dPhi/dw (s of -nudge)).
 
     For a small nudge this is the gradient of the cost at the equilibrium of this recurrent network.
+
     Local: each weight sees the activities of the units that it connects, in each phase.
 
     Args:
@@ -72,25 +73,25 @@ class ConvEquilibriumNetwork(Network):
         filters: Channels of each convolution, the lowest first.
         classes: Number of classes, or of labels or values with these `targets`.
         kernel_size: Height and width of all kernels.
-        paddings: Of each convolution, `"same"` or `"valid"`; all `"same"` by default.
+        paddings: Padding of each convolution, `"same"` or `"valid"`; all `"same"` by default.
         activation: `"half_clip"`, `clip(u / 2, 0, 1)`, or another of `EquilibriumNetwork`.
         cost: `"cross_entropy"`, with a softmax above the states, or `"mse"`.
         nudging: `"centred"`, `"random_sign"` or `"one_sided"`, as in `EquilibriumNetwork`.
         nudge: Strength of the nudge, greater than 0, at most 1.
-        free_steps: Steps of the free phase.
-        nudged_steps: Steps of each nudged phase.
+        free_steps: Number of steps of the free phase.
+        nudged_steps: Number of steps of each nudged phase.
         rate_factors: Factor of the learning rate of each convolution and of the dense connection.
-        weight_decay: Strength of a decay of all weights, subtracted from the change before the
-            factors.
-        seed: Of the random signs.
-        readout_phase: With `cost="cross_entropy"`, where the dense connection learns from the
-            gradient of the cross-entropy: `"free"`, in the free phase, which is the gradient of the
-            loss that is logged; or `"nudged"`, the published form and that of the preset, the mean
-            of that gradient over the nudged phases. At a nudge of 1 they may differ by 30 %; for a
-            small nudge they agree.
+        weight_decay: Strength of a decay of all weights, which is subtracted from the change before
+            the factors are applied.
+        seed: Seed of the random signs.
+        readout_phase: With `cost="cross_entropy"`, the phase in which the gradient of the
+            cross-entropy for the dense connection is taken. `"free"`: the free phase, which gives
+            the gradient of the logged loss. `"nudged"`: the mean over the nudged phases, as in the
+            publication and the preset. At a nudge of 1 they may differ by 30 %; for a small nudge
+            they agree.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`. With `cost="cross_entropy"`
-            the scores of labels are `sigmoid` in place of `softmax`. Values have to be in the range
-            of the activation, with `cost="mse"`: a state from 0 to 1 never reaches others.
+            the scores of labels use `sigmoid` in place of `softmax`. Values need `cost="mse"` and
+            have to be in the range of the activation, because states from 0 to 1 have no others.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -98,8 +99,8 @@ class ConvEquilibriumNetwork(Network):
     Input shape: `(batch, *input_shape)`. Output shape: `(batch, classes)`.
 
     Raises:
-        ValueError: If an argument is out of range or unknown, or nothing is left of the image after
-            the pooling.
+        ValueError: If an argument is out of range or unknown, or the image is too small for the
+            pooling.
 
     >>> import numpy as np, keras, keras_local as kl
     >>> network = kl.dynamics.ConvEquilibriumNetwork((8, 8, 1), (4, 6), classes=3, free_steps=20)
@@ -195,19 +196,19 @@ class ConvEquilibriumNetwork(Network):
 
     @classmethod
     def preset(cls, name: str = "cifar10", **overrides: Any) -> ConvEquilibriumNetwork:
-        """Return Laborieux and colleagues' network for CIFAR-10.
+        """Return the network of Laborieux and colleagues for CIFAR-10.
 
         `"cifar10"` has the cross-entropy (25 nudged steps, nudge 1, `readout_phase="nudged"` as
         published), `"cifar10-mse"` the squared distance (30 steps, nudge 0.5); both have four
         convolutions of 128, 256, 512, 512 channels, 250 free steps, centred nudges, and the rates
-        .25 .15 .1 .08 .05, so compile with `keras.optimizers.SGD(1.0, momentum=0.9)`. Published
-        with batches of 128, 120 epochs of a cosine schedule that ends at epoch 100 at 1e-5, flips
-        and crops, and inputs whose deviation is a third after normalisation. About 300 passes
-        through the network for each batch: for accelerators.
+        .25 .15 .1 .08 .05, so compile with `keras.optimizers.SGD(1.0, momentum=0.9)`. The published
+        training has batches of 128, 120 epochs of a cosine schedule that ends at epoch 100 at 1e-5,
+        flips and crops, and inputs whose standard deviation is a third after normalisation. Each
+        batch needs about 300 passes through the network, so that an accelerator is needed.
 
         Args:
             name: One of the two names.
-            **overrides: Arguments of the constructor that shall be others.
+            **overrides: Arguments of the constructor with other values.
 
         Raises:
             ValueError: If the name is unknown.
@@ -229,7 +230,7 @@ class ConvEquilibriumNetwork(Network):
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The range of the activation function, which the outputs have too."""
+        """The range of the activation function, which is also the range of the outputs."""
         return self.neuron.low, self.neuron.high
 
     def layer_rates(self) -> Sequence[float]:
@@ -257,7 +258,7 @@ class ConvEquilibriumNetwork(Network):
         sign: Any = None if self.nudging == "centred" else 1.0
         if self.nudging == "random_sign":
             sign = self.signs.next(self.nudge_count, self.working_dtype)
-        # One phase behind the other: a single product sums over both.
+        # The phases are joined along the batch axis, so that one product sums over both.
         phases, shares = nudged_phases(
             self._step, inputs, targets, states, share, self.nudged_steps, self.nudge, sign
         )
@@ -266,7 +267,8 @@ class ConvEquilibriumNetwork(Network):
             weights = synapses.read()
             above = phases[index] * shares[:, None, None, None]
             if index == 0:
-                # Inputs and maxima are the same in both: the difference of the states does.
+                # Inputs and maxima are the same in both phases, so the difference of states is
+                # enough.
                 upper, lower = ops.split(above, 2, axis=0)
                 below, above = inputs, upper + lower
             else:
@@ -305,7 +307,7 @@ class ConvEquilibriumNetwork(Network):
         return energy
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
-        """Return the rates of each layer over the free phase; with labels, and the nudged one."""
+        """Return the rates of each layer over the free and, with labels, the nudged phase."""
         inputs = self._prepared(inputs)
         step, start = self._free(inputs)
         free = trajectory(step, start, self.free_steps)
@@ -338,7 +340,7 @@ class ConvEquilibriumNetwork(Network):
         weights: list[ConvWeights] = [synapses.read() for synapses in self.convolutions]
         dense = self.dense.read()
         count = len(weights)
-        drive = pool(weights[0].convolve(inputs))[0]  # Does not change while the states settle.
+        drive = pool(weights[0].convolve(inputs))[0]  # This does not change while states settle.
 
         def pull(layer: Tensor) -> Tensor:
             if self.cost_name == "mse":

@@ -35,12 +35,12 @@ class ConvWeights:
         return self.linear_map.apply(below, self.kernel) + self.bias
 
     def backward(self, above: Tensor, winners: Tensor, below: Tensor) -> Tensor:
-        """Send pooled activity back to where its maximum was, and down through the kernel."""
+        """Send pooled activity to the positions of the maxima, and down through the kernel."""
         spread = unpool(above, winners, self._sides(below))
         return self.linear_map.input_gradient(spread, self.kernel, below)
 
     def correlate(self, below: Tensor, above: Tensor, winners: Tensor) -> Tensor:
-        """Return the correlation of activities below and, where its maximum was, above."""
+        """Return the correlation of activities below and, at their maxima, above."""
         spread = unpool(above, winners, self._sides(below))
         return self.linear_map.kernel_gradient(below, spread, self.kernel)
 
@@ -60,11 +60,11 @@ class ConvSynapses(keras.layers.Layer):
         kernel_size: Height and width of the kernel.
         padding: `"same"` or `"valid"`.
         kernel_initializer: Initializer of the kernel. By default uniform up to
-            `1 / sqrt(inputs of a unit)`; so is the bias.
+            `1 / sqrt(inputs of a unit)`, like the bias.
         name: Name of the layer.
         dtype: Precision of the weights, `"float32"` or `"float64"`.
         trainable: Whether the weights learn.
-        activity_regularizer: Regularizer of what the layer returns when called.
+        activity_regularizer: Regularizer of the outputs of a call.
     """
 
     def __init__(
@@ -115,17 +115,17 @@ class ConvSynapses(keras.layers.Layer):
         self.built = True
 
     def read(self) -> ConvWeights:
-        """Return the weights as tensors, cut off from differentiation."""
+        """Return the weights as tensors without gradients."""
         kernel = ops.stop_gradient(read(self.kernel))
         return ConvWeights(self.linear_map, kernel, ops.stop_gradient(read(self.bias)))
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return `maxpool(conv(inputs, kernel) + bias)`, in the type of the policy."""
+        """Return `maxpool(conv(inputs, kernel) + bias)` in the dtype of the policy."""
         inputs = ops.cast(inputs, precise(self.variable_dtype))
         return ops.cast(pool(self.read().convolve(inputs))[0], self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """`(batch, height / 2, width / 2, filters)`."""
+        """Return `(batch, height / 2, width / 2, filters)`."""
         cut = 0 if self.padding == "same" else self.kernel_size - 1
         sides = [None if n is None else max(n - cut, 0) // _SIDE for n in input_shape[1:3]]
         return (input_shape[0], *sides, self.filters)
@@ -142,10 +142,10 @@ class ConvSynapses(keras.layers.Layer):
 
 
 def pool(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the maxima of the 2 x 2 windows, and a mask of where they were.
+    """Return the maxima of the 2 x 2 windows, and a mask of their positions.
 
-    The mask has the shape `(batch, h, 2, w, 2, channels)` with a single 1 in each window, the first
-    of equal ones. A row or column that is left over at the end belongs to no window.
+    The mask has the shape `(batch, h, 2, w, 2, channels)` with a single 1 in each window, at the
+    first of equal maxima. The last row or column belongs to no window if their number is odd.
     """
     _, height, width, channels = inputs.shape
     h, w = height // _SIDE, width // _SIDE
@@ -153,7 +153,7 @@ def pool(inputs: Tensor) -> tuple[Tensor, Tensor]:
     windows = ops.reshape(windows, (-1, h, _SIDE, w, _SIDE, channels))
     maxima = ops.max(windows, axis=(2, 4), keepdims=True)
     equal = ops.cast(ops.equal(windows, maxima), inputs.dtype)
-    # Of equal ones the first: those behind it see a count of more than 1.
+    # The first of equal maxima is taken: the count at the others is more than 1.
     upper, lower = equal[:, :, :1], equal[:, :, 1:]
     lower = lower * (1.0 - ops.max(upper, axis=4, keepdims=True))
     rows = ops.concatenate([upper, lower], axis=2)
@@ -163,7 +163,7 @@ def pool(inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unpool(pooled: Tensor, mask: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Bring pooled activities back to where their maxima were, in an image of `sides`."""
+    """Return pooled activities at the positions of their maxima, in an image of `sides`."""
     h, w, channels = pooled.shape[1:]
     spread = ops.reshape(pooled, (-1, h, 1, w, 1, channels)) * mask
     spread = ops.reshape(spread, (-1, h * _SIDE, w * _SIDE, channels))

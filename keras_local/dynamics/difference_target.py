@@ -28,14 +28,14 @@ LearningPhase = Literal["both", "forward", "inverse"]
 class DifferenceTargetPropagation(Network):
     """Network that learns by difference target propagation (DTP).
 
-    A feedforward network of `M` weight layers, and a learned inverse `g_l` of each but the lowest
-    and the output:
+    The network is feedforward with `M` weight layers. Each layer except the lowest and the output
+    has a learned inverse `g_l`:
 
         h_l = f(h_{l-1} W_l + b_l),    scores = softmax(h_{M-1} W_M + b_M)
         g_l(h) = f(h V_l^T + c_l),     l = 2..M-1.
 
-    No error goes down, but a target. The highest hidden layer takes a step down the cost `C`, the
-    cross-entropy, and what lies below it is asked for what would have caused the difference:
+    What is sent down is not an error but a target. The target of the highest hidden layer is a step
+    down the cost `C`, the cross-entropy; the inverses compute the targets of the layers below:
 
         t_{M-1} = h_{M-1} - target_rate dC/dh_{M-1}
         t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l).
@@ -43,35 +43,39 @@ class DifferenceTargetPropagation(Network):
     For labels the outputs are sigmoid and `C` is the sum of logistic losses; for values they are
     linear and `C` is half the squared distance.
 
-    Each layer descends two losses of its own, with `e` normal of deviation `noise`,
+    Each layer descends its own two losses, with normal noise `e` of standard deviation `noise`,
 
         |h_l - t_l|^2                  by W_l and b_l alone,
         |g_l(f_l(h + e)) - (h + e)|^2, h = h_{l-1},    by V_l and c_l alone,
 
-    and the output `C` itself. In a linear network of orthogonal `W_l` with `V_l = W_l`, which are
-    exact inverses, `t_l - h_l` is the error of backpropagation times `target_rate`. With exact
-    inverses of other linear maps it is not: the error then comes down by the inverse where
-    backpropagation takes the transpose. Local: a weight sees the rate before it, and rate and
-    target of its own neuron; only the highest hidden layer sees weights that are not its own.
+    and the output layer descends `C`. In a linear network of orthogonal `W_l` with `V_l = W_l`,
+    which are exact inverses, `t_l - h_l` is the error of backpropagation times `target_rate`. With
+    exact inverses of other linear maps it is not, because the error comes down by the inverse, and
+    in backpropagation by the transpose.
+
+    Local: a weight sees the presynaptic rate, and rate and target of its own neuron; only the
+    highest hidden layer sees weights of another layer.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
-        target_rate: Size of the step that makes the first target, greater than 0.
-        noise: Standard deviation of what is added to rates while inverses learn; 0 for none.
-        inverse_rate: Learning rate of `V` and `c`, in parts of that of the others; 0 for none.
+        target_rate: Size of the step that gives the first target, greater than 0.
+        noise: Standard deviation of the noise that is added to rates while inverses learn; 0 for
+            none.
+        inverse_rate: Learning rate of `V` and `c`, relative to the other weights; with 0 they do
+            not learn.
         activation: `f`, `"tanh"` or `"linear"`.
-        phase: Which weights learn: `"both"`, on the same batch, only those `"forward"`, or only
-            those of the `"inverse"`. May be set at any time, so that epochs of the two alternate.
+        phase: Which weights learn: `"forward"`, `"inverse"`, or `"both"` on the same batch. It may
+            be set at any time, so that epochs of the two can alternate.
         kernel_initializer: Initializer of `W`.
         feedback_initializer: Initializer of `V`.
-        seed: Of the noise, an integer; None for another one each time.
+        seed: Seed of the noise, an integer; None draws a seed.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`. The
-    published setting: seven hidden layers of 240, batches of 100, epochs of the two kinds in turn.
+    Input shape: `(batch, sizes[0])`. Output shape: `(batch, sizes[-1])`. The published setting is
+    seven hidden layers of 240 units, batches of 100, and alternating epochs of the two phases.
 
     Raises:
         ValueError: If an argument is out of range or unknown.
@@ -85,7 +89,7 @@ class DifferenceTargetPropagation(Network):
 
     Source: Lee, Zhang, Fischer & Bengio 2015, "Difference target propagation", and the authors'
     script. There one epoch teaches the inverses and the next the forward weights, and two weights
-    are missing from those that learn; here all learn.
+    do not learn; here all weights learn.
     """
 
     refused_targets = NONE_REFUSED
@@ -120,13 +124,14 @@ class DifferenceTargetPropagation(Network):
         self.feedback_initializer = initializer("feedback_initializer", feedback_initializer)
         self.seed = check.seed("seed", seed)
         self._draws = keras.random.SeedGenerator(self.seed)
-        # Keras saves weights, but not where a generator stands, unless that is a weight.
+        # Keras saves the state of a generator only if it is a weight.
         self.draws = self._draws.state
         layers = len(self.sizes) - 1
         self.synapses = [
             Synapses(
                 units,
-                # No target comes below the lowest layer, and that of the output is the label.
+                # There is no target below the lowest layer, and the target of the output is the
+                # label.
                 tied=index in (0, layers - 1),
                 kernel_initializer=fresh(self.kernel_initializer),
                 feedback_initializer=fresh(self.feedback_initializer),
@@ -144,7 +149,7 @@ class DifferenceTargetPropagation(Network):
             return
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
-        # Of the inverses of layers 2 to M - 1, whose kernels are with those that they invert.
+        # The inverses of layers 2 to M - 1; each kernel is stored with the kernel that it inverts.
         self.inverse_biases = [
             self.add_weight(
                 name=f"inverse_bias_{index + 2}",
@@ -160,17 +165,17 @@ class DifferenceTargetPropagation(Network):
 
     @property
     def phase(self) -> LearningPhase:
-        """Which weights learn: `"both"`, `"forward"` or `"inverse"`."""
+        """The weights that learn: `"both"`, `"forward"` or `"inverse"`."""
         return self._phase
 
     @phase.setter
     def phase(self, phase: LearningPhase) -> None:
         self._phase = check.one_of("phase", phase, PHASES)
-        # What was traced is of the phase before.
+        # The traced function belongs to the phase before.
         self.train_function = None
 
     def layer_rates(self) -> Sequence[float]:
-        """Return the rates of forward weights and of inverses, where both learn at once."""
+        """Return the rates of forward weights and of inverses, if both learn."""
         both = self.inverse_biases and self.inverse_rate and self.phase == "both"
         return (1.0, self.inverse_rate) if both else ()
 
@@ -194,7 +199,7 @@ class DifferenceTargetPropagation(Network):
         """Return the targets of all hidden layers, the lowest first.
 
         Args:
-            states: What `free_phase` returned.
+            states: The result of `free_phase`.
             targets: Rows `(batch, sizes[-1])`.
         """
         if len(states) == 1:
@@ -207,7 +212,7 @@ class DifferenceTargetPropagation(Network):
         return found
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Set the targets, and return the steps down the losses of the layers."""
+        """Compute the targets, and return the steps down the losses of the layers."""
         layers = (inputs, *states[:-1])
         found: list[tuple[Any, Tensor]] = []
         forward = float(self.phase != "inverse")
@@ -236,7 +241,7 @@ class DifferenceTargetPropagation(Network):
         return NEURONS[self.activation].rate(field)
 
     def _slope(self, rate: Tensor) -> Tensor:
-        """Return the derivative of the activation function where its value is `rate`."""
+        """Return the derivative of the activation function at the value `rate`."""
         return 1.0 - ops.square(rate) if self.activation == "tanh" else ops.ones_like(rate)
 
     def _inverse(self, index: int, above: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ NUDGINGS = ("one_sided", "random_sign", "centred", "holomorphic")
 ACTIVATIONS = ("steep_sigmoid", "unit_clip", "half_clip", "tanh")
 NeuronName = Literal["steep_sigmoid", "unit_clip", "half_clip", "tanh"]
 Phase = Literal["free", "nudged"]
-"""Where a softmax above the states learns."""
+"""The phase in which a softmax above the states learns."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "784-500-10": {
@@ -60,74 +60,76 @@ PRESETS: dict[str, dict[str, Any]] = {
 class EquilibriumNetwork(Network):
     """Network that learns by equilibrium propagation.
 
-    All units `s_k` of the layers `k = 1..L` see the layers below and above through the same
-    weights, in the field
+    All units `s_k` of the layers `k = 1..L` receive the layers below and above through the same
+    weights. Their field is
 
         u_k = s_{k-1} W_k + b_k + s_{k+1} W_{k+1}^T,    s_0 = inputs,
 
-    and settle, by default in the form of Scellier and Bengio,
+    and they settle, by default in the form of Scellier and Bengio,
 
         s_k <- clip(s_k + step_size (u_k - s_k), 0, 1).
 
-    This is gradient descent on an energy. In the free phase the output layer settles as well; in
-    the nudged phase, which starts where the free phase ended, `nudge (y - s_L)` is added to its
-    field, and the weights change by the difference of the two correlations:
+    This is gradient descent on an energy. In the free phase the output layer settles as well. The
+    nudged phase starts where the free phase ended, and adds `nudge (y - s_L)` to the field of the
+    output layer. The weights change by the difference of the two correlations:
 
         dW_k = (1 / nudge) < s_{k-1}^nudged s_k^nudged - s_{k-1}^free s_k^free >
         db_k = (1 / nudge) < s_k^nudged - s_k^free >.
 
     For a small nudge this is the gradient of `1/2 |s_L - y|^2` at the equilibrium of this recurrent
-    network (not that of a feedforward network with the same weights). Local: each weight sees the
-    activities of the two units that it connects, in both phases.
+    network (not of a feedforward network with the same weights).
+
+    Local: each weight sees the activities of the two units that it connects, in both phases.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
         form: `"hopfield"` as above, or `"prototypical"`: `s_k <- f(u_k)`, with `activation` as `f`.
-        activation: Of the prototypical form: `"steep_sigmoid"`, `1 / (1 + exp(-4 (u - 1/2)))`, the
-            default; `"unit_clip"`, `clip(u, 0, 1)`; `"half_clip"`, `clip(u / 2, 0, 1)`; `"tanh"`.
-        cost: `"mse"` as above, or `"cross_entropy"`: the classes are then no part of the states;
-            their scores are `softmax(s_{L-1} W_L + b_L)`, and the nudge is down the gradient of the
+        activation: Activation of the prototypical form: `"steep_sigmoid"`,
+            `1 / (1 + exp(-4 (u - 1/2)))`, the default; `"unit_clip"`, `clip(u, 0, 1)`;
+            `"half_clip"`, `clip(u / 2, 0, 1)`; `"tanh"`.
+        cost: `"mse"` as above, or `"cross_entropy"`: then the states do not contain the classes,
+            the scores are `softmax(s_{L-1} W_L + b_L)`, and the nudge goes down the gradient of the
             cross-entropy in the highest hidden layer.
         nudging: `"random_sign"`, a new sign of the nudge in each step; `"one_sided"`, always the
-            positive; `"centred"`, both, each from the free state, with an error of second order in
-            the nudge; `"holomorphic"`, for the prototypical form with `"steep_sigmoid"` or
-            `"tanh"`, the nudge times `exp(2 pi i t / points)` for all `t`, in complex states, with
-            an error of the order `points`.
+            positive sign; `"centred"`, both signs, each from the free state, with an error of
+            second order in the nudge; `"holomorphic"`, for the prototypical form with
+            `"steep_sigmoid"` or `"tanh"`, the nudge times `exp(2 pi i t / points)` for all `t`, in
+            complex states, with an error of the order `points`.
         nudge: Strength of the nudge, greater than 0, at most 1.
-        free_steps: Steps of the free phase.
-        nudged_steps: Steps of each nudged phase.
-        step_size: Of the Hopfield form, greater than 0, at most 1.
+        free_steps: Number of steps of the free phase.
+        nudged_steps: Number of steps of each nudged phase.
+        step_size: Size of a step in the Hopfield form, greater than 0, at most 1.
         rate_factors: Factor of the learning rate of each weight layer, the lowest first. Optimizers
-            that divide by the size of the gradient erase them; `compile` warns.
-        feedback: `"tied"` as above, or `"separate"`: each layer above the lowest is seen by the one
-            below through weights of its own, which receive the same changes; weight decay makes
-            the two agree.
-        points: How many nudges the holomorphic form takes, at least 2, which is `"centred"`.
+            that divide by the size of the gradient remove them; `compile` warns.
+        feedback: `"tied"` as above, or `"separate"`: the feedback connections have their own
+            weights, which receive the same changes. With weight decay the two become equal.
+        points: Number of nudges in the holomorphic form, at least 2, which is `"centred"`.
         kernel_initializer: Initializer of the weights.
-        persistent: Number of training samples, to begin the free phase of each, while training,
-            where it ended an epoch before, so that fewer steps do; None to begin at zero. `fit`
-            has to see the samples in the same order each time, `shuffle=False`. The states are
-            weights and are saved. Several replicas keep those of the first in a file.
-        seed: Of the random signs.
-        readout_phase: With `cost="cross_entropy"`, where the weights below the softmax learn from
-            the gradient of the cross-entropy: `"free"`, in the free phase, which is the gradient of
-            the loss that is logged; or `"nudged"`, the published form, the mean of that gradient
-            over the nudged phases (the phase of the random or positive sign, both signs if
-            centred, all nudges if holomorphic). They agree for a small nudge.
+        persistent: Number of training samples. Then each sample's free phase in training begins
+            where it ended an epoch before, so that fewer steps are enough. None means that it
+            begins at zero. `fit` has to see the samples in the same order each time,
+            `shuffle=False`. The states are weights and are saved. With several replicas, a file
+            contains the states of the first replica.
+        seed: Seed of the random signs.
+        readout_phase: With `cost="cross_entropy"`, the phase in which the gradient of the
+            cross-entropy for the weights below the softmax is taken. `"free"`: the free phase,
+            which gives the gradient of the logged loss. `"nudged"`, the published form: the mean
+            over the nudged phases (the phase of the random or positive sign, both signs if centred,
+            all nudges if holomorphic). They agree for a small nudge.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`. With `cost="cross_entropy"`
-            the scores of labels are `sigmoid` in place of `softmax`. Values have to be in the range
-            of the activation, with `cost="mse"`: a state from 0 to 1 never reaches others.
+            the scores of labels use `sigmoid` in place of `softmax`. Values need `cost="mse"` and
+            have to be in the range of the activation, because states from 0 to 1 have no others.
         name: Name of the network.
         dtype: Precision of weights and dynamics, `"float32"` or `"float64"`; with a policy of mixed
             precision both stay in float32, and the scores have the policy's type.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`; inputs from 0 to 1 suit the Hopfield form. Output shape:
+    Input shape: `(batch, sizes[0])`; for the Hopfield form use inputs from 0 to 1. Output shape:
     `(batch, sizes[-1])`.
 
     Raises:
-        ValueError: If an argument is out of range or unknown, or the classes have no hidden layer
-            below them with `cost="cross_entropy"`.
+        ValueError: If an argument is out of range or unknown, or there is no hidden layer with
+            `cost="cross_entropy"`.
 
     >>> import numpy as np, keras, keras_local as kl
     >>> network = kl.dynamics.EquilibriumNetwork([4, 8, 3])
@@ -221,12 +223,13 @@ class EquilibriumNetwork(Network):
         | `"784-500-500-10"`     | 150        | 6            | 1     | .4 .1 .01             |
         | `"784-500-500-500-10"` | 500        | 8            | 1     | .128 .032 .008 .002   |
 
-        with `step_size` 0.5 and a random sign; the rates are `rate_factors`, so compile with
-        `keras.optimizers.SGD(1.0)`. Published with batches of 20, for 25, 60 and 500 epochs.
+        All have `step_size` 0.5 and a random sign. The rates are `rate_factors`, so compile with
+        `keras.optimizers.SGD(1.0)`. The published training has batches of 20, and 25, 60 and 500
+        epochs.
 
         Args:
             name: One of the names above.
-            **overrides: Arguments of the constructor that shall be others.
+            **overrides: Arguments of the constructor with other values.
 
         Raises:
             ValueError: If the name is unknown.
@@ -249,7 +252,7 @@ class EquilibriumNetwork(Network):
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The range of the activation function, which the outputs have too."""
+        """The range of the activation function, which is also the range of the outputs."""
         return self.neuron.low, self.neuron.high
 
     def layer_rates(self) -> Sequence[float]:
@@ -261,7 +264,7 @@ class EquilibriumNetwork(Network):
         return settle(*self._free(inputs), self.free_steps)  # type: ignore[no-any-return]
 
     def training_phase(self, inputs: Tensor) -> States:
-        """Return the rates after `free_steps` from zero, or from where the samples were left."""
+        """Return the rates after `free_steps` from zero, or from the samples' last states."""
         step, start = self._free(inputs)
         if self.memory is not None:
             start = self.memory.recall(ops.shape(inputs)[0])
@@ -296,18 +299,18 @@ class EquilibriumNetwork(Network):
         return found
 
     def remember(self, states: States, healthy: Tensor) -> None:
-        """Keep the states of these samples for the next epoch."""
+        """Store the states of these samples for the next epoch."""
         if self.memory is not None:
             self.memory.remember(states, healthy)
 
     @property
     def undone_variables(self) -> list[Any]:
-        """All but the states of samples, which are as many as there are data."""
+        """All variables except the states of samples, which may be very large."""
         kept = [] if self.memory is None else [id(layer) for layer in self.memory.layers]
         return [each for each in super().undone_variables if id(each) not in kept]
 
     def check_order(self, x: Any, shuffle: Any) -> None:
-        """Refuse, with `persistent`, another order each time, or another number of samples."""
+        """Refuse, with `persistent`, a changing order or another number of samples."""
         if self.persistent is None or not hasattr(x, "shape"):
             return
         allowed = f"{self.persistent} samples, as many as `persistent`"
@@ -318,7 +321,7 @@ class EquilibriumNetwork(Network):
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return `sum G(s) - sum_k s_k (s_{k-1} W_k + b_k)` of each sample; None if not tied.
 
-        `G(s)` is `s^2 / 2` in the Hopfield form, and else the potential with `f(G'(s)) = s`.
+        `G(s)` is `s^2 / 2` in the Hopfield form, otherwise the potential with `f(G'(s)) = s`.
         """
         if self.feedback != "tied":
             return None
@@ -331,7 +334,7 @@ class EquilibriumNetwork(Network):
         return sum(energies)
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
-        """Return the rates of each layer over the free phase; with labels, and the nudged one."""
+        """Return the rates of each layer over the free and, with labels, the nudged phase."""
         inputs = self._prepared(inputs)
         step, start = self._free(inputs)
         free = trajectory(step, start, self.free_steps)
@@ -345,7 +348,7 @@ class EquilibriumNetwork(Network):
 
     @property
     def _learns_at_nudged_states(self) -> bool:
-        """Whether there is a softmax above the states that learns where they are nudged."""
+        """Whether a softmax above the states learns at the nudged states."""
         return bool(self.cost_name == "cross_entropy" and self.readout_phase == "nudged")
 
     def _read(self) -> list[Weights]:
@@ -365,7 +368,7 @@ class EquilibriumNetwork(Network):
         strength: Tensor | None = None,
     ) -> Any:
         """Return the function from states to states; `strength` broadcasts to `(batch, 1)`."""
-        drive = weights[0].forward(inputs)  # Does not change while the states settle.
+        drive = weights[0].forward(inputs)  # This does not change while states settle.
 
         def pull(states: Tensor) -> Tensor:
             if self.cost_name == "mse":
@@ -394,11 +397,11 @@ class EquilibriumNetwork(Network):
     def _contrast(
         self, inputs: Tensor, targets: Tensor, states: States, share: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return the difference of two phases over the difference of their nudges."""
+        """Return the difference of two phases, divided by the difference of their nudges."""
         sign: Any = None if self.nudging == "centred" else 1.0
         if self.nudging == "random_sign":
             sign = self.signs.next(self.nudge_count, self.working_dtype)
-        # One phase behind the other: a single product sums over both.
+        # The phases are joined along the batch axis, so that one product sums over both.
         phases, shares = nudged_phases(
             partial(self._step, self._read()),
             inputs,
@@ -414,7 +417,7 @@ class EquilibriumNetwork(Network):
             if index:
                 kernel = correlate(phases[index - 1], layer, shares)
             else:
-                # The inputs are the same in both: the product of their difference does.
+                # The inputs are the same in both phases, so the difference of the states is enough.
                 upper, lower = ops.split(layer * shares[:, None], 2, axis=0)
                 kernel = correlate(inputs, upper + lower, ops.ones_like(share))
             contrasts.append((kernel, total(layer, shares)))

@@ -20,53 +20,57 @@ from keras_local.ops.backend import Tensor
 States = tuple[Tensor, ...]
 
 _DRAWS = 16381
-"""A prime: data sets of whatever size, read in order, meet all draws."""
+"""A prime number, so that data sets of any size, read in order, use all draws."""
 
 
 @serializable
 class ForwardForwardNetwork(Network):
-    """Network that learns by two forward passes; each layer has its own loss.
+    """Network of the forward-forward algorithm: two forward passes, and a loss for each layer.
 
     The label is a part of the input: it is written one-hot over the first `classes` inputs. Every
     layer sees the direction of the activity below, not its length,
 
         n_l = h_{l-1} / (|h_{l-1}| + 1e-4),    h_l = relu(n_l W_l + b_l),    h_0 = inputs,
 
-    and its goodness `g_l` is the sum of `h_l^2` over its units. A sample with its own label shall
-    have more of it than `threshold`, the sample with a wrong one, drawn anew each time, less:
+    and its goodness `g_l` is the sum of `h_l^2` over its units. The goodness of a sample with its
+    own label should be above `threshold`, and with a wrong label, drawn again each time, below it:
 
         L_l = softplus(threshold - g_l^right) + softplus(g_l^wrong - threshold)
         dW_l = 2 < p^right n_l^right h_l^right - p^wrong n_l^wrong h_l^wrong >
         p^right = sigmoid(threshold - g_l^right),    p^wrong = sigmoid(g_l^wrong - threshold).
 
     This is the gradient of `L_l` with respect to `W_l` alone, in closed form: no error passes from
-    one layer to another, and the next layer cannot read the goodness of this one off the length of
-    its inputs. The score of a class is the goodness, summed over layers, with that label written.
-    Local: a weight sees the activity before it, that of its own unit, and one number for the layer.
+    one layer to another, and the next layer cannot infer the goodness of this layer from the length
+    of its inputs. The score of a class is the goodness, summed over layers, with that label
+    written.
 
-    Calling the network runs a pass for each class, all in one batch. The loss in the logs is the
-    cross-entropy of the softmax of the scores; the layers do not descend it, but their own.
+    Local: a weight sees its presynaptic activity, the activity of its own unit, and one number for
+    the layer.
+
+    A call of the network runs a pass for each class, all in one batch. The loss in the logs is the
+    cross-entropy of the softmax of the scores; the layers do not descend this loss but their own.
 
     Args:
-        sizes: Number of inputs, more than there are classes; of units of each hidden layer; of
+        sizes: Number of inputs, which must be more than classes; of units of each hidden layer; of
             classes. There is no layer of classes.
-        goodness: `"sum"` of the squares, or their `"mean"`, which is the sum over the units; then
-            `dW` is so, too, and initial weights of Glorot's size are far below a threshold of 2.
-        threshold: Of the goodness, greater than 0.
-        scored: Which layers count in the scores: `"all"`, or all but the first, `"upper"`.
+        goodness: `"sum"` of the squares, or their `"mean"`, which divides by the number of units.
+            The mean also divides `dW`, and Glorot's initial weights are then far below a threshold
+            of 2.
+        threshold: Threshold of the goodness, greater than 0.
+        scored: Which layers count in the scores: `"all"`, or `"upper"`, all except the first.
         kernel_initializer: Initializer of the weights.
-        seed: Of the wrong labels.
-        targets: `"classes"`; the rule cannot learn others.
+        seed: Seed of the wrong labels.
+        targets: `"classes"`; the rule cannot learn other targets.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`, without labels; what is in the first `classes` inputs is not
-    seen. Output shape: `(batch, sizes[-1])`, goodness with each label.
+    Input shape: `(batch, sizes[0])`, without labels; the values of the first `classes` inputs are
+    ignored. Output shape: `(batch, sizes[-1])`, the goodness with each label.
 
     Raises:
-        ValueError: If an argument is out of range or unknown, there is no hidden layer, or none
-            that is scored, or not more inputs than classes.
+        ValueError: If an argument is out of range or unknown, there is no hidden layer or no scored
+            layer, or there are not more inputs than classes.
 
     >>> import numpy as np, keras, keras_local as kl
     >>> network = kl.dynamics.ForwardForwardNetwork([7, 8, 3])
@@ -76,7 +80,7 @@ class ForwardForwardNetwork(Network):
     (4, 3)
 
     Source: Hinton 2022, "The forward-forward algorithm: some preliminary investigations"; the
-    normalisation, and the mean in place of the sum, as in public implementations.
+    normalisation and the mean in place of the sum are as in public implementations.
     """
 
     refused_targets: ClassVar[Mapping[str, str]] = {
@@ -125,18 +129,18 @@ class ForwardForwardNetwork(Network):
         self.build((None, self.sizes[0]))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the weights, and the counter of draws."""
+        """Create the weights, and the counter of random draws."""
         if self.synapses[0].built:
             return
         for synapses, inputs in zip(self.synapses, self.sizes, strict=False):
             synapses.build((None, inputs))
-        # Keras saves weights, and not the state of its own generators.
+        # Keras saves weights, but not the state of its own generators.
         self.draw_count = self.add_weight(**counter("draw_count"))
         self.built = True
 
     @property
     def smoothed(self) -> bool:
-        """No: one label is written into the input."""
+        """Return False: a single label is written into the input."""
         return False
 
     def free_phase(self, inputs: Tensor) -> States:
@@ -163,7 +167,7 @@ class ForwardForwardNetwork(Network):
         return -ops.sum(targets * ops.log_softmax(scores, axis=-1), axis=-1)
 
     def draw_negatives(self, labels: Tensor) -> Tensor:
-        """Return a wrong label for each label, drawn from all others alike, and count the draws.
+        """Return a wrong label for each label, all others equally likely, and count the draws.
 
         Args:
             labels: Integers `(batch,)`.
@@ -175,12 +179,12 @@ class ForwardForwardNetwork(Network):
         return ops.mod(labels + drawn, self.classes)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Compare each sample with its label and with a wrong one, in each layer by itself."""
+        """Compare each sample with its label and with a wrong one, in each layer separately."""
         right = ops.cast(ops.argmax(targets, axis=-1), "int32")
         labels = ops.concatenate([right, self.draw_negatives(right)])
         ones = ops.ones_like(share)
         sign = ops.concatenate([ones, -ones])
-        # A label that is no class has targets of NaN, and has to stop the training.
+        # A label that is not a class has targets of NaN and must end the training.
         share = share * ops.sum(targets, axis=-1)
         shares = sign * ops.concatenate([share, share])
         rows = self.classes * ops.arange(ops.shape(right)[0], dtype="int32")
@@ -188,7 +192,7 @@ class ForwardForwardNetwork(Network):
         below = self._labelled(ops.concatenate([inputs, inputs]), labels)
         found: list[tuple[Any, Tensor]] = []
         for synapses, layer in zip(self.synapses, states, strict=True):
-            # Both passes are among those of the free phase.
+            # The free phase contains both passes.
             active = ops.take(ops.reshape(layer, (-1, synapses.units)), chosen, axis=0)
             (goodness,) = self.goodness((active,))
             wanting = shares * ops.sigmoid(sign * (self.threshold - goodness))
@@ -199,7 +203,7 @@ class ForwardForwardNetwork(Network):
         return found
 
     def _labelled(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the inputs with labels `(batch,)` written over the first of them."""
+        """Return the inputs with labels `(batch,)` written over the first inputs."""
         written = ops.one_hot(labels, self.classes, dtype=inputs.dtype)
         return ops.concatenate([written, inputs[:, self.classes :]], axis=1)
 
@@ -216,6 +220,6 @@ class ForwardForwardNetwork(Network):
 
 
 def _direction(activity: Tensor) -> Tensor:
-    """Return rows of about unit length; of zeros where there is no activity."""
+    """Return rows of length about 1, or of zeros where there is no activity."""
     length = ops.sqrt(ops.sum(ops.square(activity), axis=-1, keepdims=True))
     return activity / (length + 1e-4)

@@ -1,4 +1,4 @@
-"""Whether the step of an optimizer depends on the scale of the gradient."""
+"""A function that says whether the step of an optimizer depends on the gradient's scale."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _NAMES = (
     "RMSprop",
     "ScheduleFreeAdamW",
 )
-# Which of them there are depends on the version of Keras.
+# Some of them exist only in some versions of Keras.
 _SCALE_FREE: tuple[Any, ...] = tuple(
     getattr(optimizers, name) for name in _NAMES if hasattr(optimizers, name)
 )
 
 
 def ignores_gradient_scale(optimizer: Any) -> bool:
-    """Return whether a gradient twice as large makes (about) the same step.
+    """Return whether an optimizer makes (about) the same step for a gradient twice as large.
 
-    True for Keras' adaptive optimizers and all classes that derive from them, also inside a
-    `LossScaleOptimizer`; False for `SGD` and what derives from it. A class of optimizers for which
-    this is not right says so by an attribute `ignores_gradient_scale`, True or False.
+    It is True for Keras' adaptive optimizers and all classes that derive from them, also inside a
+    `LossScaleOptimizer`; it is False for `SGD` and classes that derive from it. If this is wrong
+    for a class, set its attribute `ignores_gradient_scale` to True or False.
 
     Args:
         optimizer: A Keras optimizer.

@@ -22,13 +22,14 @@ Verbosity = bool | int | str
 
 
 class GuardedModel(Model, ABC):
-    """Interface of a model that refuses what it cannot learn from, and keeps its last good state.
+    """Interface of a model that checks its data and undoes steps that diverge.
 
     `fit`, `train_on_batch`, `evaluate`, `test_on_batch`, `predict`, `predict_on_batch` and
-    `validation_data` take what Keras takes, and look at all of it: arrays before anything happens,
-    the batches of data sets, generators and `PyDataset`s as they come. A call that refuses its data
-    has changed nothing. A step of training that leaves a loss or a weight not finite is undone,
-    with the optimizer and all state, and ends the training with a `ValueError`.
+    `validation_data` take the same data as in Keras, and all data are checked: arrays before
+    anything happens, batches of data sets, generators and `PyDataset`s when they arrive. A call
+    that refuses its data has changed nothing. If a loss or a weight is not finite after a training
+    step, the step is undone with the optimizer and all state, and training ends with a
+    `ValueError`.
     """
 
     remedy: ClassVar[str] = "a smaller learning rate"
@@ -37,7 +38,7 @@ class GuardedModel(Model, ABC):
     @property
     @abstractmethod
     def gate(self) -> Gate:
-        """Which samples and labels the model takes."""
+        """The samples and labels that the model accepts."""
 
     @property
     def undone_variables(self) -> list[Any]:
@@ -47,7 +48,7 @@ class GuardedModel(Model, ABC):
         return own + ([] if self.optimizer is None else list(self.optimizer.variables))
 
     def check_order(self, x: Any, shuffle: Any) -> None:
-        """Refuse samples that do not come in the order that the network needs; any will do."""
+        """Refuse an order of samples that the network cannot use; by default none."""
 
     def check_arguments(
         self,
@@ -56,10 +57,10 @@ class GuardedModel(Model, ABC):
         class_weight: Any = None,
         validation_data: Any = None,
     ) -> None:
-        """Refuse arguments that the model has no use for; by default none."""
+        """Refuse arguments that the model does not use; by default none."""
 
     def instability(self) -> str | None:
-        """Return why the dynamics cannot settle with the weights as they are, or None."""
+        """Return why the dynamics cannot settle with the present weights, or None."""
         return None
 
     def fit(
@@ -145,7 +146,7 @@ class GuardedModel(Model, ABC):
         """
         arguments = {"batch_size": batch_size, "verbose": verbose, "callbacks": callbacks}
         arguments |= {"steps": steps, "return_dict": return_dict, **keywords}
-        if keywords.get("_use_cached_eval_dataset"):  # From `fit`, which has checked it.
+        if keywords.get("_use_cached_eval_dataset"):  # `fit` has checked these data.
             logs = super().evaluate(x, y, sample_weight=sample_weight, **arguments)
         else:
             _check_counts(batch_size=batch_size, steps=steps)
@@ -220,11 +221,11 @@ class GuardedModel(Model, ABC):
         return scores
 
     def train_step(self, *arguments: Any) -> Any:
-        """Take a step of training, and undo it if the loss or a weight is not finite after it."""
+        """Make a training step, and undo it if the loss or a weight is not finite after it."""
         return guarded_step(self, super().train_step, arguments, self.undone_variables)
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Make the function that takes a step, with the variables of the optimizer."""
+        """Return the function that makes a training step, with the optimizer's variables."""
         self._build_optimizer()
         return super().make_train_function(force)
 
@@ -245,7 +246,7 @@ class GuardedModel(Model, ABC):
 
     @contextmanager
     def _guarded(self) -> Iterator[Any]:
-        """Check the data of a call, and leave no sum of metrics that is not finite."""
+        """Check the data of a call, and remove sums of metrics that are not finite."""
         try:
             with self.gate.guard(self) as guard:
                 yield guard
@@ -254,7 +255,7 @@ class GuardedModel(Model, ABC):
             raise
 
     def _build_optimizer(self) -> None:
-        """Create the optimizer's variables where those of the network are."""
+        """Create the optimizer's variables on the devices of the network's variables."""
         if self.optimizer is None or self.optimizer.built:
             return
         strategy = getattr(self, "distribute_strategy", None)
@@ -265,7 +266,7 @@ class GuardedModel(Model, ABC):
             self.optimizer.build(self.trainable_variables)
 
     def _first_samples(self, x: Any) -> tuple[Any, Any]:
-        """Return some samples to watch, or None, and the source as it was before."""
+        """Return some samples to watch, or None, and the source without losing them."""
         return None, x
 
     def _require_finite_loss(self, logs: Any, after: str) -> None:
@@ -293,7 +294,7 @@ def _check_counts(**counts: Any) -> None:
 
 @contextmanager
 def _watched(model: GuardedModel, callbacks: Any, samples: Any) -> Iterator[Any]:
-    """Add a `Watch` to callbacks, and take it out of a user's `CallbackList` afterwards."""
+    """Add a `Watch` to callbacks, and remove it from a user's `CallbackList` afterwards."""
     watch = Watch(samples)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]

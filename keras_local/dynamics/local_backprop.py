@@ -28,56 +28,58 @@ ACTIVATIONS = ("relu", "resu", "linear")
 class LocalBackpropNetwork(Network):
     """Network of principal and error units that learns by Baserdem's local backpropagation.
 
-    Layer `b = 1..L` has principal units of potential `X_b` and rate `F_b`; between the layers, and
-    at both ends, are error units `D_1..D_{L+1}`, which follow at once:
+    Layer `b = 1..L` has principal units with potential `X_b` and rate `F_b`. Between the layers,
+    and at both ends, there are error units `D_1..D_{L+1}` without dynamics of their own:
 
         F_b = f(X_b - B_b)
         D_1 = x - F_1 W_1^T,    D_b = F_{b-1} A_{b-1} - F_b W_b^T,    D_{L+1} = F_L A_L - y
         dX_b/dt = D_b W_b - D_{b+1} A_b^T - (X_b + B_b) / tau.
 
-    With labels, Euler steps from `X = 0` run for `simulation_time`; then
+    With labels, Euler steps start at `X = 0` and run for `simulation_time`; then
 
         dW_b = < D_b F_b >,    dA_b = - < F_b D_{b+1} >,    dB_b = < dX_b/dt >.
 
-    Without labels, `D_{L+1}` does not act on `X_L`; `F_L A_L` are the class scores. No derivative
-    of `f` occurs anywhere: the rates descend the energy `E = 1/2 sum_b |D_b|^2`, and at rest `dW`
-    and `dA` are its exact negative gradients. This is backpropagation only in limits that
+    Without labels, `D_{L+1}` does not act on `X_L`; `F_L A_L` are the class scores. There is no
+    derivative of `f`: the rates descend the energy `E = 1/2 sum_b |D_b|^2`, and at rest `dW` and
+    `dA` are its exact negative gradients. This is backpropagation only in limits that
     `docs/networks/local_backprop.md` lists; with rectified units and equal precisions it is not.
+
     Local: each weight sees a principal and an error unit, each threshold its own unit.
 
     Args:
         sizes: Number of inputs, and of principal units of each layer.
-        error_sizes: Number of error units above each layer, the last the number of classes; by
-            default those of the layer itself. Only with `fix_A=None` (or, but for the last, with
-            `fix_A="last"`).
+        error_sizes: Number of error units above each layer; the last is the number of classes. By
+            default each is the size of the layer itself. Other numbers need `fix_A=None` (or,
+            except for the last, `fix_A="last"`).
         activation: `"relu"`, `max(0, steepness u)`; `"resu"`, the same up to `steepness`;
             `"linear"`, `steepness u`.
         steepness: Slope of the activation.
         tau: Time constant of the leak; None or infinity for no leak.
         simulation_time: How long each phase lasts.
-        time_step: Of Euler's method; `floor(simulation_time / time_step) + 1` evaluations.
-        fix_A: `"all"`, every `A` is the identity; `"last"`, the last is, and the others stay as
-            drawn; None, all are drawn and learn.
+        time_step: Step of Euler's method; there are `floor(simulation_time / time_step) + 1`
+            evaluations.
+        fix_A: `"all"`: every `A` is the identity; `"last"`: the last `A` is the identity, and the
+            others are random and fixed; None: all are random at first and learn.
         fix_W: Whether every `W` is the identity, for networks that map the inputs to the labels by
             `A` alone.
         learn_bias: Whether the thresholds `B` learn.
-        block_feedback: Whether the highest layer is cut off from `D_{L+1}` without labels. If not,
-            it is pulled towards zero there.
+        block_feedback: Whether `D_{L+1}` does not act on the highest layer without labels. If it
+            does, it pulls the layer towards zero.
         precision: Factor of the energy of each population of error units; 1 by default.
         gated: An extension, not Baserdem's: `D_b = relu(F_{b-1} A_{b-1}) - F_b` for `b = 2..L`, and
             an error returns only where the relu is active. Needs `fix_W`.
         init_scale: Variance of the initial weights, times `steepness` times the number of units at
             both ends.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`. `D_{L+1}` is the difference
-            in all three, so scores of labels are not confined to 0 and 1. Where the last `A` is the
+            in all three, so that scores of labels may lie outside 0 and 1. If the last `A` is the
             identity, values must be in the range of the rates.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`, best of mean 0 and variance 1. Output shape: `(batch,
-    classes)`. The defaults are those of the slides; their learning rate, 5e-8 on the sum over
-    60,000 images, is 3e-3 here, on the mean, with all images in one batch.
+    Input shape: `(batch, sizes[0])`, preferably with mean 0 and variance 1. Output shape:
+    `(batch, classes)`. The defaults are those of the slides. Their learning rate of 5e-8 for the
+    sum over 60,000 images is 3e-3 here, for the mean with all images in one batch.
 
     Raises:
         ValueError: If an argument is out of range or unknown, or sizes do not allow an identity.
@@ -146,7 +148,7 @@ class LocalBackpropNetwork(Network):
         self.build((None, self.sizes[0]))
 
     def _checked_error_sizes(self, error_sizes: Any) -> tuple[int, ...]:
-        """Return the numbers of error units above each layer; those of the layers for None."""
+        """Return the numbers of error units above each layer; None means those of the layers."""
         units = self.sizes[1:]
         given = units if error_sizes is None else error_sizes
         valid = isinstance(given, (list, tuple)) and len(given) == len(units)
@@ -159,7 +161,7 @@ class LocalBackpropNetwork(Network):
         return above
 
     def _make_synapses(self, below: tuple[int, ...]) -> None:
-        """Make `W` and `A` of each layer; None stands for the identity."""
+        """Create `W` and `A` of each layer; None represents the identity."""
         units, top = self.sizes[1:], len(self.sizes) - 2
         self.inward = [
             None if self.fix_W else self._synapses(errors, count, f"W_{index + 1}")
@@ -213,14 +215,14 @@ class LocalBackpropNetwork(Network):
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The range of `F_L` where `A_L` is the identity: rates are not negative."""
+        """The range of `F_L` if `A_L` is the identity: rates are not negative."""
         if self.fix_A is None or self.activation == "linear":
             return -math.inf, math.inf
         return 0.0, self.steepness if self.activation == "resu" else math.inf
 
     @property
     def steps(self) -> int:
-        """Number of evaluations of the dynamics in a phase."""
+        """The number of evaluations of the dynamics in a phase."""
         return math.floor(self.simulation_time / self.time_step + 1e-9) + 1
 
     def free_phase(self, inputs: Tensor) -> States:
@@ -258,7 +260,7 @@ class LocalBackpropNetwork(Network):
         Args:
             inputs: Samples `(batch, sizes[0])`.
             states: Potentials of all layers, as `trajectories` or `free_phase` return them.
-            labels: Labels of the samples; without, `y` is zero.
+            labels: Labels of the samples; without labels, `y` is zero.
         """
         targets = None if labels is None else self._targets(labels)
         return self._errors(self._prepared(inputs), self._rates(states), targets)[0]
@@ -266,8 +268,8 @@ class LocalBackpropNetwork(Network):
     def energy(self, inputs: Any, states: States) -> Tensor | None:
         """Return the energy of the free phase of each sample; None if gated.
 
-        `1/2 sum_b |D_b|^2`, without `D_{L+1}` if it is blocked, and for the leak
-        `sum_b (F_b^2 / (2 steepness) + 2 B_b F_b) / tau`.
+        It is the sum of `1/2 sum_b |D_b|^2`, without `D_{L+1}` if it is blocked, and of
+        `sum_b (F_b^2 / (2 steepness) + 2 B_b F_b) / tau` for the leak.
         """
         if self.gated:
             return None
@@ -283,13 +285,13 @@ class LocalBackpropNetwork(Network):
         return energy
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
-        """Return the potentials of each layer over the free phase, or over that with labels."""
+        """Return the potentials of each layer over the free phase or, with labels, over that."""
         targets = None if labels is None else self._targets(labels)
         step, start = self._phase(self._prepared(inputs), targets)
         return list(trajectory(step, start, self.steps - 1))
 
     def instability(self) -> str | None:
-        """Return a warning where Euler's steps cannot settle: step times curvature is 2 or more."""
+        """Return a warning if Euler's steps cannot settle: step times curvature is 2 or more."""
         if self.gated:
             return None
         number = self.time_step * (self.steepness * self._curvature())
@@ -302,7 +304,7 @@ class LocalBackpropNetwork(Network):
         )
 
     def _curvature(self) -> float:
-        """Return the largest eigenvalue of the second derivative of the energy in the rates."""
+        """Return the largest eigenvalue of the second derivative of the energy by the rates."""
         units = self.sizes[1:]
         ends = np.cumsum((0, *units))
         hessian = np.zeros((ends[-1], ends[-1]))
@@ -338,7 +340,7 @@ class LocalBackpropNetwork(Network):
     def _errors(
         self, inputs: Tensor, rates: list[Tensor], targets: Tensor | None
     ) -> tuple[list[Tensor], list[Tensor | None]]:
-        """Return the error units, and for those above each layer where errors may return."""
+        """Return the error units, and the errors above each layer that may return."""
         inward, upward = self._read()
         errors, gates, predicted = [], [], inputs
         for index, rate in enumerate(rates):

@@ -1,4 +1,4 @@
-"""Dendritic cortical microcircuits: errors are what interneurons do not predict."""
+"""Dendritic cortical microcircuits, where errors are what interneurons do not predict."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class MicrocircuitNetwork(Network):
     """Network of pyramidal neurons with dendrites that learns without phases.
 
     A hidden pyramidal neuron of layer `k = 1..N-1` has a soma `u_k`, a basal dendrite that sees the
-    rates below and an apical dendrite that sees those above; each layer has interneurons `uI_k`,
-    one for each neuron of the layer above, which nudges them. With `r = phi(u)` and `phi` the
-    logistic function:
+    rates below and an apical dendrite that sees the rates above. Each layer has interneurons
+    `uI_k`, one for each neuron of the layer above, which nudges them. With `r = phi(u)` and the
+    logistic function `phi`:
 
         basal_k  = r_{k-1} W_k + b_k
         uI_k     = (1 - lam_inter) (r_k I_k + c_k) + lam_inter u_{k+1}
@@ -40,43 +40,46 @@ class MicrocircuitNetwork(Network):
         u_k      = (1 - lam) basal_k + lam apical_k,
         u_N      = (1 - lam_out) basal_N + lam_out u_target     (with labels).
 
-    A sweep up, `u_k = a_k basal_k` with `a_k = 1 - lam` and `a_N = 1`, and one down with labels
-    stand for the steady state. Then
+    The steady state is computed by a sweep up, `u_k = a_k basal_k` with `a_k = 1 - lam` and
+    `a_N = 1`, and a sweep down with labels. Then
 
         dW_k = < r_{k-1} (phi(u_k) - phi(a_k basal_k)) > / (lam_out lam^(N-k))
         dI_k = < r_k (phi(uI_k) - phi(r_k I_k + c_k)) > / lam_inter
         dP_k = - < apical_k phi(uI_k) >                             with `learn_apical`
         dT_k = < (phi(u_k) - phi(r_{k+1} T_k^T)) r_{k+1} >          with `top_down="learned"`
 
-    and likewise for biases. The initial weights predict themselves, `I_k = a_{k+1} W_{k+1}` and
+    and likewise for biases. The initial weights predict each other, `I_k = a_{k+1} W_{k+1}` and
     `P_k = -T_k`: without labels interneurons do what the layer above does, apical dendrites are
     silent, and nothing is learned. With labels, `apical_k` is the error. For small `lam` this is
-    backpropagation with `top_down="transposed"`, and feedback alignment with fixed ones. Local:
-    each change is made of the compartments of one neuron and the rate of another that it sees.
+    backpropagation with `top_down="transposed"`, and feedback alignment with `top_down="fixed"`.
+
+    Local: each change is computed from compartments of one neuron and the rate of another neuron
+    that it sees.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
         lam: Weight of the apical dendrite, greater than 0 and less than 1.
         lam_out: Weight of the labels; `lam` by default.
-        lam_inter: Weight of the neurons above on interneurons; `lam` by default.
-        form: `"consistent"` as above; `"literal"`, the sweeps as published, in which the sweep up
-            is not attenuated (`a_k = 1` on the way up, and in `I`), so that below the highest
-            hidden layer apical dendrites are not silent without labels; `"ode"`, the
-            differential equations with their conductances, in Euler steps.
-        top_down: The weights `T`: `"fixed"` at random, `"transposed"`, which are the `W` of the
+        lam_inter: Weight of the layer above on interneurons; `lam` by default.
+        form: `"consistent"` as above. `"literal"`: the sweeps as published, in which the sweep up
+            is not attenuated (`a_k = 1` in the sweep up and in `I`). Then apical dendrites below
+            the highest hidden layer are not silent without labels. `"ode"`: the differential
+            equations with their conductances, in Euler steps.
+        top_down: The weights `T`: `"fixed"` and random, `"transposed"`, which means the `W` of the
             layer above, or `"learned"`.
-        learn_apical: Whether the weights `P` from interneurons to apical dendrites learn. If not
-            and `T` is transposed, `P` is its negative.
+        learn_apical: Whether the weights `P` from interneurons to apical dendrites learn. If they
+            do not and `T` is transposed, `P` is `-T`.
         kernel_initializer: Initializer of `W`.
         top_down_initializer: Initializer of `T`.
-        rate_factors: Factor of the learning rate of each `W`, the lowest first, beside the division
-            by mixing factors; 1 by default, as for `I`, `P` and `T`.
-        self_predicting: Whether `I` and `P` begin where apical dendrites are silent. If not, they
-            are drawn as `W` and `T` are. `predict_itself()` brings them there at any time.
-        leak: Conductance of the soma's leak, of the differential equations only, as those that
-            follow.
-        basal: Conductance of the basal dendrite, and of the interneuron's.
-        time_step: Of Euler's method.
+        rate_factors: Factor of the learning rate of each `W`, the lowest first, in addition to the
+            division by mixing factors; 1 by default, as for `I`, `P` and `T`.
+        self_predicting: Whether `I` and `P` start so that apical dendrites are silent. Otherwise
+            they are drawn like `W` and `T`. `predict_itself()` sets them to these values at any
+            time.
+        leak: Conductance of the soma's leak. This and the next three arguments are for the
+            differential equations only.
+        basal: Conductance of the basal dendrite, and of the interneuron's dendrite.
+        time_step: Step of Euler's method.
         simulation_time: How long each phase lasts.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
         name: Name of the network.
@@ -87,15 +90,15 @@ class MicrocircuitNetwork(Network):
     (1 - lam)`, and likewise for labels and interneurons.
 
     Labels are the rates 0.8 for the class and 0.1 for others; `u_target` is their logit. With
-    `targets="labels"` a target `t` is the rate `0.1 + 0.7 t`, and the score `(rate - 0.1) / 0.7`,
-    which is 0.5 half way and may lie a little outside of 0 and 1.
+    `targets="labels"` a target `t` is the rate `0.1 + 0.7 t`. The score is `(rate - 0.1) / 0.7`,
+    which is 0.5 in the middle and may lie a little outside the range from 0 to 1.
 
     Input shape: `(batch, sizes[0])`, rates from 0 to 1. Output shape: `(batch, sizes[-1])`.
 
     Raises:
-        ValueError: If an argument is out of range or unknown. In `compile` a warning, if the
-            optimizer divides by the size of the gradient, so that interneurons and pyramidal
-            neurons no longer learn at the rates that keep the prediction.
+        ValueError: If an argument is out of range or unknown. `compile` warns if the optimizer
+            divides by the size of the gradient, because interneurons and pyramidal neurons then do
+            not learn at the rates that keep the prediction.
 
     >>> import numpy as np, keras, keras_local as kl
     >>> network = kl.dynamics.MicrocircuitNetwork([4, 8, 3])
@@ -169,7 +172,7 @@ class MicrocircuitNetwork(Network):
             self._synapses(count, f"pyramidal_{index + 1}", self.kernel_initializer)
             for index, count in enumerate(units)
         ]
-        # An interneuron for each neuron of the layer above.
+        # There is one interneuron for each neuron of the layer above.
         self.interneurons: list[Any] = [
             self._synapses(count, f"interneurons_{index + 1}", self.kernel_initializer)
             for index, count in enumerate(units[1:])
@@ -227,7 +230,7 @@ class MicrocircuitNetwork(Network):
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """The factors of the changes of the `W`, the lowest first, and of those of the `I`."""
+        """The factors of the changes of all `W`, the lowest first, and of all `I`."""
         top = len(self.pyramidal) - 1
         powers = [self.lam_out * self.lam ** (top - k) for k in range(top + 1)]
         pairs = zip(self.rate_factors, powers, strict=True)
@@ -238,7 +241,7 @@ class MicrocircuitNetwork(Network):
         return self.scales if self.interneurons else self.scales[:-1]
 
     def free_phase(self, inputs: Tensor) -> States:
-        """Return the somata of all layers without labels; `"ode"`, of the interneurons as well."""
+        """Return the somata of all layers without labels; with `"ode"` also of the interneurons."""
         if self.form == "ode":
             return settle(*self._free(inputs), self.steps)  # type: ignore[no-any-return]
         somata, rates = [], inputs
@@ -249,12 +252,12 @@ class MicrocircuitNetwork(Network):
         return tuple(somata)
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
-        """Return the rates of the output neurons; of labels, where they are from 0.1 to 0.8."""
+        """Return the rates of the outputs; for labels they are rescaled from 0.1 to 0.8."""
         rates = ops.sigmoid(states[len(self.pyramidal) - 1])
         return rates if self.targets == "classes" else (rates - _LOW) / (_HIGH - _LOW)
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
-        """Return half the squared distance of the rates from 0.8 for the class, 0.1 for others."""
+        """Return half the squared distance of the rates from 0.8 (the class) and 0.1 (others)."""
         if self.targets == "labels":
             scores = _LOW + (_HIGH - _LOW) * scores
         return super().cost(_LOW + (_HIGH - _LOW) * targets, scores)
@@ -289,11 +292,12 @@ class MicrocircuitNetwork(Network):
 
         Args:
             inputs: Samples `(batch, sizes[0])`.
-            labels: Their labels; None for no teaching.
+            labels: Labels of the samples; None for the phase without labels.
 
         Returns:
-            Lists of tensors `(batch, units)`: `"basal"` and `"soma"` of all layers, and of hidden
-            ones `"apical"`, `"interneuron"` and `"dendrite"`, that of the interneurons.
+            Lists of tensors `(batch, units)`: `"basal"` and `"soma"` of all layers; of hidden
+                layers
+            also `"apical"`, `"interneuron"` and `"dendrite"`, the dendrite of the interneurons.
         """
         inputs = self._prepared(inputs)
         targets = None if labels is None else self._targets(labels)
@@ -319,7 +323,7 @@ class MicrocircuitNetwork(Network):
         return joined(free, taught)
 
     def instability(self) -> str | None:
-        """Return a warning where an Euler step is too large for the conductances."""
+        """Return a warning if an Euler step is too large for the conductances."""
         if self.form != "ode":
             return None
         number = self.time_step * (self.leak + self.basal) / (1.0 - max(self._mixing()))
@@ -329,22 +333,22 @@ class MicrocircuitNetwork(Network):
 
     @property
     def steps(self) -> int:
-        """Euler steps in each phase of the form `"ode"`; also where the second begins."""
+        """The number of Euler steps in each phase of the form `"ode"`."""
         return math.floor(self.simulation_time / self.time_step + 1e-9)
 
     def _mixing(self) -> tuple[float, float, float]:
         return self.lam, self.lam_out, self.lam_inter
 
     def _attenuation(self, layer: int) -> float:
-        """Return the share of the basal potential that reaches the soma, the leak aside."""
+        """Return the share of the basal potential that reaches the soma, without the leak."""
         return 1.0 if layer == len(self.pyramidal) - 1 else 1.0 - self.lam
 
     def _conduction(self) -> float:
-        """Return the share that the leak leaves; only the differential equations have a leak."""
+        """Return the share that the leak leaves, which differs from 1 only in the form `"ode"`."""
         return self.basal / (self.leak + self.basal) if self.form == "ode" else 1.0
 
     def _down(self, k: int, rates: Tensor, inter: Tensor) -> Tensor:
-        """Return the apical dendrites of hidden layer `k` from the rates above and lateral ones."""
+        """Return the apical dendrites of hidden layer `k` from rates above and lateral rates."""
         above, lateral = self.above[k], self.lateral[k]
         tied = self.pyramidal[k + 1].read()
         weights = tied if above is None else above.read()
@@ -447,7 +451,7 @@ def _factor(argument: str, value: Any) -> float:
 
 
 def _potentials(targets: Tensor) -> Tensor:
-    """Return the somatic potentials whose rates are the targets'."""
+    """Return the somatic potentials that give the target rates."""
     rates = _LOW + (_HIGH - _LOW) * targets
     return ops.log(rates) - ops.log(1.0 - rates)
 

@@ -15,27 +15,27 @@ from keras_local.ops import residual
 
 
 class SettlingMonitor(keras.callbacks.Callback):
-    """Log how close the states are to rest at the end of the free phase.
+    """Callback that logs how close the states are to rest at the end of the free phase.
 
     At the end of each epoch `logs` receives
 
-    - `residual`, how far the units of the samples move in the last step: the mean over samples of
+    - `residual`, the change of the units in the last step: the mean over samples of
       the largest change of any unit,
     - `at_rest`, the share of samples that move less than `tolerance`,
-    - `energy`, the mean energy in the end, and `energy_rise`, the largest rise of the energy in
+    - `energy`, the mean energy at the end, and `energy_rise`, the largest rise of the energy in
       one step of the free phase; only for networks that have an energy.
 
     Measuring changes nothing in the network. It runs the free phase of the samples once more and
     keeps all states in memory; a few dozen samples are enough.
 
     Args:
-        data: Samples, as `fit` takes them.
-        tolerance: Below which a sample counts as at rest.
+        data: Samples, as for `fit`.
+        tolerance: A sample is at rest if no unit changes by more than this.
 
     Raises:
-        ValueError: If `tolerance` is not positive; when training begins, if the model is no
+        ValueError: If `tolerance` is not positive, or, when training begins, if the model is not a
             `dynamics.Network`.
-        NotImplementedError: When training begins, if the phases of the network take no time.
+        NotImplementedError: When training begins, if the phases of the network have no time steps.
 
     >>> import numpy as np, keras_local as kl
     >>> network = kl.dynamics.EquilibriumNetwork([4, 8, 3])

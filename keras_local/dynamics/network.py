@@ -33,7 +33,7 @@ from keras_local.ops.precision import precise
 from keras_local.ops.settling import States
 
 Changes = Sequence[tuple[keras.Variable, Tensor]]
-"""Weights, each with the direction (of ascent) in which the rule moves it."""
+"""Pairs of a weight and its change by the rule, a direction of ascent."""
 
 _WATCHED = 8
 
@@ -41,17 +41,17 @@ _WATCHED = 8
 class Network(GuardedModel):
     """Interface of networks that learn in phases, for example one without and one with labels.
 
-    `compile`, `fit`, `evaluate`, `predict`, their relatives for one batch, saving and `export` work
-    as for any Keras model. Calling the network runs the free phase, without labels, and returns the
-    class scores; the loss in the logs is that of the free phase. While training, the network then
-    runs its other phases and hands the rule's changes to the optimizer as the (negative) gradient
-    of a loss of value zero, so every optimizer, schedule, clipping and gradient accumulation
-    applies, on every backend and with several replicas. `compile` takes no `loss`: what a network
-    minimises is part of its rule.
+    `compile`, `fit`, `evaluate`, `predict`, the methods for one batch, saving and `export` work as
+    for any Keras model. A call of the network runs the free phase, without labels, and returns the
+    class scores; the loss in the logs is that of the free phase. In training the network then runs
+    its other phases, and passes the rule's changes to the optimizer as the (negative) gradient of a
+    loss of value zero. Therefore every optimizer, schedule, clipping and gradient accumulation
+    works, on every backend and with several replicas. `compile` takes no `loss`, because the rule
+    determines what a network minimises.
 
-    Data are checked on every way in. A batch after which the loss, a change or a weight is not
-    finite is undone, with all state, and ends `fit` and `train_on_batch` with a `ValueError` that
-    says what to change. With `trainable=False` training changes nothing.
+    All methods check their data. If the loss, a change or a weight is not finite after a batch, the
+    batch is undone with all state, and `fit` or `train_on_batch` ends with a `ValueError` that says
+    what to change. With `trainable=False` training changes nothing.
 
     To write a network, derive from this class and implement
 
@@ -60,20 +60,20 @@ class Network(GuardedModel):
     - `changes(inputs, targets, states, share)`, the other phases and the changes of the weights,
     - `build`, which creates the weights (call it at the end of the constructor), and `get_config`.
 
-    The rest has a default: `cost(targets, scores)`, the loss of each sample, is half the squared
-    distance; `layer_rates`, where learning rates of layers differ, tells `compile` which optimizers
-    would lose them; `trajectories`, `energy` and `instability` serve those who watch
-    (`callbacks.SettlingMonitor`, plots, and the warning of dynamics that do not settle); `remedy`
-    is what errors advise. `keras.saving.register_keras_serializable` makes the network loadable.
+    The rest has a default. `cost(targets, scores)`, the loss of each sample, is half the squared
+    distance. `layer_rates` returns learning rates of layers that differ, so that `compile` can warn
+    of optimizers that remove the differences. `trajectories`, `energy` and `instability` are used
+    by `callbacks.SettlingMonitor`, plots, and the warning of dynamics that do not settle. `remedy`
+    is the advice in errors. `keras.saving.register_keras_serializable` makes the network loadable.
 
-    Weights are held by `Synapses`, whose `read()` gives tensors to compute with. State that is not
+    `Synapses` hold the weights; their `read()` returns tensors to compute with. State that is not
     learned (counters, memories) is a weight with `trainable=False` and may be assigned in
-    `changes`; it is saved, so a training that is taken up again goes on identically.
+    `changes`. It is saved, so that a training that is continued later continues identically.
 
-    What it learns to give out are, by `targets`, one of several `"classes"`; `"labels"` that each
-    may hold or not, numbers from 0 to 1, where one output is a binary label; or real `"values"`.
-    With one output, targets may have the shape `(batch,)`. A network says in `refused_targets` what
-    its rule cannot learn.
+    `targets` says what the network learns: one of several `"classes"`; `"labels"` that are each
+    true or not, numbers from 0 to 1, where one output is a binary label; or real `"values"`. With
+    one output, targets may have the shape `(batch,)`. `refused_targets` lists the targets that the
+    rule of a network cannot learn.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs: classes, labels or
@@ -118,7 +118,7 @@ class Network(GuardedModel):
     """
 
     suits_xla: ClassVar[bool] = True
-    """Whether the network is compiled with XLA on every device, not only where Keras does so."""
+    """Whether the network is compiled with XLA also on devices where Keras does not use it."""
 
     refused_targets: ClassVar[Mapping[str, str]] = {
         "labels": "a network that learns them says so by `refused_targets`",
@@ -127,7 +127,7 @@ class Network(GuardedModel):
     """The kinds of `targets` that the rule cannot learn, each with what to do instead."""
 
     erased_effect: ClassVar[str] = "`rate_factors` have no effect"
-    """What follows where an optimizer erases the factors of `layer_rates`; begins the warning."""
+    """The effect of an optimizer that removes the factors of `layer_rates`; begins the warning."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Network(GuardedModel):
     def scores(self, inputs: Tensor, states: States) -> Tensor:
         """Return the scores of a free phase, `(batch, sizes[-1])`.
 
-        They are those of the classes, the probabilities of the labels, or the values.
+        These are the scores of the classes, the probabilities of the labels, or the values.
         """
 
     @abstractmethod
@@ -172,8 +172,8 @@ class Network(GuardedModel):
 
         Args:
             inputs: Tensor `(batch, *sample_shape)`.
-            targets: Rows `(batch, sizes[-1])`: one-hot ones for classes.
-            states: What `free_phase` returned for these inputs.
+            targets: Rows `(batch, sizes[-1])`; for classes they are one-hot.
+            states: The result of `free_phase` for these inputs.
             share: Tensor `(batch,)`, how much each sample counts: 1 over the size of the global
                 batch, times its sample weight. The change of a weight is the sum over samples of
                 `share` times the change that the sample alone would make.
@@ -187,18 +187,18 @@ class Network(GuardedModel):
         return 0.5 * ops.sum(ops.square(scores - targets), axis=-1)
 
     def training_phase(self, inputs: Tensor) -> States:
-        """Return the states from which `changes` goes on; by default those of the free phase."""
+        """Return the states from which `changes` starts; by default those of the free phase."""
         return self.free_phase(inputs)
 
     def remember(self, states: States, healthy: Tensor) -> None:
-        """Store what the next batches need of this one, at the end of a training step.
+        """Store what the next batches need from this batch, at the end of a training step.
 
-        Only for what is too large to be copied in each step, and is left out of
-        `undone_variables`; other state may be assigned in `changes`.
+        Use it only for state that is too large to be copied in each step, and leave this state out
+        of `undone_variables`; other state may be assigned in `changes`.
 
         Args:
-            states: What `training_phase` returned.
-            healthy: Whether loss and changes are finite; if not, nothing may be kept.
+            states: The result of `training_phase`.
+            healthy: Whether loss and changes are finite; if not, nothing may be stored.
         """
 
     def energy(self, inputs: Any, states: States) -> Tensor | None:
@@ -210,19 +210,19 @@ class Network(GuardedModel):
 
         Args:
             inputs: Samples `(batch, *sample_shape)`.
-            labels: Their labels, to append the phase with labels (or, if that starts anew, to
-                follow it instead).
+            labels: Labels of the samples, to append the phase with labels (or to return only that
+                phase, if it does not start from the free phase).
 
         Returns:
             One tensor `(times, batch, ...)` for each layer of units, the lowest first.
 
         Raises:
-            NotImplementedError: For a network whose phases take no time.
+            NotImplementedError: For a network whose phases have no time steps.
         """
         raise NotImplementedError(f"{type(self).__name__} has no trajectories")
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Return the class scores at the end of the free phase, in the type of the policy."""
+        """Return the class scores at the end of the free phase, in the dtype of the policy."""
         inputs = self._prepared(inputs)
         learns = training and bool(self.trainable_variables)
         states = self.training_phase(inputs) if learns else self.free_phase(inputs)
@@ -244,13 +244,13 @@ class Network(GuardedModel):
         jit_compile: bool | Literal["auto"] = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """Configure the training; arguments as in `keras.Model.compile`, but for the loss.
+        """Configure the training; arguments as in `keras.Model.compile`, without a loss.
 
-        With `jit_compile="auto"` most networks are compiled with XLA on the CPU as well, where
-        Keras leaves it off on TensorFlow: many small steps are what it is good at.
+        With `jit_compile="auto"` most networks are compiled with XLA on the CPU as well, because it
+        is fast for many small steps. Keras does not use it there on TensorFlow.
 
         Raises:
-            ValueError: If a `loss` is given, or the optimizer does not suit the rule.
+            ValueError: If a `loss` is given, or the optimizer is not suitable for the rule.
         """
         name = type(self).__name__
         allowed = f"left out: {name} minimises a cost of its own (`metrics` show others)"
@@ -279,12 +279,12 @@ class Network(GuardedModel):
         one_device = not self._replicated and not self.run_eagerly
         if jit_compile == "auto" and self.suits_xla and one_device:
             with warnings.catch_warnings():
-                # Where there is no XLA, Keras warns and does without.
+                # If there is no XLA, Keras warns and does not use it.
                 warnings.simplefilter("ignore")
                 self.jit_compile = abilities.COMPILES
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """Return the arguments of `compile`, `jit_compile` as it was given."""
+        """Return the arguments of `compile`, with `jit_compile` as the user gave it."""
         config: dict[str, Any] | None = super().get_compile_config()
         return {**config, "jit_compile": self._asked} if config else config
 
@@ -298,16 +298,16 @@ class Network(GuardedModel):
         return ()
 
     def check_optimizer(self, optimizer: Any) -> None:
-        """Refuse, or warn of, an optimizer that does not suit the rule.
+        """Refuse an optimizer that is not suitable for the rule, or warn about it.
 
-        By default it warns of one that erases the factors of `layer_rates`.
+        By default it warns of an optimizer that removes the factors of `layer_rates`.
         """
         erased = self.erased_rates(optimizer, self.layer_rates())
         if erased:
             warnings.warn(f"{self.erased_effect}: {erased}.", stacklevel=3)
 
     def erased_rates(self, optimizer: Any, rates: Sequence[float]) -> str | None:
-        """Return what is wrong with an optimizer for factors that differ between layers."""
+        """Return why an optimizer removes the factors of the layers, or None."""
         if len(set(rates)) < 2 or not ignores_gradient_scale(optimizer):
             return None
         name = type(getattr(optimizer, "inner_optimizer", optimizer)).__name__
@@ -325,7 +325,7 @@ class Network(GuardedModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Return the loss of the free phase; while training, its gradient is the rule's."""
+        """Return the loss of the free phase; in training its gradient is that of the rule."""
         check.require(y is not None, "y", self.targets, y)
         inputs = self._prepared(x)
         targets = self._targets(y)
@@ -345,7 +345,7 @@ class Network(GuardedModel):
         if states is None:
             states = self.training_phase(inputs)
         changes = self.changes(inputs, targets, states, share)
-        # A phase with labels may diverge where the free phase does not.
+        # A phase with labels may diverge although the free phase does not.
         loss = loss + ops.cast(_alarm(changes), loss.dtype)
         self.remember(states, ops.isfinite(loss))
         for weight, change in changes:
@@ -364,9 +364,9 @@ class Network(GuardedModel):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def serving_form(self) -> tuple[Callable[[Any], Tensor], list[keras.layers.InputSpec]]:
-        """Return what is served: a function from samples to scores, and the shape of samples.
+        """Return the function from samples to scores for serving, and the shape of samples.
 
-        `models.export` asks for it. The function runs the free phase alone.
+        `models.export` calls it. The function runs only the free phase.
         """
         spec = keras.layers.InputSpec(shape=(None, *self.sample_shape), dtype=self.working_dtype)
         return (lambda inputs: self(inputs, training=False)), [spec]
@@ -380,35 +380,35 @@ class Network(GuardedModel):
         **keywords: Any,
     ) -> None:
         """Write the free phase as a model for serving; arguments as in `keras.Model.export`."""
-        # Keras exports what has been called before.
+        # Keras exports only a model that has been called.
         self(ops.zeros((1, *self.sample_shape), self.working_dtype))
         super().export(filepath, format, verbose, input_signature, **keywords)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`(batch, outputs)`."""
+        """Return `(batch, outputs)`."""
         return (input_shape[0], self.classes)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         config = super().get_config()
         config.pop("autocast", None)
-        # Classes go without saying: a network need not have the argument.
+        # Classes are the default, because a network need not have the argument.
         kind = {} if self.targets == "classes" else {"targets": self.targets}
         return {**config, **kind, "sizes": list(self.sizes)}
 
     @property
     def smoothed(self) -> bool:
-        """Whether the rule learns smoothed one-hot rows; else one-hot ones alone."""
+        """Whether the rule learns smoothed one-hot rows, and not only exact ones."""
         return True
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and the largest value that the rule can learn."""
+        """The smallest and the largest value that the rule can learn."""
         return -math.inf, math.inf
 
     @property
     def gate(self) -> Gate:
-        """Which samples and targets the network takes."""
+        """The samples and targets that the network accepts."""
         return Gate(
             self.sample_shape,
             self.classes,
@@ -419,7 +419,7 @@ class Network(GuardedModel):
     @property
     def _expected(self) -> Expected:
         low, high = self.value_range
-        # The square of an error, summed over the outputs, has to be finite.
+        # The squared error, summed over the outputs, has to be finite.
         limit = largest_value(self.working_dtype, self.classes)
         return Expected(
             self.classes,
@@ -441,36 +441,36 @@ class Network(GuardedModel):
         return ops.stop_gradient(ops.cast(ops.convert_to_tensor(inputs), self.working_dtype))
 
     def _targets(self, labels: Any) -> Tensor:
-        """Return targets as rows; in a graph, a row of NaN for one that cannot be learned."""
+        """Return targets as rows; in a graph, a row of NaN for a target that cannot be learned."""
         expected = self._expected
         rows, valid = expected.rows("y", labels, self.working_dtype)
         known = concrete(valid)
         if known is not None and not known.all():
             expected.check("y", labels)
-        # In a graph nothing can be raised: a step with a loss of NaN is undone, and ends the call.
+        # A graph cannot raise errors. A step with a loss of NaN is undone and ends the call.
         return ops.where(valid[:, None], rows, ops.full_like(rows, float("nan")))
 
 
 def _alarm(changes: Changes) -> Tensor:
-    """Return 0, or NaN if any change, in any replica, is not finite."""
+    """Return 0, or NaN if any change on any replica is not finite."""
     sums = [_any_sum(change) for _, change in changes]
     wrong = 1.0 - ops.cast(ops.isfinite(ops.sum(ops.stack(sums))), "float32")
     return ops.where(ops.equal(replica_sum(wrong), 0.0), 0.0, float("nan"))
 
 
 def _any_sum(change: Tensor) -> Tensor:
-    """Return a number that is finite if all entries are, short of an overflow, and else is not."""
+    """Return a number that is finite exactly if all entries are, apart from overflows."""
     if len(change.shape) > 1:
-        # XLA adds up columns side by side, and all entries one by one if it sees a single sum.
+        # XLA adds up columns in parallel, but all entries one by one if it sees a single sum.
         change = ops.abs(ops.sum(change, axis=0))
     return ops.sum(change)
 
 
 class _Handover:
-    """Carries the free phase from `call` to `compute_loss` of the same step.
+    """A store that passes the free phase from `call` to `compute_loss` of the same step.
 
-    Both run in one trace, in one thread (replicas have threads of their own), and the outputs tell
-    whether the states belong to them: the free phase need not run twice.
+    Both run in one trace and one thread (each replica has its own thread). The outputs show whether
+    the states belong to them, so that the free phase need not run twice.
     """
 
     def __init__(self) -> None:

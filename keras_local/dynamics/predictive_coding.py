@@ -1,4 +1,4 @@
-"""Predictive coding, and the schedules in which it equals backpropagation."""
+"""Predictive coding, with schedules in which it equals backpropagation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_local.ops.backend import Tensor
 States = tuple[Tensor, ...]
 INFERENCE = ("settle", "fixed_prediction", "zil")
 
-# Rate and, from the rate, its derivative.
+# The rate, and its derivative as a function of the rate.
 ACTIVATIONS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "sigmoid": (ops.sigmoid, lambda rate: rate * (1.0 - rate)),
     "tanh": (ops.tanh, lambda rate: 1.0 - ops.square(rate)),
@@ -30,7 +30,7 @@ ACTIVATIONS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], T
 
 
 _ROUNDING = 1e-5
-"""By how much of itself an energy has to rise to have risen."""
+"""The relative rise of an energy that counts as a rise."""
 
 
 @serializable
@@ -39,7 +39,7 @@ class PredictiveCodingNetwork(Network):
 
     Each layer `l = 1..L` has value units `x_l` and error units
 
-        e_l = x_l - f(x_{l-1}) W_l - b_l,   e_L over `output_variance`;   f(x_0) = inputs.
+        e_l = x_l - f(x_{l-1}) W_l - b_l, e_L divided by `output_variance`; f(x_0) = inputs.
 
     Without labels the values are the feedforward pass, and all errors are zero. With labels,
     `x_L` is held at the target, for classes the one-hot label, and the others descend the energy
@@ -48,28 +48,33 @@ class PredictiveCodingNetwork(Network):
         x_l <- x_l + step_size (- e_l + f'(x_l) e_{l+1} W_{l+1}^T),
         dW_l = output_variance < f(x_{l-1}) e_l >,    db_l = output_variance < e_l >.
 
-    Where the energy of a sample rises, its steps are half as large from then on.
+    If the energy of a sample rises, its steps are half as large from then on.
 
     For a large `output_variance` this is backpropagation of half the squared distance, or of the
-    cross-entropy with that `cost`. With
-    `inference="fixed_prediction"`, where `f'` and the predictions stay those of the feedforward
-    pass, it is at rest, and with `"zil"`, zero-divergence inference learning, it is always: there
-    `step_size` is 1, and `W_l` learns in step `L - l`, the highest first. Local: a weight sees the
-    value unit below and the error unit above; errors return through the same weights.
+    cross-entropy with that `cost`. With `inference="fixed_prediction"`, `f'` and the predictions
+    stay those of the feedforward pass, and the changes equal backpropagation at rest. With `"zil"`,
+    zero-divergence inference learning, they always do: `step_size` is 1, and `W_l` learns in step
+    `L - l`, the highest layer first.
+
+    Local: a weight sees the value unit below and the error unit above; errors return through the
+    same weights.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
         activation: `f`: `"sigmoid"`, `"tanh"`, `"relu"` or `"linear"`. Outputs are linear, or as
             `cost` says.
         inference: `"settle"`, `"fixed_prediction"` or `"zil"`.
-        output_variance: Of the output layer, greater than 0; how weakly labels clamp.
-        steps: Steps of the phase with labels; not for `"zil"`, which takes one for each layer.
-        step_size: Greater than 0, at most 1, to begin with; not for `"zil"`.
+        output_variance: Variance of the output layer, greater than 0. With a larger variance labels
+            act more weakly.
+        steps: Number of steps of the phase with labels; not for `"zil"`, which makes one step for
+            each layer.
+        step_size: Initial size of a step, greater than 0, at most 1; not for `"zil"`.
         kernel_initializer: Initializer of the weights.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
-        cost: `"squared"` as above, or `"cross_entropy"`: outputs are then `p`, the softmax of
-            classes or the sigmoid of labels, of the prediction, and `e_L = (t - p) /
-            output_variance`. By default squared for classes and values; labels need the other.
+        cost: `"squared"` as above, or `"cross_entropy"`: then the outputs `p` are the softmax (for
+            classes) or the sigmoid (for labels) of the prediction, and
+            `e_L = (t - p) / output_variance`. The default is `"squared"` for classes and values;
+            labels need `"cross_entropy"`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -180,19 +185,19 @@ class PredictiveCodingNetwork(Network):
         return found
 
     def energy(self, inputs: Any, states: States) -> Tensor | None:
-        """Return `1/2 sum_l |e_l|^2` of each sample, that of the output over its variance.
+        """Return `1/2 sum_l |e_l|^2` of each sample; the output's term is divided by its variance.
 
-        With the cross-entropy, the output's term is the divergence of its values from what is
-        predicted, over the variance.
+        With the cross-entropy, the output's term is the divergence of its values from the
+        prediction, divided by the variance.
         """
         weights = [synapses.read() for synapses in self.synapses]
         inputs = self._prepared(inputs)
         return self._energy(self._errors(weights, inputs, states), states[-1])
 
     def trajectories(self, inputs: Any, labels: Any = None) -> list[Tensor]:
-        """Return the values of each layer over the phase with labels, `inference` as `"settle"`.
+        """Return the values of each layer over the phase with labels, as with `"settle"`.
 
-        Without labels nothing moves from the feedforward pass.
+        Without labels the values stay those of the feedforward pass.
         """
         inputs = self._prepared(inputs)
         values = self.free_phase(inputs)
@@ -218,7 +223,7 @@ class PredictiveCodingNetwork(Network):
 
     def _energy(self, errors: list[Tensor], top: Tensor) -> Tensor:
         squares = [ops.sum(ops.square(error), axis=-1) for error in errors]
-        # e_L is already over the variance.
+        # e_L is already divided by the variance.
         if self.cost_name == "squared":
             return 0.5 * (sum(squares[:-1]) + self.output_variance * squares[-1])
         predicted = top - self.output_variance * errors[-1]
@@ -236,7 +241,7 @@ class PredictiveCodingNetwork(Network):
         return (*moved, values[-1] if held else values[-1] - size * errors[-1])
 
     def _paced(self, values: States, targets: Tensor | None) -> tuple[States, Tensor, Tensor]:
-        """Return where settling starts, the step size of each sample, and a bound of its energy."""
+        """Return the start of settling, the step size of each sample, and a bound of its energy."""
         start = values if targets is None else (*values[:-1], targets)
         size = self.step_size * ops.ones_like(values[-1][:, :1])
         return start, size, ops.full_like(size, float("inf"))
@@ -244,7 +249,7 @@ class PredictiveCodingNetwork(Network):
     def _careful(
         self, weights: list[Weights], inputs: Tensor, targets: Tensor | None
     ) -> Callable[[Any], Any]:
-        """Return a step that is half as large, from then on, for samples whose energy rose."""
+        """Return a step that becomes half as large for samples whose energy rose."""
 
         def step(paced: tuple[States, Tensor, Tensor]) -> tuple[States, Tensor, Tensor]:
             values, size, last = paced
@@ -256,7 +261,7 @@ class PredictiveCodingNetwork(Network):
         return step
 
     def _fixed(self, weights: list[Weights], values: States, targets: Tensor) -> States:
-        """Let the errors settle while predictions and derivatives stay as they were."""
+        """Let the errors settle while predictions and derivatives do not change."""
         top = (targets - values[-1]) / self.output_variance
         slopes = [self.slope(self.rate(value)) for value in values[:-1]]
 
@@ -275,7 +280,7 @@ class PredictiveCodingNetwork(Network):
     def _layer_by_layer(
         self, weights: list[Weights], inputs: Tensor, values: States, targets: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the error of each layer in the step in which it learns, and the rates below."""
+        """Return each layer's error in the step in which it learns, and the rates below."""
         values = (*values[:-1], targets)
         learning: list[Tensor] = []
         rates: list[Tensor] = []
@@ -301,7 +306,7 @@ class PredictiveCodingNetwork(Network):
 
 
 def _checked_cost(cost: Any, targets: str) -> str:
-    """Return the name of the cost, which has to fit the targets."""
+    """Return the name of the cost, after a check that it fits the targets."""
     if cost is None:
         return "cross_entropy" if targets == "labels" else "squared"
     name: str = check.one_of("cost", cost, ("squared", "cross_entropy"))

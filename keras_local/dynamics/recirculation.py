@@ -26,8 +26,8 @@ ACTIVATIONS = ("sigmoid", "linear")
 class RecirculationAutoencoder(Network):
     """Autoencoder that learns by recirculation, without labels.
 
-    Activity goes round the loop of visible and hidden units twice. On the second way it starts
-    from a mean of the sample and its reconstruction, so that it is little changed:
+    Activity passes twice through the loop of visible and hidden units. The second pass starts from
+    a mean of the sample and its reconstruction, so that the activity changes only a little:
 
         h1 = s(v0 W + b),    r = s(h1 V^T + c)
         v2 = m v0 + (1 - m) r,    h3 = m h1 + (1 - m) s(v2 W + b)
@@ -35,15 +35,17 @@ class RecirculationAutoencoder(Network):
         dW = < v2 (h1 - h3) >,    db = < h1 - h3 >
 
     with `m = regression`; biases are weights from a unit that is always on. All kernels are stored
-    as `(visible, hidden)`. Local: a weight sees the activity before it, and how much the activity
-    behind it changes from one time round to the next; no error is sent anywhere.
+    as `(visible, hidden)`.
 
-    `dV` is `1 - m` times the gradient, with linear units of `1/2 |r - v0|^2`, with sigmoid units of
-    their cross-entropy. With `V = W` as well, `dW / (1 - m)^2` is the gradient as `m` goes to 1,
-    with an error of the order `1 - m`.
+    Local: a weight sees its presynaptic activity, and how much its postsynaptic activity changes
+    from the first pass to the second; no error is sent.
 
-    Call it for reconstructions. `fit(x)`, `evaluate(x)` and `predict(x)` take samples alone; the
-    loss is half the squared distance of the reconstruction.
+    `dV` is `1 - m` times the gradient of `1/2 |r - v0|^2` with linear units, and of the
+    cross-entropy with sigmoid units. If also `V = W`, `dW / (1 - m)^2` is the gradient as `m` goes
+    to 1, with an error of the order `1 - m`.
+
+    A call returns reconstructions. `fit(x)`, `evaluate(x)` and `predict(x)` take samples without
+    labels; the loss is half the squared distance of the reconstruction.
 
     Args:
         visible: Number of inputs, at least 2.
@@ -142,7 +144,7 @@ class RecirculationAutoencoder(Network):
         """Return the code `(batch, hidden)` of samples.
 
         Raises:
-            ValueError: If a sample has not as many entries as there are visible units.
+            ValueError: If the number of entries of a sample is not that of the visible units.
         """
         inputs = self._prepared(inputs)
         shape = tuple(inputs.shape)
@@ -154,7 +156,7 @@ class RecirculationAutoencoder(Network):
         """Return the reconstruction `(batch, visible)` from codes.
 
         Raises:
-            ValueError: If a code has not as many entries as there are hidden units.
+            ValueError: If the number of entries of a code is not that of the hidden units.
         """
         codes = self._prepared(codes)
         shape = tuple(codes.shape)
@@ -175,7 +177,7 @@ class RecirculationAutoencoder(Network):
         return states[1]
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Send activity round the loop again, and return the changes by the difference."""
+        """Send activity through the loop again, and return the changes from the differences."""
         code, reconstruction = states
         kept, fresh = self.regression, 1.0 - self.regression
         again = kept * inputs + fresh * reconstruction
@@ -200,7 +202,7 @@ class RecirculationAutoencoder(Network):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Return the loss of the reconstruction; while training, its gradient is the rule's."""
+        """Return the loss of the reconstruction; in training its gradient is that of the rule."""
         self._refuse("y", y)
         return super().compute_loss(x, x, y_pred, sample_weight, training)
 
@@ -215,7 +217,7 @@ class RecirculationAutoencoder(Network):
         class_weight: Any = None,
         validation_data: Any = None,
     ) -> None:
-        """Refuse labels and weights of samples, which Keras drops without a word here."""
+        """Refuse labels and sample weights, which Keras would ignore without notice."""
         self._refuse("y", y)
         self._refuse("sample_weight", sample_weight)
         self._refuse("class_weight", class_weight)
@@ -226,7 +228,7 @@ class RecirculationAutoencoder(Network):
 
     @property
     def gate(self) -> Gate:
-        """Which samples the network takes."""
+        """The samples that the network accepts."""
         return Gate(self.sample_shape, None, self.working_dtype)
 
     def get_config(self) -> dict[str, Any]:

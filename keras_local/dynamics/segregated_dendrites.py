@@ -21,17 +21,17 @@ _GAIN = 20.0
 
 @serializable
 class SegregatedDendritesNetwork(Network):
-    """Network of neurons that receive feedback in separate apical dendrites, in rates.
+    """Network of neurons that receive feedback in separate apical dendrites, with rates.
 
     A neuron has a basal dendrite, which sees the rates below, and a soma that follows it:
 
         C_l = basal / (leak + basal) (r_{l-1} W_l + b_l),    r_l = max_rate sigmoid(C_l),
 
-    `r_0 = max_rate inputs`. A hidden neuron also has an apical dendrite `A_l = r_L Y_l^T`, which
-    sees the outputs through fixed random weights and answers with a plateau potential
-    `a_l = sigmoid(A_l)`; it does not reach the soma. At first without labels, then in the target
-    phase with targets `y`, one-hot labels or numbers from 0 to 1, in which outputs receive a
-    current besides,
+    with `r_0 = max_rate inputs`. A hidden neuron also has an apical dendrite `A_l = r_L Y_l^T`,
+    which sees the outputs through fixed random weights and has a plateau potential
+    `a_l = sigmoid(A_l)`. The plateau potential does not reach the soma. The first phase is without
+    labels. In the target phase, with targets `y` (one-hot labels or numbers from 0 to 1), the
+    outputs receive an additional current,
 
         Ct_L = (basal (r_{L-1} W_L + b_L) + nudge reversal (2 y - 1)) / (leak + basal + nudge),
 
@@ -41,22 +41,24 @@ class SegregatedDendritesNetwork(Network):
         dW_L = 20 k / max_rate < r_{L-1} (rt_L - r_L) s(C_L) >
         dW_l = 20 k            < r_{l-1} (at_l - a_l) s(C_l) >,    l < L,
 
-    and likewise for biases. In the output layer this is the descent of half the squared distance of
-    the rates `r_L` and `rt_L`, these held fixed, times `20 / max_rate^2`. Below it is, for small
-    differences, direct feedback alignment of the same error of rates, with the factor `s(A_l)`
-    besides. Local: each change is made of the potentials of compartments of one neuron, at two
-    times, and the rate of another that it sees.
+    and likewise for biases. In the output layer this descends half the squared distance of the
+    rates `r_L` from `rt_L`, which are held fixed, times `20 / max_rate^2`. Below, for small
+    differences, it is direct feedback alignment of the same error of rates, with the additional
+    factor `s(A_l)`.
+
+    Local: each change is computed from the potentials of compartments of one neuron in the two
+    phases, and the rate of another neuron that it sees.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
         nudge: Conductance of the labels, greater than 0.
-        reversal: Potential to which they drive the neuron of the class, and away from which, by
-            the opposite sign, those of other classes; greater than 0.
+        reversal: Potential to which labels drive the neuron of the class; neurons of other classes
+            are driven to the same potential with the opposite sign. Greater than 0.
         leak: Conductance of the leak of the soma.
         basal: Conductance of the basal dendrite, greater than 0.
         max_rate: Rate that no neuron exceeds, greater than 0.
-        kernel_initializer: Initializer of `W`. By default Glorot's uniform one divided by
-            `max_rate`, because that is how small the rates are.
+        kernel_initializer: Initializer of `W`. By default Glorot's uniform initializer divided by
+            `max_rate`, because rates are at most `max_rate`.
         feedback_initializer: Initializer of `Y`, kernels of shape `(units, classes)`. By default
             uniform up to `1 / max_rate`.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
@@ -64,9 +66,9 @@ class SegregatedDendritesNetwork(Network):
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`, rates from 0 to 1 in parts of `max_rate`. Output shape:
-    `(batch, sizes[-1])`, rates likewise. Published with `keras.optimizers.SGD(0.21)`, one sample at
-    a time.
+    Input shape: `(batch, sizes[0])`, rates divided by `max_rate`, from 0 to 1. Output shape:
+    `(batch, sizes[-1])`, also rates divided by `max_rate`. The published setting is
+    `keras.optimizers.SGD(0.21)` with one sample at a time.
 
     Raises:
         ValueError: If an argument is out of range or unknown.
@@ -79,7 +81,7 @@ class SegregatedDendritesNetwork(Network):
     (4, 3)
 
     Source: Guerguiev, Lillicrap & Richards 2017, "Towards deep learning with segregated dendrites",
-    in the form without spikes. The initializers are not theirs.
+    in the form without spikes. The initializers are our choice.
     """
 
     refused_targets = RATES_ALONE
@@ -106,7 +108,7 @@ class SegregatedDendritesNetwork(Network):
         self.leak = check.real("leak", leak, minimum=0.0)
         self.basal = check.real("basal", basal, minimum=0.0, exclusive=True)
         self.max_rate = check.real("max_rate", max_rate, minimum=0.0, exclusive=True)
-        # Its inverse enters the changes, and the square of that the initial weights.
+        # The changes contain its inverse, and the initial weights the square of the inverse.
         allowed = "at least 1e-15 and at most 1e15"
         check.require(1e-15 <= self.max_rate <= 1e15, "max_rate", allowed, max_rate)
         glorot = initializers.VarianceScaling(1.0 / self.max_rate**2, "fan_avg", "uniform")
@@ -124,7 +126,7 @@ class SegregatedDendritesNetwork(Network):
             )
             for index, units in enumerate(self.sizes[1:])
         ]
-        # From the outputs to each hidden layer; a kernel is transposed at use.
+        # Weights from the outputs to each hidden layer; a kernel is transposed when it is used.
         self.apical = [
             Synapses(
                 self.classes,
@@ -161,10 +163,10 @@ class SegregatedDendritesNetwork(Network):
         """Return the somatic potentials of the outputs with labels.
 
         Args:
-            states: What `free_phase` returned.
+            states: The result of `free_phase`.
             targets: Rows `(batch, sizes[-1])`, from 0 to 1.
         """
-        # The soma without labels is the dendrite, attenuated.
+        # Without labels the soma is the attenuated dendrite.
         current = (self.leak + self.basal) * states[-1]
         current = current + self.nudge * self.reversal * (2.0 * targets - 1.0)
         return current / (self.leak + self.basal + self.nudge)
@@ -173,8 +175,9 @@ class SegregatedDendritesNetwork(Network):
         """Return the plateau potentials of the apical dendrites, the lowest layer first.
 
         Args:
-            states: What `free_phase` returned.
-            targets: Rows of targets; None for those at the end of the phase without labels.
+            states: The result of `free_phase`.
+            targets: Rows of targets; None for the potentials at the end of the phase without
+                labels.
 
         Returns:
             Tensors `(batch, units)`, from 0 to 1, one for each hidden layer.
@@ -183,7 +186,7 @@ class SegregatedDendritesNetwork(Network):
         return [ops.sigmoid(synapses.read().backward(outputs)) for synapses in self.apical]
 
     def scores(self, inputs: Tensor, states: States) -> Tensor:
-        """Return the rates of the outputs, in parts of `max_rate`."""
+        """Return the rates of the outputs, divided by `max_rate`."""
         return ops.sigmoid(states[-1])
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:

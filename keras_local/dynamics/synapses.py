@@ -27,8 +27,8 @@ class Weights:
     Attributes:
         kernel: Tensor `(inputs, units)`.
         bias: Tensor `(units,)`, or None.
-        feedback_kernel: Tensor of the kernel's shape through which the population above acts on
-            the one below: the kernel itself, if the connection is tied.
+        feedback_kernel: Tensor of the kernel's shape through which the population above acts on the
+            population below; it is the kernel itself if the connection is tied.
     """
 
     kernel: Tensor
@@ -49,9 +49,9 @@ class Weights:
 class Synapses(keras.layers.Layer):
     """Kernel and bias between two populations of a network, and a feedback kernel if not tied.
 
-    A network asks for `read()` at the beginning of a step and runs its dynamics on the tensors.
-    Called as a layer, it returns `inputs @ kernel + bias`. Weights stay in float32 under mixed
-    precision, because networks compare states that differ little.
+    A network calls `read()` at the beginning of a step and runs its dynamics on the tensors. A call
+    of the layer returns `inputs @ kernel + bias`. Weights stay in float32 under mixed precision,
+    because networks compare states that differ only a little.
 
     Args:
         units: Size of the population above.
@@ -65,7 +65,7 @@ class Synapses(keras.layers.Layer):
         name: Name of the layer.
         dtype: Precision of the weights, `"float32"` or `"float64"`.
         trainable: Whether the weights learn.
-        activity_regularizer: Regularizer of what the layer returns when called.
+        activity_regularizer: Regularizer of the outputs of a call.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Synapses(keras.layers.Layer):
         self.built = True
 
     def read(self) -> Weights:
-        """Return the weights as tensors, cut off from differentiation."""
+        """Return the weights as tensors without gradients."""
         kernel = ops.stop_gradient(read(self.kernel))
         return Weights(
             kernel=kernel,
@@ -146,12 +146,12 @@ class Synapses(keras.layers.Layer):
         )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return `inputs @ kernel + bias`, in the type of the policy."""
+        """Return `inputs @ kernel + bias` in the dtype of the policy."""
         outputs = self.read().forward(ops.cast(inputs, precise(self.variable_dtype)))
         return ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`(batch, units)`."""
+        """Return `(batch, units)`."""
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
@@ -175,13 +175,13 @@ def correlate(pre: Tensor, post: Tensor, share: Tensor) -> Tensor:
     Args:
         pre: Tensor `(batch, pre units)`.
         post: Tensor `(batch, post units)`.
-        share: Tensor `(batch,)`, what each sample counts.
+        share: Tensor `(batch,)`, how much each sample counts.
     """
     return _MAP.kernel_gradient(pre, post * share[:, None], pre)
 
 
 def total(post: Tensor, share: Tensor) -> Tensor:
-    """Return `sum_b share_b post_b`, `(post units,)`: the change of a bias."""
+    """Return `sum_b share_b post_b`, `(post units,)`, which is the change of a bias."""
     return ops.sum(post * share[:, None], axis=0)
 
 

@@ -24,34 +24,37 @@ States = tuple[Tensor, ...]
 
 @serializable
 class TemporalDifferenceNetwork(Network):
-    """Network that learns by iterative temporal differencing (ITD), or a rule to compare it with.
+    """Network that learns by iterative temporal differencing (ITD), or by rules for comparison.
 
-    A feedforward network of hyperbolic tangents with a softmax. Let `e_t` be its error in this
-    batch, `(softmax - one-hot) / samples`, and `e_{t-1}` that of the batch before, row by row. Both
-    are sent down through fixed random weights `B_k`, and every layer takes the difference:
+    The network is feedforward, with hyperbolic tangents and a softmax. Let `e_t` be its error in
+    this batch, `(softmax - one-hot) / samples`, and `e_{t-1}` the error of the last batch, row by
+    row. Both are sent down through fixed random weights `B_k`, and every layer takes the
+    difference:
 
         d <- e_t;  p <- e_{t-1};  g_n = d
         for k = n-1..1:  d <- d B_{k+1}^T;  p <- p B_{k+1}^T;  d <- d - p;  g_k = d
         dW_k = - h_{k-1}^T g_k,    db_k = - sum over rows of g_k.
 
-    So `g_k = (e_t - j e_{t-1}) B_n^T ... B_{k+1}^T`, `j = n - k` layers below the output. There is
-    no derivative of the tangent. Row `i` of `e_{t-1}` is of another sample than row `i` of `e_t`:
-    the rule is feedback alignment without derivatives plus a term that is noise; it does not
-    estimate the derivative. Local: each weight sees the rate before it and an error that comes
-    through weights of its own, but the last error has to be remembered.
+    Therefore `g_k = (e_t - j e_{t-1}) B_n^T ... B_{k+1}^T`, `j = n - k` layers below the output.
+    The derivative of the tangent is not used. Row `i` of `e_{t-1}` belongs to another sample than
+    row `i` of `e_t`: the rule is feedback alignment without derivatives plus a term that is noise.
+    It does not estimate the derivative.
+
+    Local: each weight sees the presynaptic rate and an error that comes through separate weights,
+    but the last error has to be remembered.
 
     Args:
         sizes: Number of inputs, of units of each hidden layer, and of outputs.
         cost: `"mce"`, cross-entropy, or `"lse"`, half the squared distance. Both learn from the
             same `e`, without the derivative of the softmax; with `"lse"` the difference is taken in
-            the output layer as well. Of labels, with a sigmoid, `"mce"` is the sum of logistic
-            losses; of values, with linear outputs, both are half the squared distance.
-        rule: `"error_difference"` as above, as published. The author's earlier trials:
+            the output layer as well. For labels, with a sigmoid, `"mce"` is the sum of logistic
+            losses; for values, with linear outputs, both are half the squared distance.
+        rule: `"error_difference"` as above and as published. Earlier trials of the author are
             `"error_product"`, `d <- d (d - p)` in place of `d - p`, and `"activation_product"`,
-            `d <- d (h_t - h_{t-1})`. To compare: `"feedback_alignment"`, `d <- d (1 - h^2)`;
-            `"linear_feedback_alignment"`, `d <- d`; `"backprop"`, with `W` in place of `B`;
-            `"frozen"`, in which hidden layers do not learn.
-        batch_size: How many rows are remembered. Rows beyond have no memory.
+            `d <- d (h_t - h_{t-1})`. For comparison there are `"feedback_alignment"`,
+            `d <- d (1 - h^2)`; `"linear_feedback_alignment"`, `d <- d`; `"backprop"`, with `W` in
+            place of `B`; and `"frozen"`, in which hidden layers do not learn.
+        batch_size: How many rows are remembered. Further rows have no memory.
         kernel_initializer: Initializer of `W` and `B`. By default uniform up to
             `sqrt(2 / inputs of a unit)`.
         targets: `"classes"`, `"labels"` or `"values"`; see `Network`.
@@ -59,8 +62,8 @@ class TemporalDifferenceNetwork(Network):
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
 
-    Input shape: `(batch, sizes[0])`, best with the mean of each input taken off. Output shape:
-    `(batch, sizes[-1])`. The published setting: `[784, 32, 32, 32, 10]`,
+    Input shape: `(batch, sizes[0])`, preferably with the mean of each input subtracted. Output
+    shape: `(batch, sizes[-1])`. The published setting is `[784, 32, 32, 32, 10]`,
     `keras.optimizers.SGD(0.01)`, batches of 100, 5000 batches.
 
     Raises:
@@ -75,7 +78,7 @@ class TemporalDifferenceNetwork(Network):
 
     Source: Dargazany 2018, "Iterative temporal differencing with fixed random feedback alignment
     support spike-time dependent plasticity in vanilla backpropagation for deep learning", and the
-    author's notebooks, which say what is differenced.
+    author's notebooks, which show which signals are subtracted.
     """
 
     refused_targets = NONE_REFUSED
@@ -113,7 +116,7 @@ class TemporalDifferenceNetwork(Network):
         self.synapses = [
             Synapses(
                 units,
-                # Nothing below the lowest layer receives an error.
+                # There is nothing below the lowest layer that receives an error.
                 tied=index == 0 or self._rule.tied,
                 feedback_trainable=False,
                 kernel_initializer=fresh(self.kernel_initializer),
@@ -146,7 +149,7 @@ class TemporalDifferenceNetwork(Network):
                 trainable=False,
                 dtype=self.working_dtype,
                 autocast=False,
-                # Each replica remembers its own rows.
+                # Each replica stores its own rows.
                 synchronization="on_read",
                 aggregation="only_first_replica",
             )
@@ -178,7 +181,7 @@ class TemporalDifferenceNetwork(Network):
         return self.head.cost(targets, scores)
 
     def changes(self, inputs: Tensor, targets: Tensor, states: States, share: Tensor) -> Changes:
-        """Send the errors down, and remember them."""
+        """Send the errors down, store them, and return the changes."""
         layers = (inputs, *states[:-1])
         error = (states[-1] - targets) * share[:, None]
         now = states[:-1] if self._rule.remembers == "rates" else (error,)
@@ -186,7 +189,7 @@ class TemporalDifferenceNetwork(Network):
         self._remember(now)
         signals = self._sent_down(error, layers, last)
         found: list[tuple[Any, Tensor]] = []
-        ones = ops.ones_like(share)  # The errors hold the shares.
+        ones = ops.ones_like(share)  # The errors contain the shares.
         learning = list(zip(self.synapses, layers, strict=True))[-len(signals) :]
         for (synapses, below), signal in zip(learning, signals, strict=True):
             found.append((synapses.kernel, -correlate(below, signal, ones)))
@@ -223,7 +226,7 @@ class TemporalDifferenceNetwork(Network):
         return kept, size - kept
 
     def _recall(self, memory: Any, like: Tensor) -> Tensor:
-        """Return the rows of the last batch that stood where those of this one stand."""
+        """Return the rows of the last batch at the positions of the rows of this batch."""
         kept, beyond = self._rows(like)
         rest = ops.zeros((beyond, memory.shape[1]), memory.dtype)
         return ops.concatenate([read(memory)[:kept], rest], axis=0)
