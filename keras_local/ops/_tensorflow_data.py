@@ -1,11 +1,14 @@
-"""Checks inside the graph of a `tf.data.Dataset`, which may feed any backend."""
+"""Pipelines of `tf.data`: checks of batches, for any backend, and an order without state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from keras_local.ops.datasets import Order
 
 
 def asserted(
@@ -36,6 +39,40 @@ def asserted(
         return batch if parts > 1 or isinstance(dataset.element_spec, tuple) else batch[0]
 
     return dataset.map(checked)
+
+
+_EPOCHS = 1 << 40
+"""More than there will be."""
+
+
+def ordered(arrays: Any, order: Order) -> tf.data.Dataset:
+    """Return batches of arrays in an order; see `keras_local.ops.datasets`."""
+    whole, rest = divmod(order.samples, order.batch_size)
+    cut = whole * order.batch_size
+
+    def drawn(epoch: tf.Tensor) -> tf.Tensor:
+        if order.seed is None:
+            return tf.range(order.samples, dtype="int64")
+        places = tf.numpy_function(order.of_epoch, [epoch], tf.int64)
+        return tf.ensure_shape(places, (order.samples,))
+
+    def batches(places: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.reshape(places[:cut], (whole, order.batch_size))
+        found = tf.data.Dataset.from_tensor_slices(rows)
+        if rest and not order.drop_remainder:
+            found = found.concatenate(tf.data.Dataset.from_tensors(places[cut:]))
+        return found
+
+    def gathered(places: tf.Tensor, arrays: Any) -> Any:
+        return tf.nest.map_structure(lambda array: tf.gather(array, places), arrays)
+
+    epochs = tf.data.Dataset.range(order.epoch, _EPOCHS)
+    places = epochs.map(drawn).prefetch(1).flat_map(batches).skip(order.batch)
+    data = tf.data.Dataset.zip((places, tf.data.Dataset.from_tensors(arrays).repeat()))
+    data = data.map(gathered, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return data.with_options(options)
 
 
 _Condition = tuple[tf.Tensor, str, Callable[[], tf.Tensor]]

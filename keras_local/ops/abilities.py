@@ -29,3 +29,6 @@ STRATEGIES = _NAME == "tensorflow"
 
 WRITES_OTHER_FORMATS = _NAME == "tensorflow"
 """Whether a function can be written for LiteRT, ONNX Runtime and OpenVINO."""
+
+FEEDS_FROM_PIPELINES = _NAME == "tensorflow"
+"""Whether arrays reach a step through `tf.data`; else a generator in Python is as fast."""

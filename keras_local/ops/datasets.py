@@ -1,9 +1,15 @@
-"""Checks of batches inside the graph of a `tf.data.Dataset`, whatever the active backend."""
+"""Streams of batches: checks in the graph of a `tf.data.Dataset`, and an order without state."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+import keras
+import numpy as np
+
+from keras_local.ops.abilities import FEEDS_FROM_PIPELINES
 
 
 def asserted(
@@ -30,3 +36,83 @@ def asserted(
     # A dataset of TensorFlow may feed another backend; whoever has one has TensorFlow.
     tensorflow = import_module("keras_local.ops._tensorflow_data")
     return tensorflow.asserted(dataset, sample_shape, limit, expected, argument, parts)
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order a run takes its samples: a function of the epoch alone, with no state.
+
+    So a run can begin anywhere, and goes on as one that came there by itself.
+
+    Attributes:
+        samples: Number of samples.
+        batch_size: Samples a batch.
+        seed: Numbers that the order is drawn from; None for the order of the data.
+        drop_remainder: Whether samples that fill no whole batch are left out, others each time.
+        epoch: Epoch to begin in.
+        batch: Batch of that epoch to begin with.
+    """
+
+    samples: int
+    batch_size: int
+    seed: tuple[int, ...] | None
+    drop_remainder: bool = False
+    epoch: int = 0
+    batch: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch."""
+        rest = 0 if self.drop_remainder else self.batch_size - 1
+        return (self.samples + rest) // self.batch_size
+
+    def of_epoch(self, epoch: int) -> np.ndarray:
+        """Return the numbers of the samples in the order of an epoch."""
+        places: np.ndarray = np.arange(self.samples)
+        if self.seed is not None:
+            sequence = np.random.SeedSequence([*self.seed, int(epoch)])
+            np.random.Generator(np.random.PCG64(sequence)).shuffle(places)
+        return places
+
+
+def ordered(arrays: Any, order: Order) -> Any:
+    """Return batches of arrays in an order, without an end, for `fit` with `steps_per_epoch`.
+
+    Args:
+        arrays: A tuple of inputs, or of inputs, labels and weights; each a structure of arrays.
+        order: The order, and where to begin.
+    """
+    floatx = keras.config.floatx()
+    arrays = keras.tree.map_structure(lambda array: _fed(array, floatx), arrays)
+    if FEEDS_FROM_PIPELINES:
+        return import_module("keras_local.ops._tensorflow_data").ordered(arrays, order)
+    return OrderedBatches(arrays, order)
+
+
+class OrderedBatches(keras.utils.PyDataset):
+    """Batches of arrays in an order, for backends other than TensorFlow."""
+
+    def __init__(self, arrays: Any, order: Order) -> None:
+        super().__init__()
+        self.arrays, self.order = arrays, order
+        self._drawn: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    @property
+    def num_batches(self) -> None:
+        """None: there is no end."""
+        return None
+
+    def __getitem__(self, index: int) -> Any:
+        epoch, batch = divmod(self.order.batch + index, self.order.steps)
+        epoch += self.order.epoch
+        if self._drawn[0] != epoch:
+            self._drawn = (epoch, self.order.of_epoch(epoch))
+        first = batch * self.order.batch_size
+        chosen = self._drawn[1][first : first + self.order.batch_size]
+        return keras.tree.map_structure(lambda array: array[chosen], self.arrays)
+
+
+def _fed(array: Any, floatx: str) -> np.ndarray:
+    """Return an array in the precision in which Keras feeds it."""
+    fed: np.ndarray = np.asarray(array)
+    return fed.astype(floatx) if fed.dtype.kind == "f" and fed.dtype != floatx else fed

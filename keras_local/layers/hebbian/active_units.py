@@ -136,6 +136,13 @@ class ActiveUnitsDense(keras.layers.Layer):
         """The weights in the shape that Keras uses, `(inputs, units)`."""
         return ops.transpose(ops.convert_to_tensor(self.rows))
 
+    def begin_with(self, kernel: Tensor) -> None:
+        """Go on with other weights, in the orientation of Keras."""
+        self.rows.assign(ops.transpose(ops.convert_to_tensor(kernel)))
+        if not self.plasticity.metric_is_identity:
+            self.metric.assign(self.plasticity.metric(ops.convert_to_tensor(self.rows)))
+            self.touched.assign(ops.zeros_like(self.touched))
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return `(batch, units)`."""
         return (*input_shape[:-1], self.initial.shape[1])

@@ -290,7 +290,8 @@ class HebbianLayer(keras.layers.Layer):
     def pretraining_form(self, rank: int, batch_size: int) -> keras.layers.Layer:
         """Return the layer that pretraining trains in place of this one; by default itself.
 
-        Another form has to make the same steps, and to have a property `kernel`.
+        Another form has to make the same steps, and to have a property `kernel` and a method
+        `begin_with(kernel)`.
 
         Args:
             rank: Number of axes of the inputs.
@@ -302,6 +303,11 @@ class HebbianLayer(keras.layers.Layer):
         """Take the weights of the form that pretraining has trained."""
         if form is not self and form.built:
             self.kernel.assign(form.kernel)
+
+    def hand_to(self, form: Any) -> None:
+        """Give the form that pretraining trains the weights of this layer, loaded meanwhile."""
+        if form is not self and form.built:
+            form.begin_with(self.kernel)
 
     @property
     def own_weights(self) -> tuple[keras.Variable, ...]:

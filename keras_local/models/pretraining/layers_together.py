@@ -30,23 +30,50 @@ def only(encoder: keras.Model, learning: Sequence[Any]) -> Iterator[None]:
 class Learner(keras.Model):
     """A layer, or a part of an encoder, as a model that learns by the losses of its layers alone.
 
-    It leaves no trace in the encoder's graph.
+    It leaves no trace in the encoder's graph. To callbacks it is the encoder where they save it,
+    load weights into it, or ask for its config.
+
+    Args:
+        part: What learns.
+        schedule: What brings the weights to the encoder and back.
     """
 
-    def __init__(self, part: Any) -> None:
+    def __init__(self, part: Any, schedule: Schedule) -> None:
         super().__init__(name="pretraining")
         self.part = part
+        self._schedule = schedule
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the outputs of the part."""
         return self.part(inputs, training=training)
 
+    def save(self, *arguments: Any, **keywords: Any) -> None:
+        """Save the encoder, with the weights that have been learned so far."""
+        self._schedule.write_back()
+        self._schedule.encoder.save(*arguments, **keywords)
+
+    def save_weights(self, *arguments: Any, **keywords: Any) -> None:
+        """Save the encoder's weights."""
+        self._schedule.write_back()
+        self._schedule.encoder.save_weights(*arguments, **keywords)
+
+    def load_weights(self, *arguments: Any, **keywords: Any) -> None:
+        """Load the encoder's weights, and go on from there."""
+        self._schedule.encoder.load_weights(*arguments, **keywords)
+        self._schedule.read_back()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the encoder's config."""
+        config: dict[str, Any] = self._schedule.encoder.get_config()
+        return config
+
 
 class Schedule(keras.callbacks.Callback):
     """Sets the step size of each epoch, and says after it how far the units are.
 
     Args:
+        encoder: The model that the layers are in.
         layers: The layers that learn.
         forms: The form in which each of them learns; the layer itself, or another.
         step_size: Step size in the first epoch.
@@ -56,6 +83,7 @@ class Schedule(keras.callbacks.Callback):
 
     def __init__(
         self,
+        encoder: keras.Model,
         layers: Sequence[Any],
         forms: Sequence[Any],
         step_size: float,
@@ -63,6 +91,7 @@ class Schedule(keras.callbacks.Callback):
         report: Callable[[Any], dict[str, float]],
     ) -> None:
         super().__init__()
+        self.encoder = encoder
         self.layers, self.forms = layers, forms
         self.step_size, self.epochs = step_size, epochs
         self.report = report
@@ -86,6 +115,11 @@ class Schedule(keras.callbacks.Callback):
         """Give every layer the weights that its form has learned."""
         for layer, form in zip(self.layers, self.forms, strict=True):
             layer.take_over(form)
+
+    def read_back(self) -> None:
+        """Give every form the weights that its layer has."""
+        for layer, form in zip(self.layers, self.forms, strict=True):
+            layer.hand_to(form)
 
 
 def common_rate(layers: Sequence[Any], epoch: int, epochs: int) -> float:

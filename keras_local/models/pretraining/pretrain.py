@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_local import _runs as runs
 from keras_local import _validation as check
 from keras_local._data_gate import check_counts
 from keras_local.metrics import convergence_report, win_counts
@@ -20,6 +22,7 @@ from keras_local.models.pretraining.encoder_graph import (
     plastic_layers,
     unsettled_below,
 )
+from keras_local.models.pretraining.journal import Histories, Journal
 from keras_local.models.pretraining.layers_together import (
     Learner,
     Schedule,
@@ -32,7 +35,6 @@ from keras_local.ops import replica_count
 from keras_local.ops.abilities import SEVERAL_STEPS_IN_A_GRAPH
 
 _AT_ONCE = 50
-Histories = dict[str, keras.callbacks.History]
 
 
 def pretrain(
@@ -45,6 +47,8 @@ def pretrain(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     greedy: bool = True,
     steps_per_epoch: int | None = None,
+    resume_from: str | PathLike[str] | None = None,
+    initial_epoch: int = 0,
 ) -> Histories:
     """Train the plasticity layers of an encoder one after the other, without labels.
 
@@ -71,12 +75,21 @@ def pretrain(
         step_size: Step size in the first epoch.
         verbose: As in `keras.Model.fit`; 0 also silences the report.
         callbacks: Keras callbacks, used for every layer. The model that they see is the trainer of
-            one layer. On TensorFlow up to 50 steps run in one call, unless a callback wants to be
-            called after each of them.
+            one layer; where they save it, they save the encoder. On TensorFlow up to 50 steps run
+            in one call, unless a callback wants to be called after each of them.
         greedy: Whether the layers learn one after the other; else all at once, in one pass through
             the whole encoder for each step.
         steps_per_epoch: How many batches of a stream make up the data, as it comes; all by
             default. A stream without an end needs it.
+        resume_from: A directory in which the state of this run is kept. If it is empty, the run
+            begins, and writes there after each epoch. If it holds a run of the same encoder, data
+            and arguments that was killed, that run goes on, with its own weights and not those that
+            the encoder has now, and ends where it would have ended, bit for bit. Arrays then come
+            in an order that follows from the first weights, the layer and the epoch. A
+            `tf.data.Dataset` is begun anew: the run ends in the same place if each pass over it
+            gives the same batches. What callbacks remember begins anew too.
+        initial_epoch: Epoch with which each layer begins, less than `epochs`: its step size is that
+            of this epoch, as in `fit`.
 
     Returns:
         A dict from layer name to its Keras `History`. The logs of each epoch hold `mean_norm` and
@@ -86,9 +99,9 @@ def pretrain(
     Raises:
         ValueError: For an encoder with nothing to pretrain, or with a plastic layer inside of a
             wrapper or called twice; for data of another shape than the encoder's inputs, without an
-            end, or not finite; for fewer samples than a batch, or a wrong number. The weights are
-            then as before. If learning diverges: they are then the last finite ones, and a smaller
-            `step_size` is the remedy.
+            end, or not finite; for fewer samples than a batch, or a wrong number; for a directory
+            that holds another run. The weights are then as before. If learning diverges: they are
+            then the last finite ones, and a smaller `step_size` is the remedy.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> layer = kl.layers.HebbianDense(4, name="hidden")
@@ -105,28 +118,50 @@ def pretrain(
     epochs = check.positive_integer("epochs", epochs)
     batch_size = check.positive_integer("batch_size", batch_size)
     step_size = check.real("step_size", step_size, minimum=0.0, exclusive=True)
+    initial_epoch = check.positive_integer("initial_epoch", initial_epoch, 0, epochs - 1)
     check.one_of("verbose", verbose, ("auto", 0, 1, 2))
     greedy = check.flag("greedy", greedy)
     callbacks = _checked_callbacks(callbacks)
     layers = plastic_layers(encoder)
+    phases = [[layer] for layer in layers] if greedy else [layers]
     check_counts(steps_per_epoch=steps_per_epoch)
     data, batches = sources.checked(data, encoder, batch_size, steps_per_epoch)
-    run = _Run(encoder, data, batch_size, batches, epochs, step_size, verbose, callbacks)
+    for epoch in range(0 if greedy else epochs):
+        common_rate(layers, epoch, epochs)
+    numbers = {"epochs": epochs, "batch_size": batch_size, "step_size": step_size}
+    numbers |= {"greedy": greedy, "initial_epoch": initial_epoch}
+    journal = _journal(encoder, data, batches, phases, resume_from, numbers)
+    run = _Run(encoder, data, batch_size, batches, epochs, step_size, verbose, callbacks, journal)
     histories: Histories = {}
     settled: set[int] = set()
     with _scope(encoder), flags_kept(encoder):
-        if not greedy:
-            for epoch in range(epochs):
-                common_rate(layers, epoch, epochs)
-            return run.in_graph(layers, unsettled_below(encoder, layers[-1], settled))
-        for layer in layers:
-            unsettled = unsettled_below(encoder, layer, settled)
-            if unsettled:
-                settled.update(map(id, unsettled))
-                histories |= run.in_graph([layer], unsettled)
-            else:
-                histories[layer.name] = run.alone(layer)
+        journal.restore()
+        for number, phase in enumerate(phases):
+            unsettled = unsettled_below(encoder, phase[-1], settled)
+            settled.update(map(id, unsettled))
+            histories |= journal.histories_of(number) or run.take(number, phase, unsettled)
     return histories
+
+
+def _journal(
+    encoder: keras.Model,
+    data: Any,
+    batches: int,
+    phases: list[list[Any]],
+    resume_from: Any,
+    numbers: dict[str, Any],
+) -> Journal:
+    """Return the journal of a run, which keeps nothing where there is no directory for it."""
+    if resume_from is None:
+        return Journal(encoder, phases, numbers["initial_epoch"], None, {})
+    identity = {
+        **numbers,
+        "encoder": runs.identity_of_model(encoder),
+        "data": sources.identity_of(data),
+        "batches": batches,
+    }
+    folder = runs.directory("resume_from", resume_from)
+    return Journal(encoder, phases, numbers["initial_epoch"], folder, identity)
 
 
 @dataclass(frozen=True)
@@ -141,24 +176,35 @@ class _Run:
     step_size: float
     verbose: int | str
     callbacks: Sequence[keras.callbacks.Callback]
+    journal: Journal
 
-    def alone(self, layer: Any) -> keras.callbacks.History:
+    def take(self, phase: int, layers: list[Any], unsettled: list[Any]) -> Histories:
+        """Train the layers of one phase."""
+        if len(layers) > 1 or unsettled:
+            histories = self.in_graph(phase, layers, unsettled)
+        else:
+            histories = {layers[0].name: self.alone(phase, layers[0])}
+        self.journal.close(phase, histories)
+        return histories
+
+    def alone(self, phase: int, layer: Any) -> keras.callbacks.History:
         """Train a layer on what it receives, computed once."""
         features = sources.received(self.encoder, layer, self.data)
         _warn_of_inputs(layer, features)
         _warn_of_small_weights(layer)
         form = layer.pretraining_form(sources.rank_of(features), self.batch_size)
-        history = self._fit(form, features, [layer], [form])
+        history = self._fit(phase, form, features, [layer], [form])
         history.report = _report(layer, features)
         _say(layer, history, self.verbose)
         return history
 
-    def in_graph(self, layers: list[Any], unsettled: list[Any]) -> Histories:
+    def in_graph(self, phase: int, layers: list[Any], unsettled: list[Any]) -> Histories:
         """Train layers at once, above layers that measure or draw something in every step."""
         for layer in layers:
             _warn_of_small_weights(layer)
         with only(self.encoder, [*layers, *unsettled]):
-            history = self._fit(part_with(self.encoder, layers), self.data, layers, layers)
+            part = part_with(self.encoder, layers)
+            history = self._fit(phase, part, self.data, layers, layers)
         histories: Histories = {}
         for layer in layers:
             own = history if len(layers) == 1 else share_of(history, layer)
@@ -170,23 +216,28 @@ class _Run:
         return histories
 
     def _fit(
-        self, part: Any, inputs: Any, layers: list[Any], forms: list[Any]
+        self, phase: int, part: Any, inputs: Any, layers: list[Any], forms: list[Any]
     ) -> keras.callbacks.History:
-        model = Learner(part)
+        schedule = Schedule(self.encoder, layers, forms, self.step_size, self.epochs, _report)
+        model = Learner(part, schedule)
         model.compile(
             keras.optimizers.SGD(self.step_size),
             steps_per_execution=_steps_per_call(self.batches, self.callbacks),
         )
-        schedule = Schedule(layers, forms, self.step_size, self.epochs, _report)
+        model.optimizer.build(model.trainable_variables)
+        first = self.journal.begin(phase, model.optimizer)
+        order = self.journal.order(phase)
         try:
-            return model.fit(
-                **sources.arguments_of_fit(inputs, self.batch_size, self.batches),
+            history = model.fit(
+                **sources.arguments_of_fit(inputs, self.batch_size, self.batches, order),
+                initial_epoch=first,
                 epochs=self.epochs,
                 verbose=self.verbose,
-                callbacks=[schedule, *self.callbacks],
+                callbacks=[schedule, *self.callbacks, *self.journal.keepers()],
             )
         finally:
             schedule.write_back()
+        return self.journal.whole(history)
 
 
 def _checked_callbacks(callbacks: Any) -> list[Any]:
@@ -197,6 +248,13 @@ def _checked_callbacks(callbacks: Any) -> list[Any]:
     check.require(isinstance(callbacks, (list, tuple)), "callbacks", allowed, callbacks)
     for callback in callbacks:
         check.instance("callbacks", callback, keras.callbacks.Callback, allowed)
+        for each in getattr(callback, "callbacks", [callback]):
+            backup = isinstance(each, keras.callbacks.BackupAndRestore)
+            allowed = (
+                "callbacks other than BackupAndRestore, which knows one fit and not one for each "
+                "layer: give its directory as `resume_from`"
+            )
+            check.require(not backup, "callbacks", allowed, each)
     return list(callbacks)
 
 
@@ -241,7 +299,7 @@ def _warn_of_small_weights(layer: Any) -> None:
             f"sum |W|^p is {report['mean_norm']:.3g}): most of them will never win. Give "
             "`kernel_initializer` a larger scale, for example RandomUniform(0, 1) for "
             "non-negative data.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -250,7 +308,7 @@ def _warn_of_inputs(layer: Any, features: Any) -> None:
     length = layer.input_length(sources.first_of(features)[:100])
     advice = layer.plasticity.advice(length)
     if advice is not None:
-        warnings.warn(f"Layer {layer.name!r}: {advice}", stacklevel=4)
+        warnings.warn(f"Layer {layer.name!r}: {advice}", stacklevel=5)
 
 
 def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> None:
@@ -263,7 +321,7 @@ def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> No
             f"Only {report['converged']:.0%} of the units of layer {layer.name!r} have converged. "
             f"Convergence takes a number of steps, not of epochs ({steps} decides): train for more "
             "epochs, with smaller batches, or with a larger `step_size`.",
-            stacklevel=4,
+            stacklevel=5,
         )
     if verbose:
         shape = layer.kernel.shape

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_local import _labels
+from keras_local import _runs as runs
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, fits, require_finite
 from keras_local._streams import as_tuple, is_dataset, is_empty, is_endless, is_stream
 from keras_local.models.pretraining.encoder_graph import below
 from keras_local.ops.abilities import MODELS_IN_DATASETS
+from keras_local.ops.datasets import Order, ordered
 
 _REPORTED = 1000
 _POWER = 3.0
@@ -103,10 +106,31 @@ def rank_of(features: Any) -> int:
     return len(features.element_spec.shape) if is_dataset(features) else int(features.ndim)
 
 
-def arguments_of_fit(features: Any, batch_size: int, batches: int) -> dict[str, Any]:
-    """Return the arguments of `fit` for whole batches."""
+def identity_of(data: Any) -> str:
+    """Return what tells data from others: of a dataset the kind of its elements only."""
+    return str(data.element_spec) if is_dataset(data) else runs.identity_of_data(data)
+
+
+def arguments_of_fit(
+    features: Any,
+    batch_size: int,
+    batches: int,
+    order_of: Callable[[int, int], Order] | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of `fit` for whole batches.
+
+    Args:
+        features: What the layer receives.
+        batch_size: Samples a batch.
+        batches: Batches an epoch.
+        order_of: Function from the numbers of samples and of samples a batch to their order; None
+            for the order that Keras draws.
+    """
     if is_dataset(features):
         return {"x": features.repeat(), "steps_per_epoch": batches, "shuffle": False}
+    if order_of is not None:
+        order = order_of(len(features), batch_size)
+        return {"x": ordered((features,), order), "steps_per_epoch": order.steps, "shuffle": False}
     if len(features) % batch_size:
         return {"x": ShuffledBatches(features, batch_size)}
     # Keras' own shuffling of arrays is faster.

@@ -1,0 +1,295 @@
+"""The state of a run in a file, and its identity: what a run that was killed goes on from.
+
+A file is replaced as a whole, never written in place, so that a process may be killed at any moment
+and leaves one that can be read. It says which run it is of: another one is refused before anything
+has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_local import _labels
+from keras_local import _validation as check
+
+_FORMAT = 1
+_WHOLE = 1 << 24
+"""Up to so many bytes, all of an array is part of a run's identity; of a larger one, some rows."""
+_ROWS = 512
+
+Facts = Mapping[str, Any]
+"""What JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds.
+
+    Attributes:
+        facts: What was written beside the arrays.
+        arrays: Groups of arrays, by name.
+    """
+
+    facts: dict[str, Any]
+    arrays: dict[str, list[np.ndarray]]
+
+
+def write(path: Path, facts: Facts, arrays: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Write a file, or leave the one that is there.
+
+    The bytes have reached the disk before the new file takes the place of the old one, and the
+    directory after that.
+    """
+    members: dict[str, Any] = {
+        f"{group}/{place}": _bits(each)
+        for group, members in arrays.items()
+        for place, each in enumerate(members)
+    }
+    said = json.dumps({**facts, "format": _FORMAT})
+    temporary = path.with_name(_temporary(path.name, os.getpid()))
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, facts=np.frombuffer(said.encode(), "uint8"), **members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def read(argument: str, path: Path) -> Saved | None:
+    """Return what a file holds, None if there is none; refuse one that is not of this kind."""
+    if not path.exists():
+        return None
+    allowed = f"a directory whose {path.name} was written by keras_local and is whole"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(file["facts"].tobytes().decode())
+            names = [name for name in file.files if name != "facts"]
+            arrays: dict[str, list[np.ndarray]] = {}
+            for name in names:
+                arrays.setdefault(name.rpartition("/")[0], []).append(file[name])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        received = f"{path}: {error}"
+        raise ValueError(check.refusal(argument, allowed, received)) from error
+    check.require(
+        isinstance(facts, dict) and facts.get("format") == _FORMAT, argument, allowed, path
+    )
+    return Saved(facts, arrays)
+
+
+def directory(argument: str, value: Any) -> Path:
+    """Return a directory of the user's, made if it is not there, without what killed runs left."""
+    allowed = "the path of a directory that can be written"
+    check.require(isinstance(value, (str, os.PathLike)) and bool(value), argument, allowed, value)
+    path = Path(value)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(check.refusal(argument, allowed, str(path))) from error
+    check.require(os.access(path, os.W_OK | os.X_OK), argument, allowed, str(path))
+    _clear(path)
+    return path
+
+
+def numbers_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Return copies of the values of variables."""
+    return [np.array(ops.convert_to_numpy(each)) for each in variables]
+
+
+def require_shapes(argument: str, variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Refuse values that cannot be those of the variables."""
+    allowed = f"a directory of a run with {len(variables)} arrays of the shapes of this model"
+    check.require(len(variables) == len(values), argument, allowed, f"{len(values)} arrays")
+    for variable, value in zip(variables, values, strict=True):
+        same = tuple(variable.shape) == tuple(value.shape)
+        received = f"{tuple(value.shape)} for {variable.path}: {tuple(variable.shape)}"
+        check.require(same, argument, allowed, received)
+
+
+def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Give variables their saved values, bit for bit."""
+    for variable, value in zip(variables, values, strict=True):
+        dtype = np.asarray(ops.convert_to_numpy(variable)).dtype
+        variable.assign(value.view(dtype) if dtype.kind == "V" else value)
+
+
+def require_same(argument: str, path: Path, saved: Facts, now: Facts) -> None:
+    """Refuse a directory that holds another run than the one that asks for it."""
+    differences = [
+        f"{key}: {saved.get(key, 'none')} there, {now.get(key, 'none')} here"
+        for key in {**saved, **now}
+        if saved.get(key) != now.get(key)
+    ]
+    allowed = "an empty directory, or that of the same run"
+    received = f"{path}, which holds another run ({'; '.join(differences)})"
+    check.require(not differences, argument, allowed, received)
+
+
+def identity_of_model(model: Any) -> str:
+    """Return a hash of the model's config and of its weights' shapes.
+
+    Names do not count: Keras numbers those that it gives through the whole process.
+    """
+    shapes = [[list(each.shape), str(each.dtype)] for each in model.variables]
+    return _hash(json.dumps([identity_of_config(model), shapes]).encode())
+
+
+def identity_of_config(thing: Any) -> str:
+    """Return a hash of what a Keras object says of itself, without names."""
+    try:
+        config = keras.saving.serialize_keras_object(thing)
+    except (
+        NotImplementedError,
+        TypeError,
+        ValueError,
+    ):  # Not every model of a user's has a config.
+        config = type(thing).__name__
+    return _hash(json.dumps(_nameless(config), sort_keys=True, default=_said).encode())
+
+
+def identity_of_optimizer(optimizer: Any) -> str:
+    """Return a hash of an optimizer's arguments.
+
+    A learning rate that is a number does not count: callbacks change it, and it is restored.
+    """
+    config = keras.saving.serialize_keras_object(optimizer)
+    _drop_rates(config)
+    return _hash(json.dumps(_nameless(config), sort_keys=True, default=_said).encode())
+
+
+def identity_of_data(data: Any) -> str:
+    """Return shape and type of each array, with a hash of its contents (of some rows, if large)."""
+    said = []
+    for each in keras.tree.flatten(data):
+        array = _labels.as_numpy(each)
+        rows = array
+        if array.nbytes > _WHOLE:
+            rows = array[np.unique(np.linspace(0, len(array) - 1, _ROWS).astype("int64"))]
+        objects = rows.dtype.kind == "O"
+        contents = repr(rows.tolist()).encode() if objects else rows.tobytes()
+        said.append(f"{array.shape} {array.dtype} {_hash(contents)}")
+    return ", ".join(said)
+
+
+def seed_from(variables: Sequence[Any]) -> int:
+    """Return a seed that follows from the values of variables: equal on all workers of a run."""
+    digest = hashlib.sha256()
+    for value in numbers_of(variables):
+        digest.update(value.tobytes())
+    return int.from_bytes(digest.digest()[:4], "big")
+
+
+def require_order(model: Any, x: Any, shuffle: bool) -> None:
+    """Let a model refuse an order of samples that it cannot learn from.
+
+    A model that needs one says so by a method `check_order(x, shuffle)`.
+    """
+    says: Callable[[Any, Any], None] | None = getattr(model, "check_order", None)
+    if says is not None:
+        says(x, shuffle)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Return an array in a type that NumPy can write: half precision may be of another library."""
+    return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
+
+
+def _temporary(name: str, process: int) -> str:
+    return f".{name}.{platform.node()}.{process}.tmp"
+
+
+def _clear(path: Path) -> None:
+    """Remove the unfinished files of processes of this machine that are no more."""
+    if os.name != "posix":  # Elsewhere there is no harmless way to ask for a process.
+        return
+    for found in path.glob(_temporary("*.npz", 0).replace(".0.tmp", ".*.tmp")):
+        process = found.name.split(".")[-2]
+        if process.isdecimal() and not _is_running(int(process)):
+            found.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Bring the entries of a directory to the disk, where the system lets a program do so."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _hash(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()[:16]
+
+
+def _said(thing: Any) -> str:
+    """Return what stands for an object that JSON does not know."""
+    if hasattr(thing, "shape"):
+        return identity_of_data(thing)
+    return type(thing).__name__
+
+
+def _nameless(config: Any) -> Any:
+    """Return a config in which names are replaced by their numbers."""
+    names: dict[str, str] = {}
+
+    def collect(part: Any) -> None:
+        if isinstance(part, dict):
+            name = part.get("name")
+            if isinstance(name, str):
+                names.setdefault(name, f"<{len(names)}>")
+        for each in _parts(part):
+            collect(each)
+
+    def replaced(part: Any) -> Any:
+        if isinstance(part, str):
+            return names.get(part, part)
+        if isinstance(part, dict):
+            kept = part.items()
+            return {str(key): replaced(each) for key, each in kept if key != "shared_object_id"}
+        return [replaced(each) for each in part] if isinstance(part, (list, tuple)) else part
+
+    collect(config)
+    return replaced(config)
+
+
+def _parts(part: Any) -> list[Any]:
+    if isinstance(part, dict):
+        return list(part.values())
+    return list(part) if isinstance(part, (list, tuple)) else []
+
+
+def _drop_rates(config: Any) -> None:
+    if isinstance(config, dict) and isinstance(config.get("learning_rate"), float):
+        del config["learning_rate"]
+    for each in _parts(config):
+        _drop_rates(each)
