@@ -30,6 +30,11 @@ def places(count: keras.Variable, samples: Any, period: int) -> Tensor:
     return ops.mod(first + ops.arange(samples, dtype="int32"), period)
 
 
+def all_places(count: keras.Variable, samples: Any, period: int) -> Tensor:
+    """Return the places of the next `samples` of each replica, in the order of the replicas."""
+    return ops.mod(read(count) + ops.arange(samples * replica_count(), dtype="int32"), period)
+
+
 def advance(count: keras.Variable, samples: Any, period: int) -> None:
     """Advance a counter by the samples of all replicas."""
     count.assign(ops.mod(read(count) + samples * replica_count(), period))

@@ -9,8 +9,8 @@ import keras
 from keras import ops
 
 from keras_local._serialization import serializable
-from keras_local.dynamics._counters import advance, counter, places
-from keras_local.ops import read
+from keras_local.dynamics._counters import advance, all_places, counter, places
+from keras_local.ops import read, replica_rows
 from keras_local.ops.backend import Tensor
 
 
@@ -36,7 +36,7 @@ class Memory(keras.layers.Layer):
                 trainable=False,
                 dtype=dtype,
                 autocast=False,
-                # Each replica stores the states of its own samples.
+                # All replicas assign the states of all samples, each to its own copy.
                 synchronization="on_read",
                 aggregation="only_first_replica",
             )
@@ -51,11 +51,14 @@ class Memory(keras.layers.Layer):
         return tuple(ops.take(read(layer), rows, axis=0) for layer in self.layers)
 
     def remember(self, states: Sequence[Tensor], healthy: Tensor) -> None:
-        """Store the states of these samples, unless they diverged, and advance to the next."""
+        """Keep the states of these samples, unless they diverged, and go on to the next.
+
+        All replicas keep those of all samples: what is saved is what one device has.
+        """
         count = ops.shape(states[0])[0]
-        rows = places(self.place, count, self.samples)
-        for layer, new in zip(self.layers, states, strict=True):
-            old = read(layer)
+        rows = all_places(self.place, count, self.samples)
+        for layer, state in zip(self.layers, states, strict=True):
+            old, new = read(layer), replica_rows(state)
             kept = ops.where(healthy, new, ops.take(old, rows, axis=0))
             layer.assign(ops.scatter_update(old, rows[:, None], kept))
         advance(self.place, count, self.samples)

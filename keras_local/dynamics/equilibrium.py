@@ -108,8 +108,8 @@ class EquilibriumNetwork(Network):
         persistent: Number of training samples. Then each sample's free phase in training begins
             where it ended an epoch before, so that fewer steps are enough. None means that it
             begins at zero. `fit` has to see the samples in the same order each time,
-            `shuffle=False`. The states are weights and are saved. With several replicas, a file
-            contains the states of the first replica.
+            `shuffle=False`. The states are weights and are saved. Several replicas all store the
+            states of all samples.
         seed: Seed of the random signs.
         readout_phase: With `cost="cross_entropy"`, the phase in which the gradient of the
             cross-entropy for the weights below the softmax is taken. `"free"`: the free phase,

@@ -16,7 +16,7 @@ from keras_local.dynamics._error_rules import RULES, Arrival
 from keras_local.dynamics._outputs import OUTPUTS, squared
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh
-from keras_local.ops import read
+from keras_local.ops import read, replica_count, replica_index, replica_rows
 from keras_local.ops.backend import Tensor
 
 States = tuple[Tensor, ...]
@@ -149,7 +149,7 @@ class TemporalDifferenceNetwork(Network):
                 trainable=False,
                 dtype=self.working_dtype,
                 autocast=False,
-                # Each replica stores its own rows.
+                # All replicas assign the rows of all of them, each to its own copy.
                 synchronization="on_read",
                 aggregation="only_first_replica",
             )
@@ -227,15 +227,22 @@ class TemporalDifferenceNetwork(Network):
 
     def _recall(self, memory: Any, like: Tensor) -> Tensor:
         """Return the rows of the last batch at the positions of the rows of this batch."""
-        kept, beyond = self._rows(like)
-        rest = ops.zeros((beyond, memory.shape[1]), memory.dtype)
-        return ops.concatenate([read(memory)[:kept], rest], axis=0)
+        if replica_count() == 1:
+            kept, beyond = self._rows(like)
+            rest = ops.zeros((beyond, memory.shape[1]), memory.dtype)
+            return ops.concatenate([read(memory)[:kept], rest], axis=0)
+        samples = ops.shape(like)[0]
+        rows = ops.cast(replica_index(), "int32") * samples + ops.arange(samples, dtype="int32")
+        known = ops.take(read(memory), ops.minimum(rows, self.batch_size - 1), axis=0)
+        return ops.where(rows[:, None] < self.batch_size, known, ops.zeros_like(known))
 
     def _remember(self, tensors: Sequence[Tensor]) -> None:
         for memory, tensor in zip(self.memory, tensors, strict=False):
-            kept, _ = self._rows(tensor)
+            # Replicas remember all rows, as one device does, so that a file holds them all.
+            rows = replica_rows(tensor)
+            kept, _ = self._rows(rows)
             rest = ops.zeros((self.batch_size - kept, memory.shape[1]), memory.dtype)
-            memory.assign(ops.concatenate([tensor[:kept], rest], axis=0))
+            memory.assign(ops.concatenate([rows[:kept], rest], axis=0))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

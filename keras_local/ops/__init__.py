@@ -35,6 +35,7 @@ from keras_local.ops.surrogate import read as read
 from keras_local.ops.surrogate import replica_count as replica_count
 from keras_local.ops.surrogate import replica_index as replica_index
 from keras_local.ops.surrogate import replica_mean as replica_mean
+from keras_local.ops.surrogate import replica_rows as replica_rows
 from keras_local.ops.surrogate import replica_sum as replica_sum
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
 from keras_local.ops.transposed import TransposedConvolution as TransposedConvolution
@@ -69,6 +70,7 @@ __all__ = [
     "replica_count",
     "replica_index",
     "replica_mean",
+    "replica_rows",
     "replica_sum",
     "residual",
     "settle",

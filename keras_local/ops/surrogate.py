@@ -103,6 +103,22 @@ def replica_mean(tensor: Tensor) -> Tensor:
     return keras.ops.cast(total / replica_sum(samples), tensor.dtype)
 
 
+def replica_rows(tensor: Tensor) -> Tensor:
+    """Return the rows of all replicas, those of the first replica first.
+
+    Replicas have to hold equally many.
+    """
+    replicas = replica_count()
+    if replicas == 1:
+        return tensor
+    rank = len(tensor.shape)
+    own = keras.ops.equal(keras.ops.arange(replicas), keras.ops.cast(replica_index(), "int32"))
+    own = keras.ops.reshape(own, (replicas,) + (1,) * rank)
+    # A sum of what one replica has and zeros of the others.
+    rows = replica_sum(keras.ops.where(own, tensor[None], keras.ops.zeros_like(tensor)[None]))
+    return keras.ops.reshape(rows, (-1, *tensor.shape[1:]))
+
+
 def replica_count() -> int:
     """Return how many replicas hold a share of the batch."""
     count: int = backend.replica_count()

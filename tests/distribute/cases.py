@@ -56,7 +56,7 @@ def layer(row: Row, **options: Any) -> Case:
 
 
 def network(row: networks.Row, **options: Any) -> Case:
-    """A row of the battery of networks, without what replicas remember each for itself."""
+    """A row of the battery of networks, with what it remembers."""
 
     def make() -> keras.Model:
         made = row.make()
@@ -68,8 +68,7 @@ def network(row: networks.Row, **options: Any) -> Case:
         inputs, labels = networks.data(row)
         epochs = STEPS * networks.BATCH // networks.SAMPLES
         made.fit(inputs, labels, batch_size=networks.BATCH, epochs=epochs, shuffle=False, verbose=0)
-        pairs = zip(made.weights, weights_of(made), strict=True)
-        return [values for weight, values in pairs if weight.name not in row.memory]
+        return weights_of(made)
 
     return Case(make, train, **options)
 

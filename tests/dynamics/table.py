@@ -27,7 +27,7 @@ class Row:
         epochs: After how many the loss has to have fallen by a twentieth.
         fixed: Names of weights, or of what holds them, that no training moves; state that is no
             weight of the rule, such as a counter, belongs here too.
-        memory: Names of weights that remember the rows of the last batch, on each replica its own.
+        memory: Names of weights that remember activity, whatever the learning rate.
         falls: Whether the loss of the free phase has to fall; not where the rule descends another.
         bias: About where the biases start; 0.3 keeps rates inside of clipped ranges.
         separable: Whether a batch learns the mean of what its samples would learn alone.
