@@ -27,6 +27,7 @@ from keras_local._types import DType, Targets
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
 from keras_local.dynamics.guarded_model import GuardedModel
+from keras_local.layers.learning_form import LearningForm
 from keras_local.ops import abilities, in_strategy, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
@@ -370,6 +371,22 @@ class Network(GuardedModel):
         """
         spec = keras.layers.InputSpec(shape=(None, *self.sample_shape), dtype=self.working_dtype)
         return (lambda inputs: self(inputs, training=False)), [spec]
+
+    def learning_form(self) -> LearningForm:
+        """Return a step of learning as functions: `models.export_learner` asks for it."""
+        samples = keras.layers.InputSpec(shape=(None, *self.sample_shape), dtype=self.working_dtype)
+        targets = (
+            keras.layers.InputSpec(shape=(None,), dtype="int32")
+            if self.targets == "classes"
+            else keras.layers.InputSpec(shape=(None, self.classes), dtype=self.working_dtype)
+        )
+        return LearningForm(
+            loss=lambda x, y: self.compute_loss(x, y, self(x, training=True)),
+            infer=lambda x: self(x, training=False),
+            samples=[samples],
+            targets=[targets],
+            guarded=True,
+        )
 
     def export(
         self,

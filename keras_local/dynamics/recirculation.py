@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import keras
@@ -15,6 +16,7 @@ from keras_local.dynamics._arguments import initializer
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, total
+from keras_local.layers.learning_form import LearningForm
 from keras_local.ops import read
 from keras_local.ops.backend import Tensor
 
@@ -205,6 +207,10 @@ class RecirculationAutoencoder(Network):
         """Return the loss of the reconstruction; in training its gradient is that of the rule."""
         self._refuse("y", y)
         return super().compute_loss(x, x, y_pred, sample_weight, training)
+
+    def learning_form(self) -> LearningForm:
+        """Return a step of learning as functions: it has no labels."""
+        return replace(super().learning_form(), targets=())
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the metrics, which compare reconstructions with samples."""

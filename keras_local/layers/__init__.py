@@ -43,6 +43,7 @@ from keras_local.layers.hebbian.locally_connected import (
 )
 from keras_local.layers.hebbian.synaptic_traces import SynapticTraces as SynapticTraces
 from keras_local.layers.hebbian.zca_whitening import ZCAWhitening as ZCAWhitening
+from keras_local.layers.learning_form import LearningForm as LearningForm
 from keras_local.layers.plain_form import ErrorKernel as ErrorKernel
 from keras_local.layers.plain_form import PlainForm as PlainForm
 
@@ -69,6 +70,7 @@ __all__ = [
     "HebbianDense",
     "HebbianLayer",
     "HebbianLocallyConnected2D",
+    "LearningForm",
     "LocallyConnected1D",
     "LocallyConnected2D",
     "PlainForm",

@@ -9,6 +9,8 @@ from keras_local.models.conversion.direct import direct as direct
 from keras_local.models.conversion.export import export as export
 from keras_local.models.conversion.registry import register_conversion as register_conversion
 from keras_local.models.conversion.to_plain import to_plain as to_plain
+from keras_local.models.learners.export_learner import LearnerReport as LearnerReport
+from keras_local.models.learners.export_learner import export_learner as export_learner
 from keras_local.models.pretraining.align import align as align
 from keras_local.models.pretraining.pretrain import pretrain as pretrain
 from keras_local.models.pretraining.reseed import reseed as reseed
@@ -23,6 +25,7 @@ __all__ = [
     "ClassMeans",
     "ConversionReport",
     "LayerReport",
+    "LearnerReport",
     "NearestNeighbours",
     "Readout",
     "align",
@@ -30,6 +33,7 @@ __all__ = [
     "convert",
     "direct",
     "export",
+    "export_learner",
     "hebbian_readout",
     "nearest_neighbours",
     "pretrain",

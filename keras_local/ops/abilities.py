@@ -32,3 +32,6 @@ WRITES_OTHER_FORMATS = _NAME == "tensorflow"
 
 FEEDS_FROM_PIPELINES = _NAME == "tensorflow"
 """Whether arrays reach a step through `tf.data`; else a generator in Python is as fast."""
+
+WRITES_LEARNERS = _NAME == "tensorflow"
+"""Whether a training step can be written to a file."""

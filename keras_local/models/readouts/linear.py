@@ -15,8 +15,10 @@ from keras_local._data_gate import check_counts
 from keras_local._serialization import serializable
 from keras_local._streams import is_stream
 from keras_local._types import DType
+from keras_local.layers.learning_form import LearningForm
 from keras_local.layers.plain_form import plain_form, taught_loss
 from keras_local.losses import PowerLoss
+from keras_local.models.learners.forms import loss_of, specs_of, targets_of
 from keras_local.models.readouts.class_accuracy import ClassAccuracy
 from keras_local.models.readouts.frozen_features import (
     SAMPLES_FOR_SCALE,
@@ -336,6 +338,23 @@ class Readout(keras.Model):
         loss = taught(scale(features), y, sample_weight)
         # As a loss that a layer adds: under `tf.distribute`, the share of a replica.
         return self._aggregate_additional_loss(loss)
+
+    def learning_form(self) -> LearningForm:
+        """Return a step of learning as functions: `models.export_learner` asks for it.
+
+        Raises:
+            ValueError: Before the first fit, which measures the scale of the features.
+        """
+        allowed = "a readout that has been fitted, so that the scale of its features is known"
+        check.require(self._scale.adapted, "model", allowed, self.name)
+        numbers = (keras.layers.InputSpec(shape=(None,), dtype="int32"),)
+        taught = taught_loss(self.head.layers[-1]) is not None
+        return LearningForm(
+            loss=lambda x, y: loss_of(self, x, y),
+            infer=lambda x: self(x, training=False),
+            samples=specs_of(self.features.inputs),
+            targets=numbers if taught else targets_of(self, self.head.outputs),
+        )
 
     def plain_model(self) -> keras.Model:
         """Return a functional model that predicts the same: the scale goes into the last kernel."""

@@ -1,0 +1,1 @@
+"""Learners that travel: files that infer and go on learning without Keras."""
