@@ -374,17 +374,13 @@ class Network(GuardedModel):
 
     def learning_form(self) -> LearningForm:
         """Return a step of learning as functions: `models.export_learner` asks for it."""
-        samples = keras.layers.InputSpec(shape=(None, *self.sample_shape), dtype=self.working_dtype)
-        targets = (
-            keras.layers.InputSpec(shape=(None,), dtype="int32")
-            if self.targets == "classes"
-            else keras.layers.InputSpec(shape=(None, self.classes), dtype=self.working_dtype)
-        )
+        spec, dtype = keras.layers.InputSpec, self.working_dtype
+        numbers, rows = spec("int32", (None,)), spec(dtype, (None, self.classes))
         return LearningForm(
             loss=lambda x, y: self.compute_loss(x, y, self(x, training=True)),
             infer=lambda x: self(x, training=False),
-            samples=[samples],
-            targets=[targets],
+            samples=[spec(dtype, (None, *self.sample_shape))],
+            targets=[numbers if self.targets == "classes" else rows],
             guarded=True,
         )
 

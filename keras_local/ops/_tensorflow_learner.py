@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from keras_local.ops._tensorflow_portable import NotPortable, Rewriter, law_of, 
 from keras_local.ops.learners import Entry, LearnerFunctions, NotPortableError, Written
 
 _OPSET = 17
+_CLOSE = 1e-3
+"""How far a file may be from what was converted after one step, relative to the largest entry."""
 
 
 def derivatives(loss: tf.Tensor, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor | None]:
@@ -218,9 +221,50 @@ def _litert(
             content = converter.convert()
         except Exception as error:  # The converter raises classes of its own, and others.
             raise _refused(error, learner) from error
+    _compare(content, learner, infer, learn, weights)
     with open(path, "wb") as file:
         file.write(content)
     return _operators(content)
+
+
+def _compare(
+    content: bytes, learner: _Learner, infer: _Traced, learn: _Traced, weights: list[Entry]
+) -> None:
+    """Run a file once, and refuse it unless it does what was converted.
+
+    The converter has turned functions into others without a word, and writes files that the
+    runtime refuses for batches of another size than that with which they were converted.
+    """
+    rng = np.random.default_rng(0)
+    inputs = {entry.name: _example(entry, rng) for entry in learn.inputs}
+    samples = {entry.name: inputs[entry.name] for entry in infer.inputs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's copy of the interpreter is an old one.
+        runtime = tf.lite.Interpreter(model_content=content)
+    try:
+        found = runtime.get_signature_runner("infer")(**samples)
+        runtime.get_signature_runner("learn")(**inputs)
+        found |= runtime.get_signature_runner("weights")()
+    except (RuntimeError, ValueError) as error:
+        free = " Give `batch_size`." if any(e.shape[:1] == (None,) for e in infer.inputs) else ""
+        raise NotPortableError([], f"the runtime refuses the file: {error}.{free}") from error
+    expected = learner.infer(*samples.values())
+    learner.learn(*inputs.values())
+    expected |= {w.name: v for w, v in zip(weights, learner.state, strict=True)}
+    for name, value in expected.items():
+        here, there = np.asarray(value, "float64"), np.asarray(found[name], "float64")
+        if not np.allclose(here, there, _CLOSE, _CLOSE * np.max(np.abs(here)), equal_nan=True):
+            apart = float(np.max(np.abs(here - there)))
+            raise NotPortableError([], f"{name} of the file differs by {apart:.1e} after a step")
+
+
+def _example(entry: Entry, rng: np.random.Generator) -> Any:
+    if entry.name == "rate":
+        return np.float32(0.01)
+    shape = [2 if size is None else size for size in entry.shape]
+    if np.issubdtype(entry.dtype, np.floating):
+        return rng.random(shape).astype(entry.dtype)
+    return np.zeros(shape, entry.dtype)
 
 
 def _refused(error: Exception, learner: _Learner) -> NotPortableError:
@@ -255,9 +299,7 @@ class _Node:
 def _operators(content: bytes) -> list[str]:
     from tensorflow.lite.python import schema_py_generated as schema
 
-    names = {
-        value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
-    }
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     return sorted(
         {

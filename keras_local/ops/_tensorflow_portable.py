@@ -106,9 +106,7 @@ class Rewriter:
 
     def _call(self, name: str, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         graph = function_def_to_graph(self.library[name])
-        feeds = {
-            tensor.name: value for tensor, value in zip(graph.inputs, inputs, strict=True)
-        }
+        feeds = {tensor.name: value for tensor, value in zip(graph.inputs, inputs, strict=True)}
         return self.write(graph, feeds, graph.outputs)
 
     def _while(self, operation: tf.Operation, inputs: list[tf.Tensor]) -> Sequence[tf.Tensor]:
@@ -124,9 +122,7 @@ class Rewriter:
         return list(written)
 
     def _if(self, operation: tf.Operation, inputs: list[tf.Tensor]) -> Sequence[tf.Tensor]:
-        right, wrong = (
-            operation.get_attr(name).name for name in ("then_branch", "else_branch")
-        )
+        right, wrong = (operation.get_attr(name).name for name in ("then_branch", "else_branch"))
         condition, *arguments = inputs
         self._depth += 1
         written = tf.cond(

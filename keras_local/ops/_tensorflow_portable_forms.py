@@ -69,9 +69,7 @@ def _is_finite(op: Any, x: tf.Tensor) -> Sequence[tf.Tensor]:
     return [tf.abs(x) <= x.dtype.max]
 
 
-def _sparse_cross_entropy(
-    op: Any, logits: tf.Tensor, labels: tf.Tensor
-) -> Sequence[tf.Tensor]:
+def _sparse_cross_entropy(op: Any, logits: tf.Tensor, labels: tf.Tensor) -> Sequence[tf.Tensor]:
     rows = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return _cross_entropy(op, logits, rows)
 
@@ -93,7 +91,9 @@ def _bitwise_and(op: Any, x: tf.Tensor, mask: tf.Tensor) -> Sequence[tf.Tensor]:
     if known is not None and known.size == 1 and known.item() == x.dtype.min:
         return [tf.where(x < 0, tf.ones_like(x) * x.dtype.min, tf.zeros_like(x))]
     if known is None or known.size != 1 or (int(known.item()) + 1) & int(known.item()):
-        raise NotImplementedError("only `&` with a sign, or a power of two less one, has another form")
+        raise NotImplementedError(
+            "only `&` with a sign, or a power of two less one, has another form"
+        )
     return [tf.math.floormod(x, tf.constant(int(known.item()) + 1, x.dtype))]
 
 
@@ -196,13 +196,13 @@ def _pooled(
     sides, ends = _static(inputs.shape[1:3]), _static(upstream.shape[1:3])
     pads = _padding(op, sides, ends, strides, reach)
     window = _fitted(inputs, sides, ends, strides, reach, pads, outside)
-    length = [(end - 1) * stride + size for end, stride, size in zip(ends, strides, reach, strict=True)]
+    length = [
+        (end - 1) * stride + size for end, stride, size in zip(ends, strides, reach, strict=True)
+    ]
     total = None
     for place, tap in _taps(window, ends, strides, reach):
         spread = _spread(share(tap), strides)
-        behind = [
-            length[i] - place[i] - ((ends[i] - 1) * strides[i] + 1) for i in range(2)
-        ]
+        behind = [length[i] - place[i] - ((ends[i] - 1) * strides[i] + 1) for i in range(2)]
         spread = tf.pad(spread, [(0, 0), (place[0], behind[0]), (place[1], behind[1]), (0, 0)])
         total = spread if total is None else total + spread
     amounts, cuts = [(0, 0)], []
@@ -302,7 +302,11 @@ def _spread(images: tf.Tensor, strides: Sequence[int]) -> tf.Tensor:
         inner = other * channels if axis == 1 else channels
         flat = tf.reshape(images, (-1, rows, 1, inner))
         flat = tf.pad(flat, ((0, 0), (0, 0), (0, stride - 1), (0, 0)))
-        long = (-1, size * stride, other, channels) if axis == 1 else (-1, other, size * stride, channels)
+        long = (
+            (-1, size * stride, other, channels)
+            if axis == 1
+            else (-1, other, size * stride, channels)
+        )
         images = tf.reshape(flat, long)
         images = _cut(images, [(0, stride - 1), (0, 0)] if axis == 1 else [(0, 0), (0, stride - 1)])
     return images

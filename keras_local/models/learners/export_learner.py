@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,7 +219,9 @@ def _functions(
 def _beside_weights(model: Any) -> list[Any]:
     """Return seeds, and counters of metrics: what they draw or count is no part of a learner."""
     layers = [layer for layer in all_layers(model) if layer is not model]
-    counters = [variable for layer in layers for each in layer.metrics for variable in each.variables]
+    counters = [
+        variable for layer in layers for each in layer.metrics for variable in each.variables
+    ]
     found = {id(variable): variable for variable in [*model.variables, *counters]}
     return list(found.values())
 
@@ -276,12 +279,18 @@ def _refusal(model: Any, error: NotPortableError, format: str) -> str:
     names = {layer.name for layer in all_layers(model)} - {model.name}
     found = []
     for operator, place in error.found:
-        inside = [part for part in place.split("/") if part in names]
+        inside = [name for part in place.split("/") if (name := _layer_name(part, names))]
         where = f"layer {inside[-1]!r}" if inside else f"model {model.name!r}"
         found.append(f"{operator} in {where}")
     why = f" ({error.why})" if error.why else ""
+    found = found or [f"model {model.name!r}"]
     allowed = f"made of operations that {format!r} has, or of which formulas are known"
     return check.refusal("model", allowed, _Shown(", ".join(found) + why))
+
+
+def _layer_name(part: str, names: set[str]) -> str | None:
+    """Return which layer a part of an operation's name is of: calls are numbered behind it."""
+    return next((name for name in (re.sub(r"_\d+$", "", part), part) if name in names), None)
 
 
 class _Shown(str):
