@@ -67,7 +67,8 @@ def _traced_learn(functions: LearnerFunctions) -> _Traced:
     samples, targets = list(functions.samples), list(functions.targets)
     rate = Entry("rate", (), "float32", "learning rate")
     inputs = [*samples, *targets, rate]
-    count, state = len(functions.weights), []
+    count = len(functions.weights)
+    state: list[int] = []
 
     def step(*arguments: tf.Tensor) -> list[tf.Tensor]:
         values, others = list(arguments[:count]), arguments[count:]
@@ -336,6 +337,6 @@ def _onnx(
     for name, model in models.items():
         with open(os.path.join(path, f"{name}.onnx"), "wb") as file:
             file.write(model.SerializeToString())
-    arrays = {entry.name: value for entry, value in zip(weights, values, strict=True)}
+    arrays: dict[str, Any] = {e.name: value for e, value in zip(weights, values, strict=True)}
     np.savez(os.path.join(path, "weights.npz"), **arrays)
     return sorted({node.op_type for model in models.values() for node in model.graph.node})

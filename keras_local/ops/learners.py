@@ -86,7 +86,8 @@ class NotPortableError(Exception):
 
 def can_write() -> bool:
     """Return whether the active backend can write learners."""
-    return abilities.WRITES_LEARNERS
+    able: bool = abilities.WRITES_LEARNERS
+    return able
 
 
 def write_learner(functions: LearnerFunctions, path: str, file_format: str) -> Written:

@@ -22,6 +22,7 @@ NO_ROW = {
     "Activity",
     "ErrorKernel",
     "FeedbackWeight",
+    "LearningForm",
     "OwnWeight",
     "PlainForm",
     "RuleContext",

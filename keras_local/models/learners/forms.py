@@ -61,7 +61,7 @@ def targets_of(model: Any, outputs: Sequence[Any]) -> Specs:
     Raises:
         ValueError: If it takes neither.
     """
-    if getattr(model, "loss", None) is None:
+    if not model.compiled or model.loss is None:
         return ()
     shapes = [tuple(output.shape[1:]) for output in outputs]
     rows = tuple(keras.layers.InputSpec(shape=(None, *each), dtype="float32") for each in shapes)

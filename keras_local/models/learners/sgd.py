@@ -54,9 +54,9 @@ def descent_of(model: keras.Model) -> Descent:
     Raises:
         ValueError: For an optimizer that is not SGD, or does more than it.
     """
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
+    if not model.compiled:
         return Descent(0.0, False, ())
+    optimizer = model.optimizer
     kind, sgd = type(optimizer), keras.optimizers.SGD
     # A class of somebody's own that derives from SGD and takes another step is another optimizer.
     same = all(
