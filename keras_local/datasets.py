@@ -23,7 +23,7 @@ Name = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
 
 _TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10")
 NAMES = ("digits", *_TFDS_NAMES)
-"""What `load` knows."""
+"""The names of data sets for `load`."""
 
 _DIGITS_TRAINED = 1400
 
@@ -113,9 +113,9 @@ def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Spli
     except Exception as error:  # Network, disk and file formats fail in as many ways.
         raise RuntimeError(
             f"The data set {name!r} could not be prepared for TensorFlow Datasets. Either connect "
-            "to the network and try again, it downloads the files once; or prepare it elsewhere "
+            "to the network and try again (the files are downloaded once), or prepare it elsewhere "
             f"(`python -c \"import tensorflow_datasets as t; t.load('{name}')\"`), copy the "
-            "folder, and name it by `data_dir=` or the environment variable TFDS_DATA_DIR. "
+            "folder, and give its path as `data_dir=` or in the variable TFDS_DATA_DIR. "
             "`load('digits')` needs no download. "
             f"Received: data_dir={directory!r}, {type(error).__name__}: {error}"
         ) from error

@@ -249,7 +249,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
         except (TypeError, ValueError) as error:
             shapes = keras.tree.map_structure(np.shape, self.data)
             raise ValueError(
-                "`data` must be a pair (inputs, labels) as the model and its loss take them. "
+                "`data` must be a pair (inputs, labels) that fits the model and its loss. "
                 f"Received: arrays of shapes {shapes}"
             ) from error
 

@@ -88,7 +88,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
             check.require(
                 isinstance(self.model, keras.Sequential) or has_graph(self.model),
                 "data",
-                "a mapping from layer names to what the layers receive, because the model "
+                "a mapping from layer names to the inputs of the layers, because the model "
                 f"{self.model.name!r} is neither Sequential nor functional",
                 f"data of type {type(self.data).__name__}",
             )
@@ -147,9 +147,9 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         path = path_to(self.model, layer)
         if path is None:
             raise ValueError(
-                "`data` must be a mapping from layer names to what the layers receive, because "
-                f"those of the layer {layer.name!r} do not follow from an input of the model "
-                f"{self.model.name!r} alone. Received: data of type {type(self.data).__name__}"
+                "`data` must be a mapping from layer names to the inputs of the layers, because "
+                f"those of the layer {layer.name!r} cannot be computed from one input of the model "
+                f"{self.model.name!r}. Received: data of type {type(self.data).__name__}"
             )
         data = np.asarray(self.data)
         # Batch by batch and without `predict`, which a distribution strategy refuses here.

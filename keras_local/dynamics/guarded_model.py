@@ -280,8 +280,8 @@ class GuardedModel(Model, ABC):
         check.require(
             finite,
             "x",
-            f"samples for which {type(self).__name__} settles. Its scores are not finite: the "
-            f"weights are too large. Train again with {self.remedy}",
+            f"samples for which {type(self).__name__} settles. Its scores are not finite, because "
+            f"the weights are too large. Train again with {self.remedy}",
             "samples with scores of NaN or infinity",
         )
 

@@ -296,8 +296,8 @@ class MicrocircuitNetwork(Network):
 
         Returns:
             Lists of tensors `(batch, units)`: `"basal"` and `"soma"` of all layers; of hidden
-                layers
-            also `"apical"`, `"interneuron"` and `"dendrite"`, the dendrite of the interneurons.
+            layers also `"apical"`, `"interneuron"` and `"dendrite"`, the dendrite of the
+            interneurons.
         """
         inputs = self._prepared(inputs)
         targets = None if labels is None else self._targets(labels)

@@ -254,7 +254,7 @@ class Network(GuardedModel):
             ValueError: If a `loss` is given, or the optimizer is not suitable for the rule.
         """
         name = type(self).__name__
-        allowed = f"left out: {name} minimises a cost of its own (`metrics` show others)"
+        allowed = f"left out: {name} minimises its own cost (use `metrics` for others)"
         check.require(loss is None, "loss", allowed, loss)
         check.require(loss_weights is None, "loss_weights", allowed, loss_weights)
         metrics = fitting_metrics(metrics, self.targets)

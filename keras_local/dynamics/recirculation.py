@@ -108,7 +108,7 @@ class RecirculationAutoencoder(Network):
         self.visible = visible
         self.hidden = hidden
         self.regression = check.real("regression", regression, minimum=0.0)
-        allowed = "less than 1: else nothing changes"
+        allowed = "less than 1: otherwise nothing changes"
         check.require(self.regression < 1.0, "regression", allowed, regression)
         self.activation = check.one_of("activation", activation, ACTIVATIONS)
         self.tied = check.flag("tied", tied)

@@ -106,8 +106,8 @@ class FeedbackRule(Strategy, ABC):
         super().__init_subclass__(**kwargs)
         if cls.connect is not FeedbackRule.connect:
             raise TypeError(
-                f"{cls.__name__}.connect: `FeedbackRule.connect` is final. Say what the rule does "
-                "in `signals`, `error_kernel`, `feedback_gradients` and `local_gradients`, and in "
+                f"{cls.__name__}.connect: `FeedbackRule.connect` is final. Define the rule by "
+                "`signals`, `error_kernel`, `feedback_gradients` and `local_gradients`, and by "
                 "the properties `sends_errors` and `has_own_kernel`."
             )
 

@@ -26,20 +26,20 @@ def gradient_angles(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the angles in degrees between each layer's gradient and that of backpropagation.
 
-    Two passes in training mode, from the same state of all random generators: one under the rules
-    and one by backpropagation. Only the second kind of angle is left out where the layer sends
-    errors down through its kernel itself, or none.
+    There are two passes in training mode, with the same state of all random generators: one under
+    the rules and one by backpropagation. If a layer sends errors down through its kernel itself, or
+    sends none, only the second kind of angle is left out.
 
     Args:
         model: A compiled model with a loss, built.
-        inputs: What the model takes.
-        labels: What its loss takes.
+        inputs: Inputs of the model.
+        labels: Labels for its loss.
         layers: Layers of the model with one kernel that is trained and a rule that can be
             exchanged (`errors_by`).
 
     Raises:
-        ValueError: If a layer sends errors by a rule and cannot do without it (it has
-            `error_kernels` and no `exact_errors`).
+        ValueError: If a layer sends errors by a rule that cannot be switched off (it has
+            `error_kernels` but no `exact_errors`).
     """
     require_exact_errors(model)
     inputs, labels = keras.tree.map_structure(keras.ops.convert_to_tensor, (inputs, labels))
@@ -49,7 +49,8 @@ def gradient_angles(
     variables = [layer.kernel for layer in layers.values()]
 
     def value(*tensors: Tensor) -> Tensor:
-        # What the model writes (statistics, seeds, states of rules) ends with the scope.
+        # Values that the model writes (statistics, seeds, states of rules) are dropped with the
+        # scope.
         with keras.StatelessScope(list(zip(variables, tensors[: len(variables)], strict=True))):
             return model.optimizer.scale_loss(loss(labels, _outputs(model, inputs)))
 
@@ -61,7 +62,7 @@ def gradient_angles(
             return value(*tensors)
 
     probes = [keras.ops.zeros((3,), "float32") for _ in probed]
-    # Contexts around the whole: a layer may ask for its error kernel in the backward pass only.
+    # The contexts include the backward pass, in which a layer may ask for its error kernel.
     with _outside_of_a_trainer(model):
         learned = ops.gradients(under_rules, [*kernels, *probes])
     with _by_the_chain_rule(model):
@@ -73,10 +74,11 @@ def gradient_angles(
 
 
 class _Probed(WrappedRule):
-    """Another rule, which also tells what the layer sends down and what backpropagation would.
+    """Another rule, which also measures the error that is sent down and that of backpropagation.
 
-    The gradient of `probe` is `(<b, w>, <b, b>, <w, w>)`, with `b` the error sent down through the
-    feedback kernel and `w` the same through the kernel: summed over all calls of a shared layer.
+    The gradient of `probe` is `(<b, w>, <b, b>, <w, w>)`, where `b` is the error sent down through
+    the feedback kernel and `w` the error through the kernel, summed over all calls of a shared
+    layer.
     """
 
     def __init__(self, rule: Any, probe: Tensor) -> None:
@@ -117,12 +119,12 @@ def _angle(products: Tensor) -> float:
 
 
 def _loss(model: keras.Model, inputs: Any, labels: Any) -> Callable[[Any, Any], Tensor]:
-    """Return the compiled loss, apart from the model's own, which counts what it sees."""
+    """Return the compiled loss without the loss tracker of the model."""
     own = model._compile_loss
     loss = type(own)(own._user_loss, own._user_loss_weights, output_names=own.output_names)
     with keras.StatelessScope():
         outputs = _outputs(model, inputs)
-    # Its counters are variables, which a scope without state would not let it make.
+    # Its counters are variables, which cannot be created in a scope without state.
     loss.build(labels, outputs)
     found: Callable[[Any, Any], Tensor] = loss
     return found
@@ -133,7 +135,7 @@ def _outputs(model: keras.Model, inputs: Any) -> Any:
 
 
 def require_exact_errors(model: keras.Model) -> None:
-    """Refuse a model with a layer whose errors cannot be made those of the chain rule."""
+    """Refuse a model with a layer that cannot send the errors of the chain rule."""
     unable = [
         f"{type(layer).__name__} {layer.name!r}"
         for layer in all_layers(model)
@@ -155,7 +157,7 @@ def _outside_of_a_trainer(model: keras.Model) -> AbstractContextManager[None]:
 
 @contextmanager
 def _entered(model: keras.Model, offered: Callable[[Any], Any]) -> Iterator[None]:
-    """Enter the context that each layer of a model offers, if it offers one."""
+    """Enter the context of each layer of a model that has one."""
     with ExitStack() as stack:
         for layer in all_layers(model):
             if context := offered(layer):

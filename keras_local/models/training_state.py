@@ -1,4 +1,4 @@
-"""What a call must leave as it was: flags of weights, and weights that were finite."""
+"""Functions that restore what a call must not change: trainable flags and finite weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from keras_local import _validation as check
 
 @contextmanager
 def flags_kept(*models: Any, on_error_only: bool = False) -> Iterator[None]:
-    """Give every layer and every weight its `trainable` flag back, whatever happens inside.
+    """Restore the `trainable` flag of every layer and every weight afterwards.
 
     Args:
-        *models: Models or layers, walked through to the innermost layer.
-        on_error_only: Whether the flags stay as they are where nothing is raised.
+        *models: Models or layers, with all layers inside them.
+        on_error_only: Whether the flags are restored only after an error.
     """
-    # Parents come first, so that what they say to their layers is corrected after them.
+    # Parents come first, because setting their flag also sets the flags of their layers.
     layers = [layer for model in models for layer in model._flatten_layers()]
     flags = [(layer, layer.trainable) for layer in layers]
     weights = [(weight, weight.trainable) for layer in layers for weight in layer.weights]
@@ -39,18 +39,18 @@ def _give_back(flags: list[tuple[Any, bool]], weights: list[tuple[Any, bool]]) -
     for owner, flag in (*flags, *weights):
         if owner.trainable != flag:
             owner.trainable = flag
-    for weight, flag in weights:  # A layer has spoken for its weights in between.
+    for weight, flag in weights:  # Setting the flag of a layer has set the flags of its weights.
         if weight.trainable != flag:
             weight.trainable = flag
 
 
 class LastFinite:
-    """Remembers the last finite values of variables, and gives them back where they diverge.
+    """A store of the last finite values of variables, which it restores after divergence.
 
     Args:
-        variables: What has to stay finite.
+        variables: The variables that have to stay finite.
         refusal: Function that raises the error that names the remedy.
-        optimizer: What holds moments of these variables: those that diverged start anew.
+        optimizer: The optimizer with moments of these variables; moments that diverged are reset.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LastFinite:
         self.kept = self._values()
 
     def look(self) -> None:
-        """Remember the values if all are finite; else give the last ones back, and refuse."""
+        """Store the values if all are finite; otherwise restore the last ones and refuse."""
         values = self._values()
         if all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
             self.kept = values
@@ -70,7 +70,7 @@ class LastFinite:
         self.refusal()
 
     def give_back(self) -> None:
-        """Assign the last finite values."""
+        """Restore the last finite values."""
         for variable, value in zip(self.variables, self.kept, strict=True):
             variable.assign(value)
         for variable in getattr(self.optimizer, "variables", ()):
@@ -83,13 +83,13 @@ class LastFinite:
 
 
 class StopAtDivergence(keras.callbacks.Callback):
-    """Ends a `fit` in which the loss or the weights stop being finite.
+    """Callback that ends a `fit` in which the loss or the weights are no longer finite.
 
-    The model then has the values from the end of the last epoch that went well, and those from
-    before the call if there was none.
+    Then the model has the values from the end of the last finite epoch, or from before the call if
+    there was none.
 
     Args:
-        variables: What has to stay finite.
+        variables: The variables that have to stay finite.
         what: What diverges, in the words of the message.
         remedy: What to try.
         optimizer: The optimizer of the model.
@@ -103,13 +103,13 @@ class StopAtDivergence(keras.callbacks.Callback):
         self.finite = LastFinite(variables, refuse, optimizer)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the weights where the loss is not finite."""
+        """Check the weights if the loss is not finite."""
         if logs and "loss" in logs and not np.isfinite(float(logs["loss"])):
             self.finite.give_back()
             self.finite.refusal()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the weights, and remember them."""
+        """Check the weights, and store them."""
         self.finite.look()
 
 
@@ -124,7 +124,7 @@ def refuse_divergence(what: str, remedy: str) -> None:
 
 
 def with_callback(callbacks: Any, further: keras.callbacks.Callback) -> Any:
-    """Return what a caller gave as `callbacks`, with one more behind."""
+    """Return the callbacks of the caller, followed by one more."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(further)
         return callbacks

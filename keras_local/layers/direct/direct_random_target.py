@@ -14,8 +14,8 @@ from keras_local.ops.backend import Tensor
 
 _CLEAR = 0.25
 _SEVERAL = (
-    "`DirectRandomTarget` teaches one class for each example, but the errors of a batch are those "
-    "of several labels at once: the target must be an integer or one-hot, under softmax or sigmoid "
+    "`DirectRandomTarget` teaches one class for each example, but an example in this batch has "
+    "errors of several classes: targets must be integers or one-hot, the loss softmax or sigmoid "
     "cross-entropy or `losses.LocalHinge`. `DirectFeedback` takes every target and loss."
 )
 

@@ -90,10 +90,10 @@ class DirectLayer(keras.layers.Layer):
                 continue
             sender, place = found
             raise ValueError(
-                f"`{type(self).__name__}` sends an error of its own to the output of "
+                f"`{type(self).__name__}` sends its own error to the output of "
                 f"{names[place + 1]!r}, but the error at {name!r} reaches it as well, through "
                 f"{sender.name!r}, and the two would add up. Give {sender.name!r} (or a layer "
-                "between the two) feedback='detached' if it is a feedback layer, or hand it "
+                "between the two) feedback='detached' if it is a feedback layer, or call it with "
                 f"keras.ops.stop_gradient(...) of the output of {names[place + 1]!r}."
             )
 

@@ -12,9 +12,9 @@ def warn_of_regularizer(layer: Any) -> None:
     """Warn if a regularizer acts on the kernel but not on its feedback kernel."""
     if layer.kernel_regularizer is not None and layer.feedback.follows_kernel:
         warnings.warn(
-            f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so the feedback "
-            "kernel no longer follows it, and the two may stay different. Use the optimizer's "
-            "decoupled `weight_decay`, which acts on both.",
+            f"Layer {layer.name!r}: `kernel_regularizer` acts on the kernel alone, so that the "
+            "feedback kernel no longer follows the kernel. Use the optimizer's decoupled "
+            "`weight_decay`, which acts on both.",
             stacklevel=5,
         )
 
@@ -30,8 +30,8 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
     learns = learns_feedback(layer)
     if learns and getattr(optimizer, "global_clipnorm", None) is not None:
         warnings.warn(
-            f"Layer {layer.name!r}: `global_clipnorm` counts the gradient of the feedback kernel "
-            "besides that of the kernel, so it clips earlier than without feedback weights. Use "
+            f"Layer {layer.name!r}: `global_clipnorm` counts the gradients of the feedback kernel "
+            "and of the kernel, so that it clips earlier than without feedback weights. Use "
             "`clipnorm`, which clips each weight by itself.",
             stacklevel=2,
         )
@@ -41,7 +41,7 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
     if coupled and layer.feedback.follows_kernel:
         warnings.warn(
             f"Layer {layer.name!r}: {type(optimizer).__name__} rescales the gradient of the "
-            "`kernel_regularizer` with all others, so kernel and feedback kernel decay unequally. "
+            "`kernel_regularizer`, so that kernel and feedback kernel decay unequally. "
             "Use the optimizer's decoupled `weight_decay` (AdamW).",
             stacklevel=2,
         )

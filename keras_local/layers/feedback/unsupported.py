@@ -94,7 +94,9 @@ def quantize(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:
         NotImplementedError: Always. `keras.Model.quantize` turns it into a warning, as for every
             layer that cannot be quantised.
     """
-    raise NotImplementedError(f"`quantize` of {self.name!r}: a feedback layer has none {ADVICE}")
+    raise NotImplementedError(
+        f"`quantize` of {self.name!r}: a feedback layer has no quantised form {ADVICE}"
+    )
 
 
 def enable_lora(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> NoReturn:

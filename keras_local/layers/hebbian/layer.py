@@ -120,7 +120,7 @@ class HebbianLayer(keras.layers.Layer):
         if self.built:
             raise AttributeError(
                 f"`plasticity` of layer {self.name!r} cannot be exchanged: the layer is built with "
-                f"the weights of {type(self._plasticity).__name__}. Make another layer."
+                f"the weights of {type(self._plasticity).__name__}. Make a new layer."
             )
         rule = plasticity_rules.get(rule)
         rule.check_units(self.units)
@@ -173,10 +173,10 @@ class HebbianLayer(keras.layers.Layer):
         """Return the message for changes that are not finite."""
         return (
             f"Learning diverged: in layer {self.name!r} the rule {type(self.plasticity).__name__} "
-            "asks for a change that is not finite, or too large to be squared. The weights keep "
+            "computes a change that is not finite, or too large to be squared. The weights keep "
             "their last finite values. Make the step size smaller (`step_size` of `pretrain`, "
             "`learning_rate` of the optimizer), scale the inputs down, or bound the changes by a "
-            "`normaliser` or the weights by a `constraint` of the rule; inputs must not hold NaN."
+            "`normaliser` or the weights by a `constraint` of the rule; inputs must not be NaN."
         )
 
     def _obeyed(self) -> Any:

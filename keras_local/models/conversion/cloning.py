@@ -1,4 +1,4 @@
-"""What every conversion of a whole model shares: a walk over its graph, layer by layer."""
+"""A walk over the graph of a model, layer by layer, which all conversions use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from keras_local.layers.plain_form import all_layers
 
 
 class Cloning(ABC):
-    """Interface of one pass over a model; remembers what it made: shared layers stay shared."""
+    """Interface of one pass over a model, which keeps shared layers shared."""
 
     keeps_sequential: ClassVar[bool]
-    """Whether a Sequential model stays one, or becomes a functional model."""
+    """Whether a Sequential model stays Sequential, or becomes a functional model."""
 
     def __init__(self) -> None:
         self.made: dict[int, Any] = {}
@@ -26,14 +26,14 @@ class Cloning(ABC):
 
     @abstractmethod
     def carry(self, layer: keras.layers.Layer, new: Any) -> None:
-        """Give the new form of a layer, which is built, the weights of the old one."""
+        """Give the new form of a layer, which is built, the weights of the old layer."""
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
         """Call the new form of a layer in the new graph."""
         return operation(*arguments, **keywords)
 
     def opens(self, layer: Any) -> bool:
-        """Tell whether to convert a model layer by layer, rather than as one layer."""
+        """Return whether to convert a model layer by layer, and not as one layer."""
         return isinstance(layer, keras.Model)
 
     def model(self, model: keras.Model) -> keras.Model:
@@ -61,7 +61,7 @@ class Cloning(ABC):
         return clone
 
     def operation(self, operation: Any) -> Any:
-        """Return the new form of a layer, or of an operation, which is itself."""
+        """Return the new form of a layer; an operation is its own new form."""
         if not isinstance(operation, keras.layers.Layer):
             return operation
         if id(operation) not in self.made:
@@ -75,8 +75,8 @@ class Cloning(ABC):
 
 
 def require_graph(model: keras.Model) -> None:
-    """Refuse a model whose graph of layers is not all that it does."""
-    # A Sequential may be built without a graph, where a layer does not tell its outputs' shape.
+    """Refuse a model that does more than its graph of layers."""
+    # A built Sequential may have no graph, if a layer does not know the shape of its outputs.
     graph = hasattr(model, "inputs")
     if not isinstance(model, keras.Sequential):
         graph = graph and hasattr(model, "operations")
@@ -90,7 +90,7 @@ def require_graph(model: keras.Model) -> None:
 
 
 def is_graph(layer: Any) -> bool:
-    """Tell whether a layer is a model that can be converted layer by layer."""
+    """Return whether a layer is a model that can be converted layer by layer."""
     if not isinstance(layer, keras.Model):
         return False
     try:
@@ -101,8 +101,8 @@ def is_graph(layer: Any) -> bool:
 
 
 def _bare(model: keras.Model) -> keras.Model:
-    """Return a model of the same graph that is not compiled: the clone shall not be, either."""
-    # `input` of a Sequential is that of the call in which it stands inside of another model.
+    """Return a model of the same graph that is not compiled, because the clone must not be."""
+    # `input` of a Sequential inside another model belongs to the call in that model.
     sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
     return keras.Model(*ends, name=model.name)
@@ -123,7 +123,7 @@ def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
 def from_config(
     kind: type[keras.layers.Layer], config: dict[str, Any], *around: keras.layers.Layer
 ) -> Any:
-    """Return a layer from its config; classes of the layers inside of `around` are known in it."""
+    """Return a layer from its config; the classes of layers inside `around` are known."""
     known = {type(part).__name__: type(part) for layer in around for part in all_layers(layer)}
     with keras.saving.custom_object_scope(known):
         return kind.from_config(config)
@@ -139,10 +139,10 @@ def copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Return a layer of the same class and arguments, without weights.
 
     Raises:
-        ValueError: For a layer that cannot be copied, as it does not say what its arguments are.
+        ValueError: For a layer that cannot be copied because its config lacks arguments.
     """
     if type(layer) is keras.layers.Lambda:
-        # From its config, a Python function would come back without the names that it refers to.
+        # Restored from a config, a Python function would lose the names that it refers to.
         config = {key: layer.get_config()[key] for key in ("name", "trainable", "dtype")}
         return keras.layers.Lambda(
             layer.function, layer._output_shape, layer.mask, layer.arguments, **config

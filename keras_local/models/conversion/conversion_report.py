@@ -29,16 +29,16 @@ WITHOUT_KERNELS = (
     keras.layers.PReLU,
     keras.layers.RMSNormalization,
 )
-"""Keras' layers through whose weights no error is sent down, whatever shape the weights have."""
+"""Keras' layers that send no error down through their weights, whatever shape these have."""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """The line of a report about one layer with kernels.
+    """One line of a report, about a layer with kernels.
 
     Attributes:
         path: Names of the nested models around the layer and its own name, joined by "/".
-        kind: Name of its class.
+        kind: Name of the layer's class.
         rules: Names of the feedback rules; empty if its errors return through the kernels.
         parameters: Number of its forward weights.
         feedback_parameters: Number of weights that its rules hold.
@@ -53,13 +53,13 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """Which layers of a model send errors down through a feedback rule.
+    """A report on the layers of a model that send errors down through a feedback rule.
 
     Attributes:
         model: Name of the model.
         converted: Layers with a feedback rule.
         left: Layers with kernels and without a rule: backpropagation, as in Keras.
-        others: How many layers there are of each class that has no kernels.
+        others: Number of layers of each class without kernels.
         idle: Paths of layers whose feedback kernel learns although nothing is trained below them.
     """
 
@@ -70,7 +70,7 @@ class ConversionReport:
     idle: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return a table, one line a layer, and what could be spared."""
+        """Return a table with one line for each layer, and layers that need no feedback kernel."""
         total = len(self.converted) + len(self.left)
         head = f"{self.model}: {len(self.converted)} of {total} layers with kernels have a rule"
         rows = [("layer", "class", "errors return by", "weights", "of the rule")]
@@ -93,12 +93,12 @@ class ConversionReport:
             for row in rows
         ]
         counts = ", ".join(f"{count} {kind}" for kind, count in self.others.items())
-        lines.append(f"as they were: {counts or 'no other layers'}")
+        lines.append(f"unchanged: {counts or 'no other layers'}")
         if self.idle:
             where = ", ".join(self.idle)
             lines.append(
-                f"nothing is trained below {where}: no error needs the feedback kernel that learns "
-                "there (lowest=False, or a stock layer, spares it)"
+                f"nothing is trained below {where}: no error needs its feedback kernel, which "
+                "still learns (avoid this by lowest=False, or by a stock layer)"
             )
         return "\n".join([head, *lines])
 
@@ -106,7 +106,8 @@ class ConversionReport:
 def conversion_report(model: keras.Model) -> ConversionReport:
     """Return which layers of a model send errors down through feedback, and which do not.
 
-    Read from the layers as they are, so it serves for any model, converted or written by hand.
+    The report reads the layers of the model. Therefore it works for any model, converted or written
+    by hand.
 
     Args:
         model: A model that is built.
@@ -121,7 +122,7 @@ def conversion_report(model: keras.Model) -> ConversionReport:
     net: 1 of 1 layers with kernels have a rule
     layer   class          errors return by   weights  of the rule
     scores  FeedbackDense  FeedbackAlignment       10            8
-    as they were: no other layers
+    unchanged: no other layers
     """
     check.require(
         isinstance(model, keras.Model) and model.built,
@@ -140,7 +141,7 @@ def conversion_report(model: keras.Model) -> ConversionReport:
         row = _row(path, layer)
         if row.rules:
             converted.append(row)
-            # Of a layer of several kernels, the upper ones stand above trained weights.
+            # If a layer has several kernels, there are trained weights below the upper kernels.
             single = has_one_kernel(type(layer))
             if single and id(layer) in nothing_below and _learns_feedback(layer):
                 idle.append(path)
@@ -153,7 +154,7 @@ def conversion_report(model: keras.Model) -> ConversionReport:
 
 
 def leaves(model: keras.Model, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Return path and layer of all that is not itself a graph of layers, in order."""
+    """Return path and layer of everything that is not itself a graph of layers, in order."""
     for layer in model.layers:
         if isinstance(layer, keras.Model) and layer.layers:
             yield from leaves(layer, f"{path}{layer.name}/")
@@ -164,9 +165,9 @@ def leaves(model: keras.Model, path: str = "") -> Iterator[tuple[str, Any]]:
 def kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Return the weights through which backpropagation would send an error down.
 
-    Those are the learned weights with at least two axes: gains, biases and statistics act on one
-    channel each, and nothing is transported through them to another. A layer that says its
-    `error_kernels` has none, as errors go by its own ways there.
+    These are the learned weights with at least two axes. Gains, biases and statistics act on one
+    channel each and carry nothing to another channel. A layer with `error_kernels` has no such
+    weights, because it sends errors in its own way.
     """
     if error_kernels(layer) is not None or type(layer) in WITHOUT_KERNELS:
         return []
@@ -175,7 +176,7 @@ def kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def errors_by_rules(layer: keras.layers.Layer) -> list[Any]:
-    """Return the outermost layers that say their error kernels, among a layer and its parts."""
+    """Return the outermost layers with `error_kernels`, among a layer and its parts."""
     own = error_kernels(layer)
     if own is not None:
         return [layer] if own else []
@@ -190,7 +191,7 @@ def _row(path: str, layer: keras.layers.Layer) -> LayerReport:
 
 
 def _learns_feedback(layer: keras.layers.Layer) -> bool:
-    """Tell whether a feedback weight, scalars aside, is the optimizer's to change."""
+    """Return whether the optimizer changes a feedback weight other than a scalar."""
     weights = [weight for part in with_error_path(layer) for weight in part.rule_weights]
     return any(weight.trainable and len(weight.shape) > 0 for weight in weights)
 

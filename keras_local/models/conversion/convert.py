@@ -48,53 +48,52 @@ def convert(
     seed: int | None = None,
     verbose: bool = True,
 ) -> keras.Model:
-    """Return a model that predicts the same and whose errors return by a feedback rule.
+    """Return a model with the same predictions whose errors return by a feedback rule.
 
-    Every dense layer, convolution and attention becomes the feedback layer of the same name, inside
-    of nested models and of `TimeDistributed` too; a feedback layer that is there already gets the
-    new rule, and a layer of your own becomes the one with which `register_conversion` pairs it.
-    Everything else (normalisation with its statistics, pooling, sums, the graph itself, shared
-    layers) stays as it is. The model given is not changed and shares no weight with the result;
-    `to_plain` leads back. With `feedback="symmetric"` the result learns as the model does, bit for
-    bit.
+    Every dense layer, convolution and attention becomes the feedback layer of the same name, also
+    inside nested models and `TimeDistributed`. Existing feedback layers get the new rule. Your own
+    layers become the layers that `register_conversion` pairs with them. Everything else does not
+    change (normalisation with its statistics, pooling, sums, the graph itself, shared layers).
+    `model` is not changed and shares no weight with the result; `to_plain` is the way back. With
+    `feedback="symmetric"` the result learns like the model, bit for bit.
 
-    A layer that sends errors down through kernels of its own and has no feedback form (a
-    recurrent layer, a wrapper other than `TimeDistributed`, a subclass of a built-in layer) would
-    keep backpropagation without a word. Therefore it is refused unless it is excluded. A layer that
-    says its `error_kernels` and takes no argument `feedback` is left as it is.
+    A layer that sends errors down through its own kernels and has no feedback form (a recurrent
+    layer, a wrapper other than `TimeDistributed`, a subclass of a built-in layer) would keep
+    backpropagation without any notice. Therefore it is refused unless it is excluded. A layer with
+    `error_kernels` but without an argument `feedback` is not changed.
 
     Args:
-        model: A built Sequential or functional model, nested or not, without a `call` or
-            `train_step` of its own.
+        model: A built Sequential or functional model, nested or not, without its own `call` or
+            `train_step`.
         feedback: A `keras_local.feedback` rule or its alias, or a function from a layer of `model`
-            to one of these, or to None for a layer to leave as it is. Each layer gets a copy.
+            to one of these, or to None for a layer that is not converted. Each layer gets a copy.
         feedback_initializer: Initializer of the feedback kernels, drawn for each layer
-            independently of all others and of the kernels. None takes each layer's own
+            independently of all others and of the kernels. None means each layer's own
             `kernel_initializer`.
         include: What to convert: a name (of a layer or a nested model, or their path, `"a/b"`), a
-            class of layers, a function from a layer to a bool, or several of these. Everything that
-            can be converted, by default.
-        exclude: What to leave as it is; likewise.
-        lowest: Whether to convert layers below which nothing is trained too. Their feedback kernels
-            would carry an error to nowhere: without them all kernels learn the same, in less time
-            where a rule trains feedback kernels. A layer of several kernels is converted anyhow.
-            Leave it at True if the result will stand on top of other layers that are trained.
-        keep_weights: Whether the result starts with the weights of `model`, statistics and states
-            of random generators among them, or with new ones.
+            class of layers, a function from a layer to a bool, or several of these. By default
+            everything that can be converted.
+        exclude: What not to convert, in the same forms as `include`.
+        lowest: Whether to convert also layers below which nothing is trained. Their feedback
+            kernels are not needed: without them all kernels learn the same, in less time if a rule
+            trains feedback kernels. A layer of several kernels is always converted. Use True if the
+            result will be put on top of other layers that are trained.
+        keep_weights: Whether the result starts with the weights of `model`, also with statistics
+            and states of random generators, or with new weights.
         connectivity: Probability with which each forward and each feedback synapse exists, as in
             the feedback layers, or a function from a layer of `model` to it or to None. With fewer
             synapses the result no longer predicts the same. None leaves all synapses that exist.
-        seed: Where the feedback kernels are drawn from, by the names that layers were given and the
-            places of those whose names Keras made up. None takes the present state of the generator
-            that `keras.utils.set_random_seed` sets. Neither changes that state.
+        seed: Seed of the feedback kernels. Each kernel also depends on the layer's name if you gave
+            it one, otherwise on the layer's place in the model. None uses the present state of the
+            generator that `keras.utils.set_random_seed` sets. That state is never changed.
         verbose: Whether to print the `conversion_report`.
 
     Returns:
         A model of the same kind and name, not compiled.
 
     Raises:
-        ValueError: For a model or layer that cannot be converted, naming all of them; for a choice
-            that fits no layer; for an unknown rule. Nothing has been changed then.
+        ValueError: For a model or layers that cannot be converted, which the message names; for a
+            choice that fits no layer; for an unknown rule. Then nothing has been changed.
 
     >>> import keras, keras_local as kl
     >>> layers = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
@@ -114,7 +113,7 @@ def convert(
     if seed is not None:
         check.positive_integer("seed", seed, minimum=0)
     with _own_random_numbers():
-        initializer = feedback_initializer  # None: that of each kernel.
+        initializer = feedback_initializer  # None means the initializer of each kernel.
         if initializer is not None:
             initializer = objects.initializer("feedback_initializer", initializer)
         origin = random.getrandbits(64) if seed is None else seed
@@ -127,7 +126,7 @@ def convert(
 
 
 class _Convert(Cloning):
-    """The layers that are planned in place of the old ones, copies in place of all others."""
+    """A pass that uses the planned layers in place of the old ones, and copies of all others."""
 
     keeps_sequential = True
 
@@ -159,7 +158,7 @@ class _Convert(Cloning):
 
 
 class _Plan:
-    """What stands in the place of each layer that is converted: layers that are not built."""
+    """The new layers, not built, for all layers that are converted."""
 
     def __init__(
         self,
@@ -174,7 +173,7 @@ class _Plan:
         self.origin = origin
 
     def of(self, model: keras.Model, scope: Scope) -> dict[int, keras.layers.Layer]:
-        """Return the new layers of a model, or refuse it; nothing else has happened then."""
+        """Return the new layers of a model, or refuse the model before anything else happens."""
         paths = paths_for_seeds(model)
         plan: dict[int, keras.layers.Layer] = {}
         refused: list[str] = []
@@ -215,7 +214,7 @@ class _Plan:
         config = {**_arguments(layer), "feedback": _copy_of_rule(rule)}
         keep = self.initializer is not None
         given = self.initializer if keep else _kernel_initializer(layer)
-        # A layer with several kernels seeds each feedback kernel itself.
+        # A layer with several kernels derives the seed of each feedback kernel itself.
         single = has_one_kernel(kind)
         if "feedback_initializer" in named_arguments(kind):
             config["feedback_initializer"] = _seeded(given, seed, keep=keep, single=single)
@@ -227,7 +226,7 @@ class _Plan:
 
 
 def _kind(layer: keras.layers.Layer) -> type[keras.layers.Layer] | None:
-    """Return the class with a rule that a layer would become, of a wrapper the one inside."""
+    """Return the feedback class of a layer, or of the layer inside a wrapper."""
     if isinstance(layer, keras.layers.TimeDistributed):
         return _kind(layer.layer)
     return type(layer) if takes_rule(type(layer)) else our_class_of(type(layer))
@@ -280,7 +279,7 @@ def _check_model(model: Any) -> None:
 
 
 def _rules(feedback: Any) -> Callable[[keras.layers.Layer], FeedbackRule | None]:
-    """Return which rule a layer gets; None for none."""
+    """Return a function from a layer to its rule, or to None."""
     if callable(feedback) and not isinstance(feedback, FeedbackRule | type):
 
         def rule_of(layer: keras.layers.Layer) -> FeedbackRule | None:
@@ -297,7 +296,7 @@ def _copy_of_rule(rule: FeedbackRule) -> FeedbackRule:
 
 
 def _seeded(initializer: Any, seed: int, keep: bool, single: bool) -> Any:
-    """Return an initializer with a seed of its own, if it draws and has none to `keep`."""
+    """Return an initializer with its own seed, if it draws numbers and has no seed to `keep`."""
     initializer = initializers.get(initializer)
     drawing = isinstance(initializer, initializers.Initializer)
     config = initializer.get_config() if drawing else {}
@@ -308,7 +307,7 @@ def _seeded(initializer: Any, seed: int, keep: bool, single: bool) -> Any:
 
 @contextmanager
 def _own_random_numbers() -> Iterator[None]:
-    """Leave the stream of seeds, from which Keras draws, where it was."""
+    """Restore the state of the stream of seeds from which Keras draws."""
     state = random.getstate()
     try:
         yield

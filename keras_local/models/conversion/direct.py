@@ -21,7 +21,7 @@ _ACTIVATIONS = (
     keras.layers.PReLU,
     keras.layers.ReLU,
 )
-"""Layers that are nothing but an activation."""
+"""Layers that compute only an activation."""
 
 
 def direct(
@@ -30,21 +30,21 @@ def direct(
     hooks: Sequence[str] | None = None,
     keep_weights: bool = True,
 ) -> keras.Model:
-    """Return a model that predicts the same and whose hidden layers learn from the outputs.
+    """Return a model with the same predictions whose hidden layers learn from the outputs.
 
-    The output of every hook gets a direct error, and goes up behind `keras.ops.stop_gradient`. So
-    the layers between two hooks learn from the upper one, those behind the last hook from
-    the exact error of the outputs; within such a block errors go by the chain rule, or by the
-    feedback rule of a layer that has one. A softmax or another activation of the outputs stays, and
-    the direct layer stands before it.
+    The output of every hook gets a direct error, and `keras.ops.stop_gradient` follows behind it.
+    Therefore the layers between two hooks learn from the error of the upper hook, and the layers
+    behind the last hook from the exact error of the outputs. Within such a block errors follow the
+    chain rule, or the feedback rule of a layer that has one. A softmax or another activation of the
+    outputs is kept, and the direct layer stands before it.
 
     By default every hidden activation is a hook: the outputs of a layer with an `activation`, or of
-    an activation layer, hence behind a normalisation and before the pooling. (Frenkel et al. hook
-    before the pooling; Nokland behind it: name the pooling layers to do so.) In a residual network
-    the activation behind the sum is a hook, and both of its ways up are cut.
+    an activation layer. Such a hook is behind a normalisation and before the pooling, as in Frenkel
+    et al.; for hooks behind the pooling, as in Nokland, name the pooling layers. In a residual
+    network the activation behind the sum is a hook, and both of its paths upwards are cut.
 
-    The model given is not changed and shares no weight with the result. Nested models are
-    dissolved into one graph. `to_plain` leads back.
+    `model` is not changed and shares no weight with the result. Nested models become parts of one
+    graph. `to_plain` is the way back.
 
     Args:
         model: A built Sequential or functional model with one output `(batch, classes)`.
@@ -57,7 +57,8 @@ def direct(
         A functional model of the same name, not compiled.
 
     Raises:
-        ValueError: For a model of another kind, an unknown hook, or if nothing is there to hook.
+        ValueError: For a model of another kind, an unknown hook, or a model without a possible
+            hook.
 
     >>> import keras, keras_local as kl
     >>> hidden = [keras.layers.Dense(8, "relu"), keras.layers.Dense(8, "relu")]
@@ -66,8 +67,8 @@ def direct(
     >>> [tuple(kernel.shape) for kernel in directed.get_layer("direct_feedback").feedback_kernels]
     [(3, 8), (3, 8)]
 
-    Source: Nokland 2016; Frenkel, Lefebvre & Bol 2021. A published form for residual networks is
-    not known to us.
+    Source: Nokland 2016; Frenkel, Lefebvre & Bol 2021. We do not know a published form for residual
+    networks.
     """
     check.require(isinstance(model, keras.Model), "model", "a keras.Model", type(model).__name__)
     require_graph(model)
@@ -80,7 +81,7 @@ def direct(
 
 
 class _Direct(Cloning):
-    """Copies of all layers in one graph, with cuts behind the hooks."""
+    """A pass that copies all layers into one graph, with cuts behind the hooks."""
 
     keeps_sequential = False
 
@@ -133,7 +134,7 @@ class _Direct(Cloning):
                 keywords["training"] = training
             return self.call(operation, *arguments, **keywords)
 
-        # What `keras.models.clone_model` does, but into the graph that is being made.
+        # This is what `keras.models.clone_model` does, but into the graph that is being made.
         graph = keras.Function(model.inputs, model.outputs)
         return graph._run_through_graph(inputs, operation_fn=self.operation, call_fn=call)
 
@@ -152,11 +153,11 @@ class _Direct(Cloning):
         return copy_of(layer)
 
     def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        """Leave it to `model`, which sees the layers of dissolved models as well."""
+        """Do nothing: `model` also sees the layers of nested models."""
 
 
 def _top(output: Any) -> Any:
-    """Return the operation whose outputs, but for its activation, are the logits."""
+    """Return the operation whose outputs, without its activation, are the logits."""
     operation, node, position = output._keras_history
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
         return _top(operation.outputs[position])
@@ -206,14 +207,14 @@ def _takes_training(operation: Any) -> bool:
 
 
 def _ends_in_activation(operation: Any) -> bool:
-    # Inside of a recurrence the activation does not come last.
+    # Inside a recurrence the activation is not the last operation.
     return _activation(operation) is not None and not isinstance(operation, keras.layers.RNN)
 
 
 def _activation(operation: Any) -> Any:
     """Return the activation of a layer, or None if it is linear."""
     if isinstance(operation, keras.layers.TimeDistributed):
-        # What it holds comes last at every step.
+        # The inner layer is the last operation of every step.
         return _activation(operation.layer)
     if isinstance(operation, _ACTIVATIONS) and not hasattr(operation, "activation"):
         return operation

@@ -1,4 +1,4 @@
-"""Export of a model of built-in operations, for programs without Keras and this package."""
+"""Export of models of built-in operations, for programs without Keras and this package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDINGS = {"onnx": ".onnx", "litert": ".tflite", "openvino": ".xml"}
 _NEEDS = {"onnx": ["tf2onnx"], "litert": [], "openvino": ["openvino"]}
 _RUNS_INT8 = ["ai_edge_litert"]
 _DEVIATION, _AGREEMENT = 0.25, 0.97
-"""An int8 file is warned of above that deviation of its outputs, or below that agreement."""
+"""Limits for the warning: largest deviation of an int8 file's outputs, and least agreement."""
 
 
 def export(
@@ -34,12 +34,12 @@ def export(
     format: Format = "tf_saved_model",
     int8: Any = None,
 ) -> None:
-    """Write what a model predicts as a file for other programs, without feedback weights.
+    """Write a model for predictions as a file for other programs, without feedback weights.
 
-    `model.export` of Keras writes each variable of a SavedModel twice, the feedback weights as
-    well, and a LiteRT file may need operators that its interpreter lacks. Here the model goes
-    through `to_plain` first, variables are stored once, and a LiteRT file has built-in operators
-    alone.
+    `model.export` of Keras writes each variable of a SavedModel twice, also the feedback weights,
+    and a LiteRT file may need operators that its interpreter lacks. Here the model is first
+    converted by `to_plain`, variables are stored once, and a LiteRT file has only built-in
+    operators.
 
     | `format`           | `path`                          | runs in                       |
     |--------------------|---------------------------------|-------------------------------|
@@ -48,32 +48,32 @@ def export(
     | `"litert"`         | ends in `.tflite`               | LiteRT: phones, small devices |
     | `"openvino"`       | ends in `.xml`; a `.bin` beside | OpenVINO                      |
 
-    `pip install 'keras-local[export]'` installs the converters and the runtimes. An input of the
-    file is called `inputs`; of several, each has the name of its `keras.Input`. The output is
-    called `outputs`, several `outputs_00`, `outputs_01` and so on, in flat order. The batch size is
-    free.
+    `pip install 'keras-local[export]'` installs the converters and the runtimes. A single input of
+    the file is called `inputs`; each of several inputs has the name of its `keras.Input`. A single
+    output is called `outputs`, several outputs `outputs_00`, `outputs_01` and so on, in flat order.
+    The batch size is free.
 
     Args:
-        model: What `to_plain` takes, a `Readout` or a fitted `NearestNeighbours` among them, or a
-            model that has a `serving_form()`, such as the networks of `keras_local.dynamics`: of
-            them the free phase is written.
-        path: What is written; a file that is there is replaced.
+        model: A model for `to_plain`, also a `Readout` or a fitted `NearestNeighbours`, or a model
+            with a `serving_form()`, such as the networks of `keras_local.dynamics`, of which the
+            free phase is written.
+        path: File or folder to write; an existing file is replaced.
         format: One of the formats above. All but `"tf_saved_model"` need the TensorFlow backend: a
             model of another backend is saved as `.keras` and loaded with that.
         int8: None, or representative inputs for a `"litert"` file with weights and activations in
             int8: an array of some hundred samples, several arrays for several inputs. Inputs and
-            outputs stay float32, and so does what divides by lengths or takes powers (a
-            normalisation of patches, the power of a readout), whose numbers eight bits cannot hold.
-            Before anything is written, the file answers the samples, and a warning says how far it
-            is from the model where that is much.
+            outputs stay float32. Operations that divide by lengths or take powers (a normalisation
+            of patches, the power of a readout) also stay float32, because eight bits are not enough
+            for their numbers. Before anything is written, the file is run on the samples, and a
+            warning says how much it differs from the model if that is a lot.
 
     Raises:
-        ValueError: As `to_plain`; for a wrong argument; for a model that the converter refuses, in
-            its own words. Nothing has been written then.
+        ValueError: As `to_plain`; for a wrong argument; for a model that the converter refuses,
+            with the converter's message. Then nothing has been written.
         ImportError: If the format needs a package that is not installed.
 
-    A SavedModel serves where neither Keras nor keras_local is installed. Keep the loaded object in
-    a name: its variables live as long as it does.
+    A SavedModel can be served where neither Keras nor keras_local is installed. Assign the loaded
+    object to a variable: its weights are deleted with it.
 
     ```python
     served = tf.saved_model.load(path)
@@ -118,7 +118,7 @@ def export(
 
 
 def _served(model: Any) -> tuple[Callable[[Any], Any], list[Any], list[str]]:
-    """Return what is served, the specifications of its arguments, and names of all inputs."""
+    """Return the function to serve, its argument specifications, and the names of all inputs."""
     form = serving_form(model)
     if form is not None:
         function, signature = form
@@ -188,7 +188,7 @@ def _samples(int8: Any, specs: Sequence[Any]) -> list[np.ndarray]:
 
 
 def _warn_of_deviation(result: Written) -> None:
-    """Warn where int8 is far from the model: by its outputs, or by which of them is largest."""
+    """Warn if int8 differs much from the model in its outputs, or in the largest output."""
     for wanted, found in zip(result.expected, result.answered, strict=True):
         error = np.sqrt(np.mean(np.square(found - wanted, dtype="float64")))
         deviation = float(error / max(float(np.std(wanted)), 1e-30))
@@ -200,6 +200,6 @@ def _warn_of_deviation(result: Written) -> None:
         if deviation > _DEVIATION or agreement < _AGREEMENT:
             warnings.warn(
                 f"In int8 the outputs for the {len(wanted)} representative samples are off by "
-                f"{text}. Measure what that costs, or leave `int8` out.",
+                f"{text}. Measure whether this is accurate enough, or leave out `int8`.",
                 stacklevel=3,
             )

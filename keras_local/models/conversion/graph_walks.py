@@ -1,4 +1,4 @@
-"""What stands below what in a model: read from the graphs of its layers."""
+"""Functions that find the layers below others in the graphs of a model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import keras
 
 
 def parts(layer: Any) -> list[Any]:
-    """Return the layers directly inside of a layer."""
-    # `layers` of a model are in order; of other layers only Keras' own walk knows the parts.
+    """Return the layers directly inside a layer."""
+    # `layers` of a model are in order; the parts of other layers are known only to Keras' own walk.
     if isinstance(layer, keras.Model):
         return list(layer.layers)
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
 def has_graph(layer: Any) -> bool:
-    """Tell whether a layer is a model with a graph of calls."""
+    """Return whether a layer is a model with a graph of calls."""
     return isinstance(layer, keras.Model) and bool(getattr(layer, "outputs", None))
 
 
@@ -42,11 +42,11 @@ def calls_of(graph: Any) -> list[tuple[Any, list[Any], Any]]:
 
 
 def without_trained_weights_below(model: Any) -> set[int]:
-    """Return the ids of the layers that certainly have nothing to train below them.
+    """Return the ids of the layers that certainly have no trained weights below them.
 
-    A layer has something below it if the inputs of one of its calls depend on trained weights.
-    Certain are only calls in the graphs of `Sequential` and functional models, and that a Keras
-    wrapper hands its inputs to the layer in it.
+    A layer has trained weights below it if the inputs of one of its calls depend on them. This is
+    certain only for calls in the graphs of `Sequential` and functional models, and for a Keras
+    wrapper, which passes its inputs to its layer.
     """
     depends: dict[int, bool] = {}
 

@@ -1,4 +1,4 @@
-"""The layers of this package that stand for Keras' own, registered as a user registers a pair."""
+"""The layers of this package that replace those of Keras, registered like a user's pair."""
 
 from __future__ import annotations
 

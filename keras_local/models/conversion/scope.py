@@ -1,4 +1,4 @@
-"""Which layers of a model a conversion covers, and what they are called."""
+"""Selection of the layers that a conversion covers, and their names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Choice = Any
 
 @dataclass(frozen=True)
 class Place:
-    """A layer where it stands; a shared layer has several places."""
+    """A layer at one place of the model; a shared layer has several places."""
 
     layer: keras.layers.Layer
     path: str
@@ -30,13 +30,13 @@ class Place:
 
     @property
     def names(self) -> set[str]:
-        """Names and paths of the layer and of the models around it."""
+        """The names and paths of the layer and of the models around it."""
         parts = self.path.split("/")
         return {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
 
 
 def places_of(model: keras.Model) -> list[list[Place]]:
-    """Return the places of each layer, in order; nested models are opened."""
+    """Return the places of each layer, in order, also inside nested models."""
     found: dict[int, list[Place]] = {}
     for place in _places(model):
         found.setdefault(id(place.layer), []).append(place)
@@ -53,11 +53,11 @@ def _places(model: keras.Model, around: tuple[keras.Model, ...] = ()) -> Iterato
 
 
 def paths_for_seeds(model: keras.Model) -> dict[int, str]:
-    """Return a path of each layer that does not depend on what else the process has made.
+    """Return a path of each layer that does not depend on other layers in the process.
 
-    Names that a user gave stay. Those that Keras makes up ("dense_7") count all layers of a class
-    in the process; here they count those of this model, in its order: so the paths are the ones
-    that a fresh process would give, and two builds of one model agree.
+    Names that a user gave are kept. Automatic names of Keras ("dense_7") count all layers of a
+    class in the process. Here they count the layers of this model, in its order. Therefore the
+    paths are those of a new process, and two builds of one model have the same paths.
     """
     names: dict[int, str] = {}
     counts: Counter[str] = Counter()
@@ -79,14 +79,14 @@ def paths_for_seeds(model: keras.Model) -> dict[int, str]:
 
 
 def _automatic_name(layer: Any) -> str:
-    """Return what Keras calls the first layer of a class."""
+    """Return the name that Keras gives to the first layer of a class."""
     name = re.sub(r"\W+", "", type(layer).__name__)
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 class Scope:
-    """Which layers to convert, as `include`, `exclude` and `lowest` say."""
+    """The layers to convert, selected by `include`, `exclude` and `lowest`."""
 
     def __init__(self, model: keras.Model, include: Any, exclude: Any, lowest: Any) -> None:
         lowest = check.flag("lowest", lowest)
@@ -101,7 +101,7 @@ class Scope:
             check.require(not unknown, argument, allowed, unknown)
 
     def covers(self, places: list[Place], kind: type | None) -> bool:
-        """Tell whether the layer that stands in `places`, and would be `kind`, is to be it."""
+        """Return whether to convert the layer in `places`, which would become `kind`."""
         if id(places[0].layer) in self.unused and kind is not None and has_one_kernel(kind):
             return False
         included = self.include is None or _any_fits(self.include, places)

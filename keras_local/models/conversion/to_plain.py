@@ -21,18 +21,23 @@ from keras_local.models.conversion.cloning import Cloning, around, copy_of, is_g
 
 
 def to_plain(model: keras.Model) -> keras.Model:
-    """Return a model of built-in layers and operations that predicts the same.
+    """Return a model of built-in layers and operations with the same predictions.
 
-    Each layer becomes what its `plain_form()` says; a layer without this method is copied. So
-    feedback layers become the Keras layers of the same name, locally connected ones become slices
-    of their inputs and a `keras.layers.EinsumDense`, Hebbian layers become the Keras layers of
-    their kind without bias, with lateral weights solved into the kernel, and the activations of
-    this package become built-in operations. The feature scale of a `Readout` goes into its last
-    kernel, which has columns of unit norm if it is that of a `hebbian_readout`. Of
-    `nearest_neighbours` the stored samples become the kernel of a `keras.layers.Dense`, their
-    labels that of an embedding. Feedback weights, which only carry errors, are left out, and so are
-    `DirectFeedback` and `DirectRandomTarget` with the `stop_gradient` behind their hidden tensors.
-    A Keras wrapper such as `TimeDistributed` is made again around the plain form of what it holds.
+    Each layer is replaced by its `plain_form()`; a layer without this method is copied.
+
+    * Feedback layers become the Keras layers of the same name.
+    * Locally connected layers become slices of their inputs and a `keras.layers.EinsumDense`.
+    * Hebbian layers become the Keras layers of their kind without bias; lateral weights become a
+      part of the kernel.
+    * Activations of this package become built-in operations.
+    * The feature scale of a `Readout` becomes a part of its last kernel. The kernel of a
+      `hebbian_readout` gets columns of unit norm.
+    * The stored samples of `nearest_neighbours` become the kernel of a `keras.layers.Dense`, and
+      their labels the kernel of an embedding.
+    * Feedback weights, which only carry errors, are left out. So are `DirectFeedback` and
+      `DirectRandomTarget` with the `stop_gradient` behind their hidden tensors.
+    * A Keras wrapper such as `TimeDistributed` gets the plain form of its layer.
+
     The weights are copies: the two models do not share them.
 
     Args:
@@ -41,11 +46,11 @@ def to_plain(model: keras.Model) -> keras.Model:
 
     Returns:
         A functional model, not compiled, which can be saved, loaded and served where keras_local is
-        not installed. A layer of your own that has no `plain_form` still needs your code.
+        not installed. Your own layers without a `plain_form` still need your code.
 
     Raises:
-        ValueError: For a model that is not built or has a `call` of its own, and for a layer that
-            has no plain form, or that holds one of this package and says no plain form itself.
+        ValueError: For a model that is not built or has its own `call`, for a layer of this package
+            without a plain form, and for a layer without one that contains a layer of this package.
 
     >>> import keras, keras_local as kl
     >>> model = keras.Sequential([keras.Input((4,)), kl.layers.FeedbackDense(2)])
@@ -68,7 +73,7 @@ class _ToPlain(Cloning):
         self.forms: dict[int, PlainForm] = {}
 
     def model(self, model: keras.Model) -> keras.Model:
-        # A clone is not compiled, whatever the graph that the model tells of was made for.
+        # A clone is not compiled, even if the graph of the model is.
         return super().model(plain_model(model))
 
     def operation(self, operation: Any) -> Any:
@@ -81,7 +86,7 @@ class _ToPlain(Cloning):
         if form is None:
             return operation(*arguments, **keywords)
         if form.before is not None:
-            # Of a plastic layer, without the third factor, which changes learning only.
+            # A plastic layer is called without the third factor, which affects only learning.
             arguments, keywords = (form.before(arguments[0]),), {}
         outputs = operation(*arguments, **keywords)
         return outputs if form.behind is None else form.behind(outputs, arguments[0])
@@ -112,7 +117,7 @@ class _ToPlain(Cloning):
             return around(wrapper, new), _values(wrapper, weights)
         form = _form(inner, f" inside of {type(wrapper).__name__}")
         if form.layer_class is type(inner) and form.behind is None:
-            # Nothing of it changes, and a wrapper of several layers has more than this one.
+            # Nothing in it changes. A wrapper of several layers has more than this layer.
             return copy_of(wrapper), list(plain_or_refused(wrapper).weights)
         new = _made(inner, form)
         if form.before is not None or form.behind is not None:
@@ -121,19 +126,19 @@ class _ToPlain(Cloning):
 
 
 def _values(wrapper: keras.layers.Wrapper, inner: Sequence[Any]) -> list[Any]:
-    """Return the weights of a wrapper made again, of which some are those of the layer inside."""
+    """Return the weights of a new wrapper, some of which are those of the layer inside."""
     mine = forward_weights(wrapper.layer)
     known = {id(weight): value for weight, value in zip(mine, inner, strict=False)}
     weights = forward_weights(wrapper)
     if len(mine) != len(inner):
         own = [weight for weight in weights if id(weight) not in known]
         return [*map(keras.ops.convert_to_numpy, own), *inner]
-    # A wrapper may list a weight of its layer among its own.
+    # A wrapper may list a weight of its layer among its own weights.
     return [known.get(id(w), keras.ops.convert_to_numpy(w)) for w in weights]
 
 
 def plain_or_refused(layer: keras.layers.Layer, where: str = "") -> PlainForm:
-    """Return the plain form of a layer, or refuse the model in which it is."""
+    """Return the plain form of a layer, or refuse the model that contains it."""
     allowed = "a model in which every layer of keras_local has a plain form"
     try:
         return plain_form(layer)
@@ -166,7 +171,7 @@ def _made(layer: keras.layers.Layer, form: PlainForm) -> Any:
 
 
 def _with_operations(wrapper: Any, form: PlainForm, new: Any) -> keras.Model:
-    """Return a layer and the operations around it as one model, for a wrapper to hold."""
+    """Return a layer and the operations around it as one model, for a wrapper."""
     timed = isinstance(wrapper, keras.layers.TimeDistributed)
     described = f"{type(wrapper.layer).__name__} inside of {type(wrapper).__name__}"
     allowed = "a model whose layers with operations around them stand alone or in TimeDistributed"
@@ -181,7 +186,7 @@ def _with_operations(wrapper: Any, form: PlainForm, new: Any) -> keras.Model:
 
 
 class _Pass:
-    """Stands where nothing is left of a layer; each has a place of its own in the graph."""
+    """A layer that replaces a removed layer, at its own place in the graph."""
 
     def __call__(self, inputs: Any, **_: Any) -> Any:
         return inputs

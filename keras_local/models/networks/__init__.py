@@ -1,1 +1,1 @@
-"""The networks of the papers. Their public names are those of `keras_local.models.reference`."""
+"""The networks of the papers; their public names are in `keras_local.models.reference`."""

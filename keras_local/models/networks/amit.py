@@ -33,25 +33,26 @@ def simpnet(
 
         conv 32 of 5 x 5 - max pool 3/2 - dropout .8 - dense 500 - dropout .3 - dense classes
 
-    As all of Amit's networks: stride 1 and same padding, no biases, `activations.Ramp` after every
-    layer but the last, kernels and feedback kernels independently Glorot uniform. 4,103,400 weights
-    for 10 classes, feedback kernels not counted. Dropout rates are probabilities of dropping; some
-    of the source's untied runs use .5 for the first.
+    Like all of Amit's networks it has stride 1 and same padding, no biases, `activations.Ramp`
+    after every layer except the last, and independent Glorot uniform kernels and feedback kernels.
+    There are 4,103,400 weights for 10 classes, without feedback kernels. Dropout rates are
+    probabilities of dropping; some of the source's untied runs use .5 for the first.
 
-    Where several entries of a pooling window are equal, which is common behind a ramp, Keras sends
-    the error to one of them, and the source's code to all of them.
+    If several entries of a pooling window are equal, which is common behind a ramp, Keras sends the
+    error to one of them, and the source's code to all of them.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias.
         classes: Number of classes.
         input_shape: Height, width and channels.
-        untied: Whether the convolution is locally connected, with equal kernels at all positions to
-            begin with.
+        untied: Whether the convolution is locally connected, with kernels that are equal at all
+            positions at the start.
         connectivity: Probability with which each synapse exists, forward and feedback independently
             of each other; .5 in the source's experiments. The last layer keeps all synapses. In a
-            convolution the mask is shared over positions, as the kernel is.
-        loss: The loss with which the model is compiled, together with the source's SGD of step size
-            0.1. The source's loss is `losses.LocalHinge()`. With None the model is not compiled.
+            convolution the mask is shared over positions, like the kernel.
+        loss: The loss with which the model is compiled, together with the source's SGD with step
+            size 0.1. The source's loss is `losses.LocalHinge()`. With None the model is not
+            compiled.
 
     Raises:
         ValueError: For a wrong argument.
@@ -62,7 +63,7 @@ def simpnet(
     4103400
 
     Source: Amit 2019, "Deep learning with asymmetric connections and Hebbian updates"; the layers
-    are those of the parameter files in the author's published code.
+    are taken from the parameter files in the author's published code.
     """
     untied = check.flag("untied", untied)
     model = keras.Sequential(
@@ -90,9 +91,9 @@ def deepnet(
         conv 32 of 5 x 5 - max pool 3/2 - 2 conv 32 of 3 x 3 - average pool 3/2 - dropout .5 -
         2 conv 64 of 3 x 3 - average pool 3/2 - dropout .8 - dense 500 - dense classes
 
-    593,128 weights for 10 classes. That this is the paper's "deepnet" is an inference: it is the
-    best match in the published code, where the second pooling takes averages; of which kind the
-    third is was not recorded, and it is taken to be like the second.
+    There are 593,128 weights for 10 classes. That this is the paper's "deepnet" is an inference: it
+    is the best match in the published code, where the second pooling takes averages. The kind of
+    the third pooling was not recorded; it is assumed to be like the second.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias.
@@ -137,14 +138,14 @@ def deepernet(
     connectivity: float | None = None,
     loss: Loss = None,
 ) -> keras.Model:
-    """Return the deepest network of Amit 2019: eight convolutions with sums in between.
+    """Return the deepest network of Amit 2019: eight convolutions with sums between them.
 
         [conv 16 of 3 x 3, twice] - [conv 32 of 3 x 3, twice] - max pool 3/2 - dropout .5 -
         [conv 64 of 3 x 3, twice] - max pool 3/2 - [conv 128 of 2 x 2, conv 128 of 3 x 3] -
         max pool 3/2 - dropout .8 - dense 500 - dense classes
 
-    A pair in brackets is summed: its output is `a + conv(a)` with `a` the first convolution's.
-    1,281,080 weights for 10 classes.
+    A pair in brackets is summed: its output is `a + conv(a)`, where `a` is the output of the first
+    convolution. There are 1,281,080 weights for 10 classes.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias.
@@ -183,21 +184,22 @@ def deepnet_s(
     connectivity: float | None = None,
     loss: Loss = None,
 ) -> keras.Model:
-    """Return the network of Amit 2019 that is small enough to be untied.
+    """Return the network of Amit 2019 that is small enough for locally connected layers.
 
         [conv 16 of 3 x 3, twice] - max pool 3/3 - dropout .5 - [conv 64 of 3 x 3, twice] -
         max pool 2/2 - [conv 64 of 2 x 2, twice] - max pool 2/2 - dropout .5 - dense 500 -
         dense classes
 
-    Pairs in brackets are summed as in `deepernet`. 374,584 weights for 10 classes when tied.
+    Pairs in brackets are summed as in `deepernet`. There are 374,584 weights for 10 classes if it
+    is tied.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias.
         classes: Number of classes.
         input_shape: Height, width and channels.
-        untied: Whether all convolutions but the first are locally connected, with equal kernels at
-            all positions to begin with. The source trains the first one in the tied network and
-            then freezes it (`model.get_layer("conv0").trainable = False`).
+        untied: Whether all convolutions except the first are locally connected, with kernels that
+            are equal at all positions at the start. The source trains the first one in the tied
+            network and then freezes it (`model.get_layer("conv0").trainable = False`).
         connectivity: As in `simpnet`.
         loss: As in `simpnet`.
 
@@ -277,7 +279,7 @@ def _of_amit(
 def _start_tied(layer: LocallyConnected2D) -> None:
     """Give all positions the same kernel, and the same feedback kernel if the rule has one.
 
-    The synapses that exist differ between positions.
+    The masks of synapses still differ between positions.
     """
     taps = layer.kernel_size[0] * layer.kernel_size[1]
     shape = (*layer.kernel_size, layer.kernel.shape[-2] // taps, layer.filters)
@@ -285,7 +287,7 @@ def _start_tied(layer: LocallyConnected2D) -> None:
     before = layer.feedback_kernel
     try:
         layer.assign_convolution(kernel, feedback_kernel=feedback_kernel)
-    except ValueError:  # The rule derives the feedback from the kernel.
+    except ValueError:  # This rule derives the feedback from the kernel.
         layer.assign_convolution(kernel)
         return
     if layer.connectivity is not None:

@@ -21,9 +21,9 @@ def lenet_mnist(feedback: FeedbackLike = "feedback_alignment", classes: int = 10
         conv 6 of 5 x 5 - max pool 2 - conv 16 of 5 x 5 - max pool 2 - conv 120 of 5 x 5 -
         dense 84 - dense classes
 
-    ReLU after every layer but the last, valid padding, biases. Inputs are `(32, 32, 1)`: the
-    source resizes the images. Its settings: SGD with momentum .9 and weight decay 1e-3, batch 64,
-    100 epochs, step size divided by 10 at 50 and 75.
+    It has ReLU after every layer except the last, valid padding, and biases. Inputs are
+    `(32, 32, 1)`, since the source resizes the images. The source's settings are SGD with momentum
+    .9 and weight decay 1e-3, batch 64, 100 epochs, and a step size divided by 10 at 50 and 75.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias, for every layer.
@@ -48,9 +48,9 @@ def lenet_cifar(feedback: FeedbackLike = "feedback_alignment", classes: int = 10
         conv 32 of 3 x 3 - max pool 2 - conv 64 of 3 x 3 - max pool 2 - conv 128 of 3 x 3 -
         global average - dense 256 - dense classes
 
-    ReLU after every layer but the last, valid padding, biases; inputs are `(32, 32, 3)`. The
-    source's settings: batch 128, 250 epochs, SGD with momentum .9 and weight decay 1e-4, step size
-    (.1; .001 for feedback alignment) divided by 10 at 100, 150 and 200.
+    It has ReLU after every layer except the last, valid padding, and biases. Inputs are
+    `(32, 32, 3)`. The source's settings are batch 128, 250 epochs, SGD with momentum .9 and weight
+    decay 1e-4, and a step size (.1; .001 for feedback alignment) divided by 10 at 100, 150 and 200.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias, for every layer.
@@ -71,10 +71,10 @@ def lenet_cifar(feedback: FeedbackLike = "feedback_alignment", classes: int = 10
 def resnet20(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -> keras.Model:
     """Return the residual network of 20 layers of BioTorch's benchmark on CIFAR-10.
 
-    Three stages of three blocks with 16, 32 and 64 channels, on inputs of `(32, 32, 3)`. A block is
-    conv - norm - ReLU - conv - norm, plus its inputs, and a ReLU; shortcuts have no weights: where
-    the resolution halves, they take every second position, with zeros for the channels that are
-    new. No biases but the last layer's. 269,722 trainable weights for 10 classes.
+    There are three stages of three blocks with 16, 32 and 64 channels, on inputs of `(32, 32, 3)`.
+    A block is conv - norm - ReLU - conv - norm, plus its inputs, and a ReLU. Shortcuts have no
+    weights: if the resolution halves, they take every second position, with zeros for new channels.
+    Only the last layer has biases. There are 269,722 trainable weights for 10 classes.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias, for every layer.
@@ -96,7 +96,8 @@ def resnet20(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -
 def resnet56(feedback: FeedbackLike = "feedback_alignment", classes: int = 10) -> keras.Model:
     """Return the residual network of 56 layers of BioTorch's benchmark on CIFAR-10.
 
-    As `resnet20`, with nine blocks in each stage; 853,018 trainable weights for 10 classes.
+    It is like `resnet20`, with nine blocks in each stage and 853,018 trainable weights for 10
+    classes.
 
     Args:
         feedback: A `keras_local.feedback` rule or its alias, for every layer.
@@ -132,7 +133,7 @@ def _lenet(
             keras.layers.Conv2D(filters[1], size, activation="relu", name="conv2"),
             keras.layers.MaxPooling2D(),
             keras.layers.Conv2D(filters[2], size, activation="relu", name="conv3"),
-            # One position is left of 32 x 32 after windows of 5 x 5: its average is itself.
+            # After windows of 5 x 5 only one position of 32 x 32 is left, which is its own average.
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.Dense(units, activation="relu", name="hidden"),
             keras.layers.Dense(classes, name="scores"),

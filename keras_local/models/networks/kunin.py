@@ -22,11 +22,11 @@ def resnet18(
 ) -> keras.Model:
     """Return the residual network of 18 layers of Kunin et al. 2020.
 
-    Four stages of two blocks with 64, 128, 256 and 512 channels. The first block of every stage has
-    a convolution of 1 x 1 in its shortcut, with the rule as well. Only the last layer has a bias.
-    The last normalisation of a block starts with gain 0; its momentum is .9, its epsilon 1e-5.
-    Kernels start by variance scaling (fan in, truncated normal), those of the last layer by
-    N(0, .01), and each feedback kernel by its kernel's initializer, independently.
+    There are four stages of two blocks with 64, 128, 256 and 512 channels. The first block of every
+    stage has a convolution of 1 x 1 in its shortcut, with the same rule. Only the last layer has a
+    bias. The last normalisation of a block starts with gain 0; its momentum is .9, its epsilon
+    1e-5. Kernels are initialised by variance scaling (fan in, truncated normal), in the last layer
+    by N(0, .01), and each feedback kernel by its kernel's initializer, independently.
 
     The source trains with an L2 regulariser of 1e-4 on forward kernels and biases, and with none on
     feedback kernels. This function does not add it.
@@ -52,7 +52,7 @@ def resnet18(
     def normed(
         x: Tensor, filters: int, size: int, strides: int, name: str, **options: Any
     ) -> Tensor:
-        # A new initializer for each: an unseeded one gives the same values at every call.
+        # Each needs a new initializer, which would return the same values at every call.
         initializer = keras.initializers.VarianceScaling()
         return normed_convolution(
             x, filters, size, strides, name, initializer=initializer, **options

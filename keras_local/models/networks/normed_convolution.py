@@ -18,7 +18,7 @@ def normed_convolution(
     initializer: Any = "glorot_uniform",
     gain: str = "ones",
 ) -> Tensor:
-    """Return the normalised convolution of `x`; the padding does not depend on the size of `x`."""
+    """Return the normalised convolution of `x`; its padding does not depend on the size."""
     if strides > 1 and size > 1:
         x = keras.layers.ZeroPadding2D(((size - 1) // 2, size // 2))(x)
     x = keras.layers.Conv2D(

@@ -1,4 +1,4 @@
-"""The networks of SoftHebb, as encoders to be pretrained without labels."""
+"""The networks of SoftHebb, as encoders for pretraining without labels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PoolName = Literal["max", "average", "halve", "halve_max"]
 
 @dataclass(frozen=True)
 class _Block:
-    """A batch normalisation, a convolution with its triangle, and a pool."""
+    """A batch normalisation, a convolution with triangle activation, and a pool."""
 
     filters: int
     kernel_size: int
-    beta: float | None  # None for the hard competition
+    beta: float | None  # None for hard competition
     rate: float
     power: float
     pool: PoolName
@@ -100,8 +100,8 @@ def softhebb(
 
         batch normalisation - convolution, reflected borders - triangle^power - pool
 
-    Batch normalisation has no affine part and its statistics are those of the batch while the
-    block learns. Each layer's own step size is its `local_rate`, so pretraining has `step_size=1`:
+    Batch normalisation has no affine part, and uses the statistics of the batch while the block
+    learns. The step size of each layer is its `local_rate`, so pretraining has `step_size=1`:
 
     ```python
     encoder = kl.models.reference.softhebb("cifar10")
@@ -118,29 +118,29 @@ def softhebb(
     | `"mnist"` | 2000 units, dense | 12 | .045 | softmax of 5 u | .2 |
     | `"cifar10"`, hard | 96, 384, 1536 | | .05 | 1 | .75 |
 
-    The norm power is that of `plasticity.NormDistance`. Filters grow by 4 with each block.
-    Convolutions are 5 x 5 in the first block and 3 x 3 in the others, and keep the size. Pools are
-    maxima of 4 x 4 with stride 2, for STL-10 averages in the first and third block, and averages of
-    2 x 2 in the last block. Averages count zeros at the borders and maxima leave them out, as
-    PyTorch's do. Weights start on a sphere of radius 25 (35 for MNIST): normal for the
-    convolutions, uniform and positive for MNIST.
+    The norm power is the power of `plasticity.NormDistance`. The number of filters grows by a
+    factor of 4 with each block. Convolutions are 5 x 5 in the first block and 3 x 3 in the others,
+    and keep the size. Pools are maxima of 4 x 4 with stride 2, for STL-10 averages in the first and
+    third block, and averages of 2 x 2 in the last block. As in PyTorch, averages count zeros at the
+    borders, and maxima leave them out. Weights start on a sphere of radius 25 (35 for MNIST):
+    normal for the convolutions, uniform and positive for MNIST.
 
     In the convolutional presets the units that do not win learn against the Hebbian direction; in
     `"mnist"` all units learn in the Hebbian direction.
 
     Args:
         preset: `"cifar10"`, `"stl10"`, `"imagenette"` or `"mnist"`.
-        input_shape: Height, width and channels, if not those of the table.
+        input_shape: Height, width and channels; by default those of the data set.
         width: Factor on the numbers of filters, for smaller experiments.
-        depth: Number of blocks, from the bottom; all of them by default. The authors' presets for
-            fewer layers differ from the lower blocks of this one in their pools.
-        radius: Length of each unit's initial weights; that of the preset by default.
-        anti_hebbian: As in `plasticity.SoftHebb`; that of the preset by default.
+        depth: Number of blocks, from the bottom; by default all blocks. The authors' presets for
+            fewer layers have other pools than the lower blocks of this preset.
+        radius: Length of each unit's initial weights; by default as in the preset.
+        anti_hebbian: As in `plasticity.SoftHebb`; by default as in the preset.
         competition: `"soft"`, or `"hard"` for a control with `plasticity.HardWTA`. For CIFAR-10
-            that is the authors' control (last row of the table): borders of 1, 1 and 0 pixels are
-            reflected, so that the first and third convolution make the images smaller, and the
-            last pool is a maximum. The other presets have no such control in the source; here
-            they keep their own settings, with triangles of power 1.
+            this is the authors' control (last row of the table): borders of 1, 1 and 0 pixels are
+            reflected, so that the first and third convolution make the images smaller, and the last
+            pool is a maximum. The source has no such control for the other presets; here they keep
+            their own settings, with triangles of power 1.
 
     Returns:
         A Sequential model from images in [0, 1] to flat features, not compiled.
@@ -204,7 +204,7 @@ def _convolutions(
                 border=block.border or None,
                 plasticity=HardWTA(rate=rate) if hard else SoftHebb(beta, anti_hebbian, rate=rate),
                 activation=Triangle(1.0 if hard else block.power),
-                # A clone: an initializer draws the same numbers for the same shape.
+                # A clone, because an initializer draws the same numbers for the same shape.
                 kernel_initializer=initializer.clone(),
                 local_rate=block.rate,
                 name=f"hebbian{number}",
@@ -256,12 +256,12 @@ def _pool(
         return [keras.layers.MaxPooling2D(2, 2, name=f"pool{number}")]
     if kind == "max":
         pool = keras.layers.MaxPooling2D(4, 2, padding="same", name=f"pool{number}")
-        # "same" has one window more than PyTorch where a size is odd, at the end.
+        # "same" has one window more than PyTorch at the end of an odd size.
         surplus = tuple((0, 0 if size is None else size % 2) for size in sizes)
         if not any(amount for _, amount in surplus):
             return [pool]
         return [pool, keras.layers.Cropping2D(surplus, name=f"crop{number}")]
-    # Averages of the built-in "same" leave the border out; the source counts its zeros.
+    # Averages with "same" leave out the border; the source counts its zeros.
     return [
         keras.layers.ZeroPadding2D(1, name=f"border{number}"),
         keras.layers.AveragePooling2D(4, 2, name=f"pool{number}"),

@@ -26,20 +26,20 @@ def align(
 ) -> keras.callbacks.History:
     """Train only the feedback weights of a model, from activity, without labels and errors.
 
-    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`, while
-    kernels, biases and the statistics of normalisation stay. A mirror phase before training is
-    `align(model, images)`; to alternate phases, call `align` and `fit` in turn. The state of the
-    model's own optimizer is left alone, and every weight has its `trainable` flag back afterwards,
-    whatever happens.
+    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`.
+    Kernels, biases and the statistics of normalisation do not change. `align(model, images)` is a
+    mirror phase before training; to alternate phases, call `align` and `fit` in turn. The state of
+    the model's optimizer does not change, and every `trainable` flag is restored afterwards, also
+    after an error.
 
     Args:
         model: A built Sequential or functional model.
-        inputs: What `fit` takes as `x`: arrays, a dataset, or another source of inputs.
+        inputs: Inputs as for `fit`: arrays, a dataset, or another source.
         epochs: Passes over the inputs.
-        batch_size: Examples a step, as in `fit`.
+        batch_size: Examples in each step, as in `fit`.
         optimizer: A Keras optimizer; SGD with step size 0.1 by default.
-        steps_per_epoch: Batches of an epoch, for a source without an end.
-        **arguments: Others of `fit`.
+        steps_per_epoch: Batches in each epoch, for a source without an end.
+        **arguments: Other arguments of `fit`.
 
     Returns:
         The history of the phase.
@@ -79,7 +79,7 @@ def align(
 
 
 def _require_arrays(inputs: Any) -> None:
-    """Refuse arrays of several inputs that are not finite; a stream is left to `fit`."""
+    """Refuse arrays of several inputs that are not finite; `fit` checks streams."""
     if not is_stream(inputs):
         for array in keras.tree.flatten(inputs):
             require_finite("inputs", array, float("inf"), "")
@@ -92,7 +92,7 @@ def _precision(model: keras.Model) -> str:
 
 @contextmanager
 def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[None]:
-    """Freeze everything but the weights of rules, and give each weight its flag back afterwards."""
+    """Freeze everything except the weights of rules, and restore all flags afterwards."""
     rules = {id(weight) for layer in learning for weight in rule_weights(layer)}
     layers = list(all_layers(model))
     holders = {id(layer) for layer in layers for part in learning if _holds(layer, part)}

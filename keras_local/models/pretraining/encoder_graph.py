@@ -1,4 +1,4 @@
-"""What pretraining reads from an encoder: its plastic layers, and what each of them receives."""
+"""Functions that find the plastic layers of an encoder, and the inputs of each of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from keras_local.models.conversion.graph_walks import calls_of, has_graph
 def plastic_layers(encoder: Any, argument: str = "encoder") -> list[Any]:
     """Return the layers of an encoder that learn by plasticity, the lowest first.
 
-    Those of nested models are among them.
+    Layers of nested models are included.
 
     Raises:
-        ValueError: If the encoder is not built or has no such layer, if one is inside of a layer
-            that is no model (a wrapper, for instance), or is called more than once.
+        ValueError: If the encoder is not built or has no such layer, or if such a layer is called
+            more than once or is inside a layer that is not a model (a wrapper, for instance).
     """
     check.require(
         isinstance(encoder, keras.Model) and has_graph(encoder),
@@ -62,7 +62,7 @@ def received_by(model: Any, layer: Any) -> Any:
 
 
 def part_with(model: Any, layers: Sequence[Any]) -> keras.Model:
-    """Return the part of a model that has to be computed for some of its layers to learn."""
+    """Return the part of a model that has to be computed so that some layers can learn."""
     ids = {id(layer) for layer in layers}
     outputs = [
         output
@@ -74,7 +74,7 @@ def part_with(model: Any, layers: Sequence[Any]) -> keras.Model:
 
 
 def below(encoder: Any, layer: Any) -> keras.Model | None:
-    """Return the model from the encoder's inputs to what a layer receives; None for the inputs."""
+    """Return the model from the encoder's inputs to those of a layer; None if they are equal."""
     received = received_by(encoder, layer)
     if any(received is each for each in encoder.inputs):
         return None
@@ -82,10 +82,10 @@ def below(encoder: Any, layer: Any) -> keras.Model | None:
 
 
 def unsettled_below(encoder: Any, layer: Any, settled: set[int]) -> list[Any]:
-    """Return the layers below that act otherwise in training, and have to while the layer learns.
+    """Return the layers below that act differently in training while the layer learns.
 
-    These are batch normalisations that have not measured their statistics yet, and layers that
-    draw random numbers, such as those that vary images.
+    These are batch normalisations that have not measured their statistics yet, and layers that draw
+    random numbers, such as image augmentation.
     """
     lower = below(encoder, layer)
     if lower is None:

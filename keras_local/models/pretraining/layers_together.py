@@ -1,4 +1,4 @@
-"""The model that pretraining fits, and its schedule: for one layer, or several in their graph."""
+"""The model that pretraining fits, and its schedule, for one layer or several layers."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from keras_local.models.training_state import flags_kept
 
 @contextmanager
 def only(encoder: keras.Model, learning: Sequence[Any]) -> Iterator[None]:
-    """Freeze all layers but some; frozen statistics are used as they are."""
+    """Freeze all layers except some; frozen statistics do not change."""
     chosen = {id(layer) for layer in learning}
     frozen = [weight for layer in learning for weight in layer.weights if not weight.trainable]
     with flags_kept(encoder):
         for layer in all_layers(encoder):
             if not isinstance(layer, keras.Model):
                 layer.trainable = id(layer) in chosen
-        for weight in frozen:  # A layer that learns speaks for all of its weights.
+        for weight in frozen:  # A layer that learns sets the flags of all its weights.
             weight.trainable = False
         yield
 
 
 class Learner(keras.Model):
-    """A layer, or a part of an encoder, as a model that learns by the losses of its layers alone.
+    """A layer, or a part of an encoder, as a model that learns by the losses of its layers.
 
-    It leaves no trace in the encoder's graph. To callbacks it is the encoder where they save it,
-    load weights into it, or ask for its config.
+    It does not change the encoder's graph. If a callback saves it, loads weights into it, or asks
+    for its config, it acts as the encoder.
 
     Args:
-        part: What learns.
-        schedule: What brings the weights to the encoder and back.
+        part: The layer or part that learns.
+        schedule: The schedule that copies weights to the encoder and back.
     """
 
     def __init__(self, part: Any, schedule: Schedule) -> None:
@@ -70,7 +70,7 @@ class Learner(keras.Model):
 
 
 class Schedule(keras.callbacks.Callback):
-    """Sets the step size of each epoch, and says after it how far the units are.
+    """Callback that sets the step size of each epoch, and reports convergence after it.
 
     Args:
         encoder: The model that the layers are in.
@@ -102,11 +102,11 @@ class Schedule(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.step_size * rate
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Bring every layer up to date, and add its report."""
+        """Update every layer, and add its report."""
         self.write_back()
         if logs is None:
             return
-        logs.pop("loss", None)  # Zero by construction.
+        logs.pop("loss", None)  # The loss is zero by construction.
         for layer in self.layers:
             prefix = f"{layer.name}/" if len(self.layers) > 1 else ""
             logs.update({prefix + key: value for key, value in self.report(layer).items()})

@@ -1,4 +1,4 @@
-"""Greedy unsupervised pretraining: layer by layer, with `fit` underneath."""
+"""Greedy unsupervised pretraining, layer by layer, which uses `fit`."""
 
 from __future__ import annotations
 
@@ -52,56 +52,56 @@ def pretrain(
 ) -> Histories:
     """Train the plasticity layers of an encoder one after the other, without labels.
 
-    Each layer learns from what the (already trained) layers below it send up. Batch normalisation
-    between two of them takes the statistics of the batch while the upper one learns, and measures
-    those that it has later. Underneath is Keras'
-    `fit` with plain SGD, so progress bar, callbacks and interruption work as ever. The step size
-    follows the rule's rate policy: for `KrotovHopfield`, `step_size * (1 - epoch / epochs)`.
+    Each layer learns from the outputs of the layers below, which are already trained. Batch
+    normalisation between two of them uses the statistics of the batch while the upper layer learns,
+    and measures the statistics that it uses later. Training uses Keras' `fit` with plain SGD, so
+    that progress bar, callbacks and interruption work as always. The step size follows the rule's
+    rate policy: for `KrotovHopfield`, `step_size * (1 - epoch / epochs)`.
 
-    What decides convergence is the sum of all step sizes, that is the number of steps, not of
-    epochs: every step of a max-normalised rule moves the largest change by exactly the step size.
+    Convergence depends on the sum of all step sizes, so on the number of steps and not of epochs:
+    in every step of a max-normalised rule the largest change of a weight is exactly the step size.
 
     Args:
         encoder: A Sequential or functional model with at least one layer that has a plasticity
             rule, such as `layers.HebbianDense`; layers in nested models are trained too. Layers
             that vary their inputs at random (augmentation) do so while a layer above them learns.
         data: The encoder's inputs: an array of shape `(samples, ...)`, a `tf.data.Dataset` of
-            inputs, batched or not, or what else `fit` takes: a `keras.utils.PyDataset`, a
-            `DataLoader` of torch, a generator or another iterator of batches. Those are read once,
-            to their end, into memory: every layer and epoch passes over the data. Labels are
-            dropped unread.
+            inputs, batched or not, or another source for `fit`: a `keras.utils.PyDataset`, a
+            `DataLoader` of torch, a generator or another iterator of batches. Such a source is read
+            once, to its end, into memory, because every layer and epoch passes over the data.
+            Labels are ignored.
         epochs: Passes over the data for each layer.
-        batch_size: Samples a step. Samples that fill no whole batch are left out.
+        batch_size: Samples in each step. Samples that do not fill a batch are left out.
         step_size: Step size in the first epoch.
-        verbose: As in `keras.Model.fit`; 0 also silences the report.
-        callbacks: Keras callbacks, used for every layer. The model that they see is the trainer of
-            one layer; where they save it, they save the encoder. On TensorFlow up to 50 steps run
-            in one call, unless a callback wants to be called after each of them.
-        greedy: Whether the layers learn one after the other; else all at once, in one pass through
-            the whole encoder for each step.
-        steps_per_epoch: How many batches of a stream make up the data, as it comes; all by
-            default. A stream without an end needs it.
-        resume_from: A directory in which the state of this run is kept. If it is empty, the run
-            begins, and writes there after each epoch. If it holds a run of the same encoder, data
-            and arguments that was killed, that run goes on, with its own weights and not those that
-            the encoder has now, and ends where it would have ended, bit for bit. Arrays then come
-            in an order that follows from the first weights, the layer and the epoch. A
-            `tf.data.Dataset` is begun anew: the run ends in the same place if each pass over it
-            gives the same batches. What callbacks remember begins anew too.
-        initial_epoch: Epoch with which each layer begins, less than `epochs`: its step size is that
-            of this epoch, as in `fit`.
+        verbose: As in `keras.Model.fit`; 0 also omits the report.
+        callbacks: Keras callbacks, used for every layer. Their model is the trainer of one layer;
+            if they save it, they save the encoder. On TensorFlow up to 50 steps run in one call,
+            unless a callback has to be called after each step.
+        greedy: Whether the layers learn one after the other; otherwise they learn all at once, in
+            one pass through the whole encoder for each step.
+        steps_per_epoch: Number of batches that are read from a stream; by default all. A stream
+            without an end needs it.
+        resume_from: A directory for the state of this run. If it is empty, the run starts, and
+            writes its state after each epoch. If it contains the state of a killed run with the
+            same encoder, data and arguments, that run continues with its stored weights, not with
+            the present weights of the encoder. Its result is the same, bit for bit, as without the
+            interruption. The order of arrays then follows from the first weights, the layer and the
+            epoch. A `tf.data.Dataset` is read from its start: the result is the same if each pass
+            over it gives the same batches. Callbacks also start again, without their memory.
+        initial_epoch: First epoch of each layer, less than `epochs`. The step size is that of this
+            epoch, as in `fit`.
 
     Returns:
-        A dict from layer name to its Keras `History`. The logs of each epoch hold `mean_norm` and
-        `converged`; `history.report` holds what `metrics.convergence_report` gives in the end:
+        A dict from layer name to its Keras `History`. The logs of each epoch contain `mean_norm`
+        and `converged`; `history.report` is the result of `metrics.convergence_report` at the end:
         fractions of units that won, are dead, have converged.
 
     Raises:
-        ValueError: For an encoder with nothing to pretrain, or with a plastic layer inside of a
-            wrapper or called twice; for data of another shape than the encoder's inputs, without an
-            end, or not finite; for fewer samples than a batch, or a wrong number; for a directory
-            that holds another run. The weights are then as before. If learning diverges: they are
-            then the last finite ones, and a smaller `step_size` is the remedy.
+        ValueError: For an encoder with nothing to pretrain, or with a plastic layer that is inside
+            a wrapper or called twice; for data of another shape than the encoder's inputs, without
+            an end, or not finite; for fewer samples than a batch, or a wrong number; for a
+            directory with another run. Then the weights are as before. If learning diverges, the
+            weights are the last finite ones; use a smaller `step_size`.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> layer = kl.layers.HebbianDense(4, name="hidden")
@@ -113,7 +113,7 @@ def pretrain(
     >>> len(histories["hidden"].history["converged"])
     20
 
-    Source: Krotov & Hopfield 2019 for the schedule; greedy layer-wise training is older.
+    Source: the schedule is from Krotov & Hopfield 2019; greedy layer-wise training is older.
     """
     epochs = check.positive_integer("epochs", epochs)
     batch_size = check.positive_integer("batch_size", batch_size)
@@ -151,7 +151,7 @@ def _journal(
     resume_from: Any,
     numbers: dict[str, Any],
 ) -> Journal:
-    """Return the journal of a run, which keeps nothing where there is no directory for it."""
+    """Return the journal of a run, which stores nothing if there is no directory."""
     if resume_from is None:
         return Journal(encoder, phases, numbers["initial_epoch"], None, {})
     identity = {
@@ -166,7 +166,7 @@ def _journal(
 
 @dataclass(frozen=True)
 class _Run:
-    """One call of `pretrain`: what all of its fits have in common."""
+    """One call of `pretrain`, with everything that its fits share."""
 
     encoder: keras.Model
     data: Any
@@ -188,7 +188,7 @@ class _Run:
         return histories
 
     def alone(self, phase: int, layer: Any) -> keras.callbacks.History:
-        """Train a layer on what it receives, computed once."""
+        """Train a layer on its inputs, which are computed once."""
         features = sources.received(self.encoder, layer, self.data)
         _warn_of_inputs(layer, features)
         _warn_of_small_weights(layer)
@@ -199,7 +199,7 @@ class _Run:
         return history
 
     def in_graph(self, phase: int, layers: list[Any], unsettled: list[Any]) -> Histories:
-        """Train layers at once, above layers that measure or draw something in every step."""
+        """Train layers at once, above layers that measure or draw something in each step."""
         for layer in layers:
             _warn_of_small_weights(layer)
         with only(self.encoder, [*layers, *unsettled]):
@@ -259,9 +259,9 @@ def _checked_callbacks(callbacks: Any) -> list[Any]:
 
 
 def _steps_per_call(batches: int, callbacks: Sequence[keras.callbacks.Callback]) -> int:
-    """Return how many steps run without a return to Python: small steps cost less than that.
+    """Return how many steps run without a return to Python, which saves time for small steps.
 
-    One where a callback wants to be called after each of them.
+    It is 1 if a callback has to be called after each step.
     """
     base = keras.callbacks.Callback
     hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -276,7 +276,7 @@ def _steps_per_call(batches: int, callbacks: Sequence[keras.callbacks.Callback])
 
 
 def _scope(encoder: keras.Model) -> AbstractContextManager[Any]:
-    """Return the scope of the strategy under which the encoder was made."""
+    """Return the scope of the strategy that created the encoder."""
     strategy = getattr(encoder, "distribute_strategy", None)
     return nullcontext() if strategy is None else strategy.scope()
 
@@ -304,7 +304,7 @@ def _warn_of_small_weights(layer: Any) -> None:
 
 
 def _warn_of_inputs(layer: Any, features: Any) -> None:
-    """Warn of inputs that teach the rule badly, if it says so."""
+    """Warn of inputs from which the rule learns badly, if the rule says so."""
     length = layer.input_length(sources.first_of(features)[:100])
     advice = layer.plasticity.advice(length)
     if advice is not None:
@@ -316,11 +316,10 @@ def _say(layer: Any, history: keras.callbacks.History, verbose: int | str) -> No
     if not report:
         return
     if report["converged"] < 0.5 and layer.plasticity.every_unit_converges:
-        steps = "the rate policy's sum of step sizes"
         warnings.warn(
             f"Only {report['converged']:.0%} of the units of layer {layer.name!r} have converged. "
-            f"Convergence takes a number of steps, not of epochs ({steps} decides): train for more "
-            "epochs, with smaller batches, or with a larger `step_size`.",
+            "Convergence depends on the sum of all step sizes, not on the number of epochs: train "
+            "for more epochs, with smaller batches, or with a larger `step_size`.",
             stacklevel=5,
         )
     if verbose:

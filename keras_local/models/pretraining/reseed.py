@@ -34,34 +34,34 @@ def reseed(
 
         W_k = r (v + noise * |v| / sqrt(inputs) * xi),    xi ~ N(0, 1)
 
-    with `v` a random sample that another unit won, and `r` such that `sum_i |W_ik|^p` is `norm`, or
-    what it takes for the unit to win `v` if that is more: it is while the other units are still on
-    their way to the unit sphere. Then `models.pretrain` goes on, with a small step size.
+    where `v` is a random sample that another unit won. `r` is chosen so that `sum_i |W_ik|^p` is
+    `norm`, or larger if the unit needs more to win `v`, which is so while the other units have not
+    yet reached the unit sphere. Afterwards continue with `models.pretrain` and a small step size.
 
-    No unit is set to the only sample of another one. Where the new units still take so much that no
-    fewer are dead than before, half as many are tried, and so on: what is kept has fewer dead units
-    on `data`, and otherwise the layer stays as it was.
+    No unit is set to the only sample of another unit. If the new units win so much that there are
+    not fewer dead units than before, half as many are tried, and so on. The new weights are kept
+    only if there are fewer dead units on `data`; otherwise the layer does not change.
 
     With `units="all"`, before any training, all units start at different samples. None of them is
-    far outside of the unit sphere, so that pretraining needs fewer steps.
+    far outside the unit sphere, so that pretraining needs fewer steps.
 
     Args:
         layer_or_encoder: A built layer with a kernel `(inputs, units)` and a plasticity rule that
             has an exponent `p`, such as `layers.HebbianDense`, or an encoder of such layers, which
             are treated one after the other.
-        data: Array of what the layer receives, or of the encoder's inputs: those that it is
-            trained on, or some thousands of them.
-        units: `"dead"`, those that win nothing of `data`, or `"all"`.
+        data: Array of the layer's inputs, or of the encoder's inputs: the training data, or some
+            thousand samples of them.
+        units: `"dead"`, the units that win no sample of `data`, or `"all"`.
         norm: `sum_i |W_ik|^p` of the new units, greater than 1.
-        noise: Size of the noise, as a fraction of the sample's.
-        seed: Of the choice of samples and of the noise.
+        noise: Size of the noise, relative to the size of the sample.
+        seed: Seed of the choice of samples and of the noise.
 
     Returns:
-        A dict from the name of each layer to how many of its units were set.
+        A dict from the name of each layer to the number of its units that were set.
 
     Raises:
         ValueError: For a layer or an encoder without such weights, data that do not fit or are not
-            finite, or a number out of its range. The weights are then as before.
+            finite, or a number out of its range. Then the weights are as before.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> small = keras.initializers.RandomUniform(-0.1, 0.1, seed=1)
@@ -161,7 +161,7 @@ def _winners(layer: Any, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spare(winners: np.ndarray, wins: np.ndarray, generator: Any) -> np.ndarray:
-    """Return samples that may be taken so that each of their winners keeps one."""
+    """Return samples that may be used so that each of their winners keeps one."""
     order = generator.permutation(len(winners))
     grouped = order[np.argsort(winners[order], kind="stable")]
     first = np.r_[True, np.diff(winners[grouped]) != 0]
@@ -177,7 +177,7 @@ def _at_samples(
     noise: float,
     generator: Any,
 ) -> np.ndarray:
-    """Return weights, one row a unit, in the direction of samples."""
+    """Return weights, with one row for each unit, in the direction of samples."""
     size = np.linalg.norm(samples, axis=1, keepdims=True) / np.sqrt(samples.shape[1])
     rows = samples + noise * size * generator.standard_normal(samples.shape)
     rows /= np.sum(np.abs(rows) ** p, axis=1, keepdims=True) ** (1.0 / p)

@@ -1,4 +1,4 @@
-"""The data of pretraining: what comes in, what a layer receives of it, and how `fit` is fed."""
+"""The data of pretraining: checks, the inputs of a layer, and the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_local.ops.datasets import Order, ordered
 
 _REPORTED = 1000
 _POWER = 3.0
-"""Rules multiply inputs with currents, and currents with each other."""
+"""The power of the inputs in a change: rules multiply inputs and currents."""
 
 
 def checked(
@@ -28,7 +28,7 @@ def checked(
 ) -> tuple[Any, int]:
     """Return finite inputs without labels, and the number of whole batches in them.
 
-    A `tf.data.Dataset` remains one; every other stream is read into memory, once.
+    A `tf.data.Dataset` stays a dataset; every other stream is read into memory, once.
     """
     gate = Gate(tuple(encoder.input_shape[1:]), None, encoder.compute_dtype, _POWER)
     if is_dataset(data):
@@ -48,7 +48,7 @@ def checked(
 def _checked_dataset(
     data: Any, gate: Gate, batch_size: int, steps_per_epoch: int | None
 ) -> tuple[Any, int]:
-    # Before any transformation, which may hide how many elements there are.
+    # This comes before any transformation, which may hide the number of elements.
     allowed = "a finite dataset, where `steps_per_epoch` is not given"
     finite = steps_per_epoch is not None or not is_endless(data)
     check.require(finite, "data", allowed, "an infinite one")
@@ -74,7 +74,7 @@ def _checked_dataset(
 
 
 def received(encoder: keras.Model, layer: Any, data: Any) -> Any:
-    """Return what a layer receives of the data, one sample a row."""
+    """Return the inputs of a layer for the data, with one sample in each row."""
     lower = below(encoder, layer)
     if lower is not None:
         if is_dataset(data) and MODELS_IN_DATASETS:
@@ -92,12 +92,12 @@ def some(data: Any) -> Any:
 
 
 def first_of(features: Any) -> Any:
-    """Return the first samples, enough to see how long they are."""
+    """Return the first samples, which are enough to measure their length."""
     return next(iter(features.take(1).as_numpy_iterator())) if is_dataset(features) else features
 
 
 def parts_of(features: Any) -> Any:
-    """Return what holds all samples, as arrays one after the other."""
+    """Return all samples as arrays, one after the other."""
     return features.as_numpy_iterator() if is_dataset(features) else [features]
 
 
@@ -138,7 +138,7 @@ def arguments_of_fit(
 
 
 class ShuffledBatches(keras.utils.PyDataset):
-    """Whole batches only: shuffled anew for each epoch, then cut."""
+    """Whole batches only, in a new order in each epoch."""
 
     def __init__(self, samples: np.ndarray, batch_size: int) -> None:
         super().__init__()

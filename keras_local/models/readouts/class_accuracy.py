@@ -1,4 +1,4 @@
-"""Accuracy for labels of either form."""
+"""Accuracy for integer and one-hot labels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from keras_local._serialization import serializable
 
 @serializable
 class ClassAccuracy(keras.metrics.Mean):
-    """Share of the samples whose largest score is that of their class.
+    """The share of the samples whose largest score is that of their class.
 
-    Labels are integers or one-hot rows, in every call anew: `"accuracy"` of Keras takes labels of
-    the form that it has seen first.
+    Each call takes integer labels or one-hot rows, while `"accuracy"` of Keras takes only the form
+    of its first call.
 
     Args:
         name: Name of the metric.
-        dtype: Type of the result.
+        dtype: Dtype of the result.
     """
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:

@@ -24,15 +24,17 @@ _TINY = 1e-12
 
 @serializable
 class ClassMeans(keras.layers.Layer):
-    """Layer with one unit for each class, whose weights learn the mean of the inputs of that class.
+    """Layer with one unit for each class, whose weights learn the mean of the class's inputs.
 
-    The teacher makes the unit of the right class active, `t_c = 1`, and all others silent. Learning
-    and scores are
+    The teacher makes the unit of the correct class active, `t_c = 1`, and all others silent.
+    Changes and scores are
 
-        dw_c = sum_b t_bc (h_b - w_c) / sum_b t_bc,     score_c = w_c . h / |w_c|
+        dw_c = sum_b t_bc (h_b - w_c) / sum_b t_bc, score_c = w_c . h / |w_c|
 
-    so a class that is not in the batch does not change. Local: the input and the weight of a
-    synapse, and whether the unit behind it is active. No error is computed.
+    so that the weights of a class that is not in the batch do not change.
+
+    Local: it uses the input and the weight of a synapse, and whether the postsynaptic unit is
+    active. No error is computed.
 
     Args:
         classes: Number of classes, at least 2.
@@ -68,7 +70,7 @@ class ClassMeans(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the kernel `(features, classes)`: zero, as nothing has been taught."""
+        """Create the kernel `(features, classes)`, which is zero before learning."""
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.classes),
@@ -79,7 +81,7 @@ class ClassMeans(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Return the projections on the class units, 0 for a class never seen."""
+        """Return the projections on the class units, 0 for a class that has had no sample."""
         kernel = ops.cast(ops.stop_gradient(self.directions()), self.compute_dtype)
         return ops.matmul(inputs, kernel)
 
@@ -96,7 +98,7 @@ class ClassMeans(keras.layers.Layer):
         Args:
             inputs: Tensor `(batch, features)`.
             labels: Integers or one-hot rows.
-            sample_weight: None, or how much each sample counts, of shape `(batch,)`.
+            sample_weight: None, or how much each sample counts, with shape `(batch,)`.
         """
         dtype = keras.backend.standardize_dtype(self.kernel.dtype)
         inputs = ops.cast(ops.stop_gradient(inputs), dtype)
@@ -109,7 +111,7 @@ class ClassMeans(keras.layers.Layer):
         )
         if sample_weight is not None:
             teacher = teacher * ops.reshape(ops.cast(sample_weight, dtype), (-1, 1))
-        # A mean over the batch of all replicas needs their sums.
+        # The mean over the batch of all replicas is computed from their sums.
         total = replica_sum(ops.matmul(ops.transpose(inputs), teacher))
         count = replica_sum(ops.sum(teacher, axis=0))
         seen = count > 0.0
@@ -117,11 +119,11 @@ class ClassMeans(keras.layers.Layer):
         return surrogate_loss(self.kernel, change / replica_count()) + ops.stop_gradient(distance)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """`(batch, classes)`."""
+        """Return `(batch, classes)`."""
         return (*input_shape[:-1], self.classes)
 
     def error_kernels(self) -> list[ErrorKernel]:
-        """Return none: the kernel learns under a teacher, without errors."""
+        """Return none: the kernel learns from a teacher, without errors."""
         return []
 
     def plain_form(self) -> PlainForm:
@@ -140,13 +142,13 @@ def hebbian_readout(
 ) -> Readout:
     """Return a readout by class means on a pretrained encoder, compiled and ready to fit.
 
-    `score_c = w_c . h / |w_c|`, with `h` the features of `readout`. A teacher activates the unit of
-    the right class, whose weights move to the mean of the features of that class:
+    `score_c = w_c . h / |w_c|`, where `h` are the features of `readout`. A teacher activates the
+    unit of the correct class, whose weights move towards the mean of the features of that class:
     `dw_c = mean over the samples of class c in the batch of (h - w_c)`.
 
     The default optimizer has the step size `1 / (1 + step)`: the weights are the mean over all
-    batches so far, and one epoch is enough. Others forget: with a constant step size `r`, the last
-    `1 / r` batches count.
+    batches so far, and one epoch is enough. Other step sizes forget: with a constant step size `r`,
+    about the last `1 / r` batches count.
 
     Args:
         encoder: A built Sequential or functional model with one output of shape

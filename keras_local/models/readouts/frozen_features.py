@@ -1,4 +1,4 @@
-"""What all readouts share: the steep features of a frozen encoder, and their scale."""
+"""Functions that all readouts use: the features of a frozen encoder, and their scale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keras_local.ops.precision import precise
 _FEATURE_BATCH = 1000
 _USED_BELOW = 1.2
 SAMPLES_FOR_SCALE = 10_000
-"""On how many inputs the scale of the features is measured."""
+"""The number of inputs on which the scale of the features is measured."""
 
 _MOVE_ONLY = (
     keras.layers.Flatten,
@@ -30,11 +30,11 @@ _MOVE_ONLY = (
     keras.layers.Permute,
     keras.layers.Reshape,
 )
-"""Layers that move entries and leave them as they are: the norm of a sample passes through."""
+"""Layers that move entries without changing them, so that the norm of a sample is kept."""
 
 
 def check_encoder(encoder: Any) -> None:
-    """Refuse what is not a built model from one input to features."""
+    """Refuse anything except a built model from one input to features."""
     built = isinstance(encoder, keras.Model) and bool(getattr(encoder, "inputs", None))
     check.require(
         built and len(encoder.inputs) == len(encoder.outputs) == 1 and _is_flat(encoder),
@@ -50,11 +50,11 @@ def _is_flat(encoder: keras.Model) -> bool:
 
 
 def steep_features(encoder: keras.Model, power: float) -> keras.Model:
-    """Return the model `RePU(above(z / |z|))`, `z = below(x)`, the encoder cut in two.
+    """Return the model `RePU(above(z / |z|))` with `z = below(x)`: the encoder, cut in two.
 
-    `z` is what the lowest Hebbian layer receives (in an encoder without one: the lowest layer with
-    a kernel), so that preprocessing inside the encoder sees its inputs as they are. Where nothing
-    but a change of shape comes before that layer, `z` is `x`.
+    `z` are the inputs of the lowest Hebbian layer (in an encoder without one, of the lowest layer
+    with a kernel), so that preprocessing in the encoder gets unchanged inputs. If there is only a
+    change of shape before that layer, `z` is `x`.
     """
     power = check.real("power", power, minimum=1.0)
     check_encoder(encoder)
@@ -62,7 +62,7 @@ def steep_features(encoder: keras.Model, power: float) -> keras.Model:
     inputs = keras.Input(encoder.input_shape[1:], name="inputs", dtype=encoder.inputs[0].dtype)
     received = inputs if below is None else below(inputs, training=False)
     axes = tuple(range(1, len(received.shape)))
-    # In half precision the sum of squares of an image may be infinite.
+    # In half precision an image's sum of squares may be infinite.
     dtype = precise(keras.config.floatx())
     unit = keras.layers.UnitNormalization(axis=axes, name="unit_norm", dtype=dtype)(received)
     steep = keras.layers.Activation(RePU(power), name="repu")(above(unit, training=False))
@@ -70,7 +70,7 @@ def steep_features(encoder: keras.Model, power: float) -> keras.Model:
 
 
 def _halves(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """Cut a model at what its lowest Hebbian layer receives."""
+    """Cut a model at the inputs of its lowest Hebbian layer."""
     calls = calls_of(model)
     cut = next((call for call in calls if _holds_plasticity(call[0])), None)
     if cut is None:
@@ -97,7 +97,7 @@ def _halves(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
 
 
 def _moves_only(calls: list[Any], tensor: Any, start: Any) -> bool:
-    """Return whether a tensor holds the entries of `start` in another order or shape."""
+    """Return whether a tensor contains the entries of `start` in another order or shape."""
     made = {id(output): (operation, inputs) for operation, inputs, output in calls}
     while tensor is not start:
         operation, inputs = made[id(tensor)]
@@ -119,7 +119,7 @@ def _holds_kernel(operation: Any) -> bool:
 
 
 def plastic_layers(model: Any) -> list[Any]:
-    """Return the Hebbian layers in a model or layer, inside of nested ones and wrappers too."""
+    """Return the Hebbian layers in a model or layer, also inside nested models and wrappers."""
     return [layer for layer in all_layers(model) if learns_by_plasticity(layer)]
 
 
@@ -137,17 +137,17 @@ def measure_scale(scale: Any, features: keras.Model, inputs: Any, stacklevel: in
     """Let a `FeatureScale` measure the features of the first inputs."""
     encoded = encode(features, inputs[:SAMPLES_FOR_SCALE])
     used = used_features(features, encoded.shape[-1], stacklevel + 1)
-    if not encoded[:, used].any():  # Better those that have not converged than none.
+    if not encoded[:, used].any():  # Better than no features.
         used = np.ones_like(used)
     scale.adapt(encoded, used)
 
 
 @contextmanager
 def scale_for(scale: Any, features: keras.Model, gate: Gate, x: Any) -> Iterator[Any]:
-    """Let a scale that has not been measured be that of `x` for one call, and forget it after.
+    """Measure a missing scale on `x` for one call, and remove it afterwards.
 
     Yields:
-        `x`, of which a look may have drawn the first batches and put them back.
+        `x`. If its first batches were drawn to measure the scale, they have been put back.
     """
     if scale.adapted:
         yield x

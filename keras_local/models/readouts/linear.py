@@ -34,23 +34,23 @@ from keras_local.models.training_state import StopAtDivergence, flags_kept, with
 
 @serializable
 class FeatureScale(keras.layers.Layer):
-    """Multiply each feature by a constant: `1 / RMS` for the used features, 0 for the others.
+    """Layer that multiplies each used feature by `1 / RMS`, and each other feature by 0.
 
-    Powers of currents are tiny or huge, depending on the data; the scale brings the features that
-    the readout uses to a root mean square of 1.
+    Powers of currents can be very small or very large, depending on the data. With the scale, the
+    features that the readout uses have a root mean square of 1.
 
     Input and output shape: `(..., features)`.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the scale, one entry a feature; all 0 means not yet measured."""
+        """Create the scale, one entry for each feature; zeros mean that it is not measured."""
         self.scale = self.add_weight(
             name="scale", shape=(input_shape[-1],), initializer="zeros", trainable=False
         )
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Return `inputs * scale`, 0 for an unused feature whatever its size."""
+        """Return `inputs * scale`, which is 0 for an unused feature of any size."""
         used = ops.not_equal(self.scale, 0.0)
         return ops.where(used, inputs, ops.zeros_like(inputs)) * self.scale
 
@@ -60,7 +60,7 @@ class FeatureScale(keras.layers.Layer):
         return bool(ops.any(ops.convert_to_tensor(self.scale) != 0))
 
     def reset(self) -> None:
-        """Forget what was measured."""
+        """Remove the measured scale."""
         self.scale.assign(ops.zeros_like(self.scale))
 
     def adapt(self, features: np.ndarray, used: np.ndarray) -> None:
@@ -76,18 +76,18 @@ class Readout(keras.Model):
 
     `score = S^T (scale * RePU(encoder(x / |x|)))`
 
-    `fit` computes the features of arrays once and trains the last layer on them; those of a
-    stream, or of inputs with entries left out, are computed in every step. That layer is linear,
-    or that of `hebbian_readout`.
+    `fit` computes the features of arrays once and trains the last layer on them. The features of a
+    stream, or of inputs with entries left out, are computed in every step. The last layer is
+    linear, or the layer of `hebbian_readout`.
 
     The first `fit` or `train_on_batch` measures the scale of the features on its inputs. Before it,
-    `evaluate`, `test_on_batch`, `predict` and `predict_on_batch` use the scale of what they are
-    given, for that call alone.
+    `evaluate`, `test_on_batch`, `predict` and `predict_on_batch` use the scale of their own inputs,
+    only for that call.
 
     Args:
         features: Model from inputs to features; its weights do not change.
         head: Model from features to class scores.
-        input_dropout: Share of the entries of each input that are left out while training.
+        input_dropout: Share of the entries of each input that are set to zero in training.
         name: Name of the model.
         trainable: Whether the head can be trained.
         dtype: Precision, as in every Keras layer.
@@ -112,7 +112,7 @@ class Readout(keras.Model):
         self.head = head
         self.features.trainable = False
         self.input_dropout = input_dropout
-        # The layer draws a seed: none where it is not needed.
+        # The layer draws a seed, so it is created only if it is needed.
         self.dropout = keras.layers.Dropout(input_dropout) if input_dropout else None
         self._gate = gate_of(features, head.output_shape[-1])
         self.built = True
@@ -124,7 +124,7 @@ class Readout(keras.Model):
         else:
             if self.dropout is not None:
                 inputs = self.dropout(inputs, training=training)
-            # Frozen features are those of inference, whatever the phase.
+            # Frozen features are computed as in inference, also in training.
             features = self.features(inputs, training=False)
         return self.head(features, training=training)
 
@@ -150,9 +150,9 @@ class Readout(keras.Model):
         """Train the last layer; arguments as in `keras.Model.fit`.
 
         Raises:
-            ValueError: For labels out of range, NaN in the data, or shapes that do not fit: the
-                weights are then as before the call. If the readout diverges: they are then those of
-                the last epoch that went well.
+            ValueError: For labels out of range, NaN in the data, or shapes that do not fit; then
+                the weights are as before the call. If the readout diverges, the weights are those
+                of the last epoch that was finite.
         """
         check_counts(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         check.positive_integer("epochs", epochs, minimum=0)
@@ -218,7 +218,7 @@ class Readout(keras.Model):
             )
 
         check_counts(batch_size=batch_size, steps=steps)
-        if keywords.get("_use_cached_eval_dataset"):  # From `fit`, which has checked it.
+        if keywords.get("_use_cached_eval_dataset"):  # `fit` has checked these data.
             return measure(x, y, sample_weight)
         with self._gate.guard(self) as guard:
             x, y, sample_weight = guard.evaluation(x, y, sample_weight, steps)
@@ -255,7 +255,7 @@ class Readout(keras.Model):
         """Train on one batch; arguments as in `keras.Model.train_on_batch`.
 
         Raises:
-            ValueError: For data that do not fit, or if the readout diverges. The weights are then
+            ValueError: For data that do not fit, or if the readout diverges. Then the weights are
                 as before the call.
         """
         x, y, sample_weight = self._gate.batch(x, y, sample_weight, class_weight)
@@ -275,13 +275,13 @@ class Readout(keras.Model):
             return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Return the class scores of one batch; as `keras.Model.predict_on_batch`."""
+        """Return the class scores of one batch, like `keras.Model.predict_on_batch`."""
         x = self._gate.inputs("x", x)
         with self._scale_for(x):
             return super().predict_on_batch(x)
 
     def export(self, filepath: Any, *arguments: Any, **keywords: Any) -> None:
-        """Write the model from inputs to class scores; as `keras.Model.export`."""
+        """Write the model from inputs to class scores, like `keras.Model.export`."""
         export_from(self, self.features, super().export, filepath, *arguments, **keywords)
 
     @property
@@ -290,7 +290,7 @@ class Readout(keras.Model):
         return scale
 
     def _measured(self, x: Any) -> Any:
-        """Measure the scale on the first inputs of `x` unless there is one, and return `x`."""
+        """Measure the scale on the first inputs of `x` if there is none, and return `x`."""
         if self._scale.adapted:
             return x
         first, x = self._gate.peeked(x, SAMPLES_FOR_SCALE)
@@ -302,7 +302,7 @@ class Readout(keras.Model):
 
     @contextmanager
     def _scale_kept_on_success(self) -> Iterator[None]:
-        """Forget a scale measured in a call that raises before the head has learned anything."""
+        """Remove a scale that was measured in a call that failed before the head learned."""
         fresh = not self._scale.adapted
         before = [ops.convert_to_numpy(weight) for weight in self.head.trainable_weights]
         try:
@@ -329,14 +329,14 @@ class Readout(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the compiled loss, or that of a head which learns from labels by itself."""
+        """Return the compiled loss, or the loss of a head that learns from labels itself."""
         scale, scores = self.head.layers
         taught = taught_loss(scores)
         if taught is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         features = x["features"] if isinstance(x, dict) else self.features(x, training=False)
         loss = taught(scale(features), y, sample_weight)
-        # As a loss that a layer adds: under `tf.distribute`, the share of a replica.
+        # Like a loss that a layer adds, it is the share of a replica under `tf.distribute`.
         return self._aggregate_additional_loss(loss)
 
     def learning_form(self) -> LearningForm:
@@ -403,26 +403,26 @@ def readout(
     """Return a linear readout on a pretrained encoder, compiled and ready to fit.
 
     `score = S^T (scale * RePU(encoder(x / |x|)))`, `RePU(u) = max(u, 0)^power`. Inputs are scaled
-    to unit norm, so the currents of converged units are bounded whatever the contrast; `scale` is
+    to unit norm, so that the currents of converged units are bounded for any contrast. `scale` is
     `1 / RMS` of the features, measured in the first fit, and 0 for units that never won and still
-    have their large initial weights. The encoder is frozen, by setting `encoder.trainable`.
+    have their large initial weights. The encoder is frozen by setting `encoder.trainable`.
 
     Args:
         encoder: A built Sequential or functional model with one output of shape
-            `(batch, features)`. Preprocessing in it comes before the scaling to unit norm: that is
-            of what its lowest Hebbian layer receives.
+            `(batch, features)`. Preprocessing in it comes before the scaling to unit norm, which
+            acts on the inputs of its lowest Hebbian layer.
         classes: Number of classes, at least 2.
         power: Power of the rectified currents, at least 1.
-        loss: A Keras loss on scores that are no probabilities. By default
-            `losses.PowerLoss(power=6, beta=0.3)`, that is `sum_c |tanh(0.3 s_c) - t_c|^6`; with
+        loss: A Keras loss on scores that are not probabilities. By default
+            `losses.PowerLoss(power=6, beta=0.3)`, which is `sum_c |tanh(0.3 s_c) - t_c|^6`; use
             another `power` for another exponent. Cross-entropy is
             `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`; `losses.SquaredHinge()`
             with the decay of `keras.optimizers.AdamW` is a linear support vector machine.
         optimizer: A Keras optimizer; Adam with step size 1e-3 by default.
         use_bias: Whether the class units have a bias.
-        input_dropout: Share of the entries of each input, from 0 to less than 1, that are left out
-            while the readout learns, others in each step. It learns longer before it overfits;
-            each step costs the features of its inputs.
+        input_dropout: Share of the entries of each input, from 0 to less than 1, that are set to
+            zero while the readout learns, others in each step. The readout then learns longer
+            before it overfits, but each step has to compute the features of its inputs.
 
     Returns:
         A `Readout`, compiled with the metric `accuracy`; labels are integers or one-hot.
@@ -466,7 +466,7 @@ def readout(
 
 
 def resolved_optimizer(optimizer: Any, default: Any, *arguments: Any) -> Any:
-    """Return the optimizer that was asked for, or a new default."""
+    """Return the optimizer that the user gave, or a new default."""
     if optimizer is None:
         return default(*arguments)
     return check.resolved("optimizer", optimizer, keras.optimizers.get, "a Keras optimizer")
@@ -475,7 +475,7 @@ def resolved_optimizer(optimizer: Any, default: Any, *arguments: Any) -> Any:
 def export_from(
     model: Any, features: keras.Model, export: Any, filepath: Any, *arguments: Any, **keywords: Any
 ) -> None:
-    """Export a model that was never called on inputs, or on features alone, with its inputs."""
+    """Export a model with its inputs, if it was never called or only called on features."""
     inputs = features.inputs[0]
     if "input_signature" not in keywords:
         spec = keras.layers.InputSpec(shape=inputs.shape, dtype=inputs.dtype, name="inputs")

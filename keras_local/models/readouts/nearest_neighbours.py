@@ -25,7 +25,7 @@ from keras_local.models.readouts.linear import FeatureScale, export_from
 from keras_local.models.training_state import flags_kept
 
 Metric = Literal["cosine", "euclidean"]
-"""How near two features are: by the angle between them, or by their distance."""
+"""The measure of nearness of two features: their angle, or their distance."""
 
 _METRICS = ("cosine", "euclidean")
 _TINY = 1e-12
@@ -37,7 +37,7 @@ class NearestNeighbours(keras.Model):
 
     `score_c = (number of the nearest stored samples that are of class c) / neighbours`
 
-    Nothing is trained: `fit` stores the features of the samples in place of those from before.
+    Nothing is trained: `fit` stores the features of the samples and removes earlier ones.
 
     Args:
         features: Model from inputs to features; its weights do not change.
@@ -84,7 +84,7 @@ class NearestNeighbours(keras.Model):
         """
         self._require_memory()
         query = self.scale(self.features(inputs, training=False))
-        # The norm of a query changes no ranking. Of |h - m|^2 only m . h - |m|^2 / 2 does.
+        # The norm of a query does not change the ranking, so m . h - |m|^2 / 2 replaces |h - m|^2.
         nearness = ops.matmul(ops.cast(query, self.memory.dtype), ops.transpose(self.memory))
         _, nearest = ops.top_k(nearness + self.offset, self.neighbours)
         return ops.mean(ops.take(self.teacher, nearest, axis=0), axis=1)
@@ -110,16 +110,16 @@ class NearestNeighbours(keras.Model):
     ) -> keras.callbacks.History:
         """Store the features and labels of samples; arguments as in `keras.Model.fit`.
 
-        One pass says all there is to say, so that `epochs`, `shuffle` and what else belongs to
-        learning in steps have no effect. A stream is read into memory, once and to its end, or for
-        `steps_per_epoch` batches. Samples cannot have weights.
+        One pass is enough, so that `epochs`, `shuffle` and other arguments about learning in steps
+        have no effect. A stream is read into memory, once and to its end, or for `steps_per_epoch`
+        batches. Samples cannot have weights.
 
         Returns:
             A history of one epoch, empty without validation.
 
         Raises:
             ValueError: For labels out of range, NaN in the data, shapes that do not fit, weights of
-                samples or classes, or fewer samples than `neighbours`. The stored samples are then
+                samples or classes, or fewer samples than `neighbours`. Then the stored samples are
                 as before.
         """
         check_counts(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
@@ -213,7 +213,7 @@ class NearestNeighbours(keras.Model):
             )
 
     def train_on_batch(self, *arguments: Any, **keywords: Any) -> Any:
-        """Refuse: samples are stored all at once.
+        """Raise an error: samples are stored all at once.
 
         Raises:
             NotImplementedError: Always; `fit` stores samples.
@@ -229,12 +229,12 @@ class NearestNeighbours(keras.Model):
         return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Return the votes for one batch; as `keras.Model.predict_on_batch`."""
+        """Return the votes for one batch, like `keras.Model.predict_on_batch`."""
         self._require_memory()
         return super().predict_on_batch(self._gate.inputs("x", x))
 
     def export(self, filepath: Any, *arguments: Any, **keywords: Any) -> None:
-        """Write the model from inputs to votes; as `keras.Model.export`."""
+        """Write the model from inputs to votes, like `keras.Model.export`."""
         export_from(self, self.features, super().export, filepath, *arguments, **keywords)
 
     def compute_loss(
@@ -245,7 +245,7 @@ class NearestNeighbours(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the mean share of the votes against the right class."""
+        """Return the mean share of the votes for wrong classes."""
         targets, _ = class_targets("y", y, self.classes, "float32")
         against = 1.0 - ops.sum(targets * y_pred, axis=-1)
         if sample_weight is not None:
@@ -258,7 +258,7 @@ class NearestNeighbours(keras.Model):
             offset = -0.5 * np.sum(np.square(memory, dtype="float64"), axis=1)
         for name, value in (("memory", memory), ("offset", offset), ("teacher", teacher)):
             if getattr(self, name, None) is not None:
-                delattr(self, name)  # Keras forgets a variable so, not by another in its place.
+                delattr(self, name)  # Assigning another variable would not remove the old one.
             weight = self.add_weight(
                 name=name,
                 shape=value.shape,
@@ -269,11 +269,11 @@ class NearestNeighbours(keras.Model):
             )
             weight.assign(value.astype("float32"))
             setattr(self, name, weight)
-        # Compiled steps hold the variables from before.
+        # Compiled steps still use the old variables.
         self.predict_function = self.test_function = None
 
     def _learn(self, x: Any, y: Any) -> None:
-        # Which features are used follows from the encoder; a common factor changes no ranking.
+        # The encoder determines which features are used; a common factor does not change rankings.
         measure_scale(self.scale, self.features, x)
         stored = encode(self.features, x) * ops.convert_to_numpy(self.scale.scale)
         if self.metric == "cosine":
@@ -286,7 +286,7 @@ class NearestNeighbours(keras.Model):
             raise ValueError("Nothing is stored yet: call `fit` before this model is used.")
 
     def set_weights(self, weights: list[Any]) -> None:
-        """Set all weights from a list as `get_weights` gives it, with stored samples or without."""
+        """Set all weights from a list as from `get_weights`, with stored samples or without."""
         stored = 0 if self.memory is None else 3
         fixed = len(self.weights) - stored
         if len(weights) == fixed + 3:
@@ -297,20 +297,20 @@ class NearestNeighbours(keras.Model):
         super().set_weights(weights)
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the stored samples."""
+        """Save the stored samples."""
         if self.memory is not None:
             store["memory"] = ops.convert_to_numpy(self.memory)
             store["teacher"] = ops.convert_to_numpy(self.teacher)
 
     def load_own_variables(self, store: Any) -> None:
-        """Read stored samples, however many they are.
+        """Load stored samples of any number.
 
         Raises:
-            ValueError: If the file holds a part of them, or arrays that do not fit.
+            ValueError: If the file contains only a part of them, or arrays that do not fit.
         """
         found = {"memory", "teacher"} & set(store.keys())
         if not found:
-            return  # Saved before a fit.
+            return  # The file was saved before a fit.
         allowed = "a file of both `memory` and `teacher`"
         check.require(len(found) == 2, "filepath", allowed, f"a file of {sorted(found)} alone")
         memory, teacher = np.asarray(store["memory"]), np.asarray(store["teacher"])
@@ -331,7 +331,7 @@ class NearestNeighbours(keras.Model):
             check.require(finite, name, "finite numbers", "other entries")
 
     def plain_model(self) -> keras.Model:
-        """Return a functional model that predicts the same, with the samples stored so far.
+        """Return a functional model with the same predictions and the present stored samples.
 
         Raises:
             ValueError: If `fit` has stored nothing yet.
@@ -340,7 +340,7 @@ class NearestNeighbours(keras.Model):
         memory, offset, teacher, gain = map(
             ops.convert_to_numpy, (self.memory, self.offset, self.teacher, self.scale.scale)
         )
-        # In half precision near samples could not be told apart.
+        # In half precision samples that are close could not be told apart.
         nearness = keras.layers.Dense(len(memory), name="nearness", dtype="float32")
         votes = keras.layers.Embedding(*teacher.shape, name="votes", dtype="float32")
         inputs = keras.Input(self.features.input_shape[1:], name="inputs")
@@ -378,11 +378,10 @@ def nearest_neighbours(
 
     `score_c = (number of the nearest stored samples that are of class c) / neighbours`, with the
     features of `readout`: `RePU(encoder(x / |x|))`, without the units that never won. The encoder
-    is frozen, by setting `encoder.trainable`. Classes of equal scores keep their order, so that
-    `argmax` takes the lowest.
+    is frozen by setting `encoder.trainable`. If scores are equal, `argmax` takes the lowest class.
 
-    `fit` stores the features of all samples, in float32, and `predict` compares with each of them:
-    memory and time grow with their number.
+    `fit` stores the features of all samples in float32, and `predict` compares with each of them.
+    Memory and time grow with their number.
 
     Args:
         encoder: A built Sequential or functional model with one output of shape

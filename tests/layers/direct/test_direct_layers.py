@@ -319,7 +319,7 @@ def test_chains_are_followed_through_every_kind_of_node(name: str) -> None:
     hidden = keras.layers.Dense(5, "tanh", name="hidden")(inputs)
     logits = open_chains()[name](hidden)
     if name.startswith("open"):
-        with pytest.raises(ValueError, match="sends an error of its own to the output of 'hidden'"):
+        with pytest.raises(ValueError, match="sends its own error to the output of 'hidden'"):
             layers.DirectFeedback()([logits, hidden])
     else:
         layers.DirectFeedback()([logits, hidden])

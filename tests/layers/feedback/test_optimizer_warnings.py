@@ -40,7 +40,7 @@ def messages(rule: Any, optimizer: Any, **arguments: Any) -> list[str]:
 def test_global_norm_with_a_trained_feedback_kernel() -> None:
     found = messages(SEPARATE, keras.optimizers.SGD(0.1, global_clipnorm=1.0))
     assert len(found) == 1
-    assert "`global_clipnorm` counts the gradient of the feedback kernel" in found[0]
+    assert "`global_clipnorm` counts the gradients of the feedback kernel" in found[0]
     assert "`clipnorm`" in found[0]
 
 
