@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from keras_local.layers import HebbianConv2D, HebbianDense, HebbianLocallyConnected2D
 from keras_local.metrics import (
     alignment_angle,
     convergence_report,
@@ -17,6 +18,7 @@ from keras_local.metrics import (
     weight_correlation,
     win_counts,
 )
+from tests.support import array, probe
 
 PAIRS = [alignment_angle, norm_ratio, weight_correlation]
 
@@ -163,3 +165,43 @@ def test_bad_input():
         win_counts(layer, np.ones((5, 3)), batch_size=0)
     with pytest.raises(ValueError, match=r"`layer` must be .*plasticity"):
         convergence_report(keras.layers.Dense(3, name="plain"))
+
+
+@pytest.mark.parametrize("kind", [HebbianConv2D, HebbianLocallyConnected2D])
+def test_positions_are_samples_or_have_units_of_their_own(kind):
+    """In a convolution the filters of all positions are the same units."""
+    layer = kind(3, 2, plasticity="krotov_hopfield")
+    images = probe((5, 4, 3, 2))
+    images[3] = 0.0
+    images[4] = -np.abs(images[4])
+    layer.build(images.shape)
+    # Of one image all currents are negative: the least of them wins, and is no silence.
+    layer.kernel.assign(np.abs(probe(layer.kernel.shape, 1)))
+    currents = array(layer.currents(images))
+    assert currents.shape == (5, 3, 2, 3)
+    assert np.all(currents[4] < 0.0)
+    wanted = np.zeros((3, 2, 3), int)
+    for image in (0, 1, 2, 4):
+        for row in range(3):
+            for column in range(2):
+                found = currents[image, row, column].tolist()
+                wanted[row, column, found.index(max(found))] += 1
+    if kind is HebbianConv2D:
+        wanted = wanted.sum(axis=(0, 1))
+    for batch_size in (1024, 2):
+        np.testing.assert_array_equal(win_counts(layer, images, batch_size=batch_size), wanted)
+    report = convergence_report(layer, images)
+    assert report["won"] == np.mean(wanted > 0)
+    assert report["dead"] == np.mean(wanted == 0)
+
+
+def test_samples_of_a_layer_of_units_may_have_axes_in_front():
+    layer = HebbianDense(3, "hebb")
+    layer.build((None, 4))
+    inputs = probe((2, 5, 4))
+    wanted = np.bincount(array(layer.currents(inputs.reshape(10, 4))).argmax(axis=1), minlength=3)
+    assert win_counts(layer, inputs).tolist() == wanted.tolist()
+    with pytest.raises(ValueError, match=r"`inputs` must be .*4\).*\(2, 3\)"):
+        win_counts(layer, np.ones((2, 3)))
+    with pytest.raises(ValueError, match="`layer` must be a layer that is built"):
+        win_counts(HebbianDense(3, "hebb"), inputs)

@@ -68,7 +68,8 @@ def copy_project(root: Path, target: Path) -> None:
 def mirror_tests(root: Path, path: str) -> list[str]:
     """The examples of a file, its own tests, and those of its room that name what it defines.
 
-    Where no test does, all tests of its room.
+    All tests of its room where none does, and for what is private, which others use. Defaults of
+    public arguments are known to one test for all rooms.
     """
     parts = Path(path).with_suffix("").parts[1:]
     own: list[Path] = []
@@ -80,9 +81,12 @@ def mirror_tests(root: Path, path: str) -> list[str]:
         if place.is_dir():
             room = sorted(place.rglob("test_*.py"))
             break
-    defined = public_names((root / path).read_text())
-    own += [each for each in room if defined and defined.search(each.read_text())]
-    return [path, *dict.fromkeys(each.relative_to(root).as_posix() for each in own or room)]
+    names = public_names((root / path).read_text())
+    naming = [each for each in room if names and names.search(with_support(root, each))]
+    private = parts[-1].startswith("_")
+    found = [*own, *(room if private or not naming else naming)]
+    found += (root / "tests/golden").glob("test_signatures.py")
+    return [path, *dict.fromkeys(each.relative_to(root).as_posix() for each in found)]
 
 
 def public_names(source: str) -> re.Pattern[str] | None:
@@ -90,6 +94,15 @@ def public_names(source: str) -> re.Pattern[str] | None:
     kinds = (ast.ClassDef, ast.FunctionDef)
     names = [node.name for node in ast.parse(source).body if isinstance(node, kinds)]
     return re.compile(rf"\b({'|'.join(names)})\b") if names else None
+
+
+def with_support(root: Path, test: Path) -> str:
+    """The text of a test file and of what it imports from beside it."""
+    text = test.read_text()
+    beside = ".".join(test.relative_to(root).parent.parts)
+    modules = re.findall(rf"^from {beside}\.(\w+) import", text, re.MULTILINE)
+    files = [test.parent / f"{name}.py" for name in modules]
+    return "\n".join([text, *(each.read_text() for each in files if each.exists())])
 
 
 class Copy:
