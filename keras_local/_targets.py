@@ -47,7 +47,7 @@ class Expected:
     """
 
     outputs: int
-    kind: str = "classes"
+    kind: Targets = "classes"
     smoothed: bool = False
     low: float = -math.inf
     high: float = math.inf

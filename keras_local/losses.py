@@ -6,7 +6,7 @@ unit is local: no other unit of the output layer enters it, unlike softmax cross
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import keras
 from keras import ops
@@ -15,6 +15,8 @@ from keras_local import _labels
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.ops import assured
+
+_OTHERS = "for one unit, or several labels at once, use keras.losses.BinaryCrossentropy"
 
 
 @serializable
@@ -64,6 +66,9 @@ class LocalHinge(keras.losses.Loss):
         Amit 2019, "Deep learning with asymmetric connections and Hebbian updates", Frontiers in
         Computational Neuroscience 13:18 (the loss with `mu` as in the author's code).
     """
+
+    target_kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    """For which targets of a readout the loss is made."""
 
     def __init__(
         self,
@@ -132,6 +137,9 @@ class PowerLoss(keras.losses.Loss):
         116(16):7723-7731.
     """
 
+    target_kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    """For which targets of a readout the loss is made."""
+
     def __init__(
         self,
         power: float = 6.0,
@@ -195,6 +203,9 @@ class SquaredHinge(keras.losses.Loss):
         Tang 2013, "Deep learning using linear support vector machines", arXiv:1306.0239.
     """
 
+    target_kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    """For which targets of a readout the loss is made."""
+
     def __init__(
         self,
         reduction: Reduction | None = "sum_over_batch_size",
@@ -240,7 +251,7 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
     check.require(
         len(shape) == 2 and shape[1] is not None and shape[1] >= 2,
         "y_pred",
-        "logits of shape (batch, classes) with at least 2 classes",
+        f"logits of shape (batch, classes) with at least 2 classes; {_OTHERS}",
         f"shape {shape}",
     )
     classes = int(logits.shape[1])
@@ -250,11 +261,12 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
     targets, valid = _labels.class_targets("y_true", labels, classes, dtype)
     values = _labels.concrete(labels)
     if values is not None:
-        _labels.check_labels("y_true", values, classes)
+        _labels.check_labels("y_true", values, classes, where=f" ({_OTHERS})")
     valid = ops.all(valid)
     message = (
         f"`y_true` must be integers from 0 to {classes - 1}, or one-hot rows of {classes} classes. "
-        f"Received: y_true with a label that is not in [0, {classes}), or soft"
+        f"Received: y_true with a label that is not in [0, {classes}), or soft, or with several "
+        f"entries ({_OTHERS})"
     )
     targets = assured(targets, valid, message)
     # Sizes unknown above meet here: nothing may broadcast, a batch of one neither.

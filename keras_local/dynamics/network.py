@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +24,11 @@ from keras_local._targets import (
 )
 from keras_local._types import DType, Targets
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
+from keras_local.dynamics._steps import Handover, alarm
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
 from keras_local.dynamics.guarded_model import GuardedModel
 from keras_local.layers.learning_form import LearningForm
-from keras_local.ops import abilities, in_strategy, replica_count, replica_sum, surrogate_loss
+from keras_local.ops import abilities, in_strategy, replica_count, surrogate_loss
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
 from keras_local.ops.settling import States
@@ -149,7 +149,7 @@ class Network(GuardedModel):
         self.classes = counts[-1]
         self.sample_shape = (counts[0],) if sample_shape is None else tuple(sample_shape)
         self.input_spec = keras.layers.InputSpec(shape=(None, *self.sample_shape))
-        self._handover = _Handover()
+        self._handover = Handover()
         self._replicated = in_strategy()
 
     @abstractmethod
@@ -222,8 +222,14 @@ class Network(GuardedModel):
         """
         raise NotImplementedError(f"{type(self).__name__} has no trajectories")
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Return the class scores at the end of the free phase, in the dtype of the policy."""
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
+        """Return the scores at the end of the free phase, in the type of the policy.
+
+        Raises:
+            ValueError: For a mask: samples that do not count are to be left out of the batch.
+        """
+        allowed = f"None: {type(self).__name__} takes whole samples. Give it the ones that count"
+        check.require(mask is None, "mask", allowed, "a mask")
         inputs = self._prepared(inputs)
         learns = training and bool(self.trainable_variables)
         states = self.training_phase(inputs) if learns else self.free_phase(inputs)
@@ -347,7 +353,7 @@ class Network(GuardedModel):
             states = self.training_phase(inputs)
         changes = self.changes(inputs, targets, states, share)
         # A phase with labels may diverge although the free phase does not.
-        loss = loss + ops.cast(_alarm(changes), loss.dtype)
+        loss = loss + ops.cast(alarm(changes), loss.dtype)
         self.remember(states, ops.isfinite(loss))
         for weight, change in changes:
             surrogate = surrogate_loss(weight, change) / replica_count()
@@ -462,39 +468,3 @@ class Network(GuardedModel):
             expected.check("y", labels)
         # A graph cannot raise errors. A step with a loss of NaN is undone and ends the call.
         return ops.where(valid[:, None], rows, ops.full_like(rows, float("nan")))
-
-
-def _alarm(changes: Changes) -> Tensor:
-    """Return 0, or NaN if any change on any replica is not finite."""
-    sums = [_any_sum(change) for _, change in changes]
-    wrong = 1.0 - ops.cast(ops.isfinite(ops.sum(ops.stack(sums))), "float32")
-    return ops.where(ops.equal(replica_sum(wrong), 0.0), 0.0, float("nan"))
-
-
-def _any_sum(change: Tensor) -> Tensor:
-    """Return a number that is finite exactly if all entries are, apart from overflows."""
-    if len(change.shape) > 1:
-        # XLA adds up columns in parallel, but all entries one by one if it sees a single sum.
-        change = ops.abs(ops.sum(change, axis=0))
-    return ops.sum(change)
-
-
-class _Handover:
-    """A store that passes the free phase from `call` to `compute_loss` of the same step.
-
-    Both run in one trace and one thread (each replica has its own thread). The outputs show whether
-    the states belong to them, so that the free phase need not run twice.
-    """
-
-    def __init__(self) -> None:
-        self.kept: dict[int, tuple[Any, Tensor, States]] = {}
-
-    def put(self, outputs: Any, scores: Tensor, states: States) -> None:
-        self.kept[threading.get_ident()] = (outputs, scores, states)
-
-    def take(self, outputs: Any) -> tuple[Tensor | None, States | None]:
-        kept = self.kept.pop(threading.get_ident(), None)
-        return kept[1:] if kept is not None and kept[0] is outputs else (None, None)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Handover:
-        return _Handover()

@@ -12,7 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
 from keras_local.feedback.primitives import Activity, Regulariser
 from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
-from keras_local.ops import gradients, random_rows, replica_mean
+from keras_local.ops import gradients, random_rows, replica_mean, replica_sum
 from keras_local.ops.backend import Tensor
 
 
@@ -145,8 +145,14 @@ class AlignmentRule(FeedbackRule):
         driving, field = inputs, outputs
         if self.respond:
             outputs = ops.stop_gradient(synapses.respond(field))
+        present, samples = synapses.present, None
+        if present is not None:
+            inputs, outputs, driving = (_kept(each, present) for each in (inputs, outputs, driving))
+            # None left: everything is zero, and so is the mean.
+            share = ops.mean(ops.cast(present, "float32"))
+            samples = ops.where(share > 0, share, ops.ones_like(share))
         if self.centre:
-            inputs = inputs - replica_mean(inputs)
+            inputs = _centred(inputs, present)
 
         def pull_back(derivative: Tensor) -> Tensor:
             return gradients(lambda f: ops.sum(synapses.respond(f) * derivative), [field])[0]
@@ -154,6 +160,7 @@ class AlignmentRule(FeedbackRule):
         return Activity(
             driving=driving,
             pull_back=pull_back if self.respond else None,
+            samples=samples,
             linear_map=synapses.linear_map,
             inputs=inputs,
             outputs=outputs,
@@ -171,3 +178,16 @@ class AlignmentRule(FeedbackRule):
             "every": self.every,
             "update_forward": self.update_forward,
         }
+
+
+def _kept(activity: Tensor, present: Tensor) -> Tensor:
+    return ops.where(present, activity, ops.zeros_like(activity))
+
+
+def _centred(inputs: Tensor, present: Tensor | None) -> Tensor:
+    """Return the inputs minus their mean over the batches, of the samples that are present."""
+    if present is None:
+        return inputs - replica_mean(inputs)
+    count = replica_sum(ops.sum(ops.cast(present, inputs.dtype), axis=0))
+    mean = replica_sum(ops.sum(inputs, axis=0)) / ops.maximum(count, 1.0)
+    return _kept(inputs - mean, present)

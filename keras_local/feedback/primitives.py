@@ -33,6 +33,8 @@ class Activity:
             centred inputs, the inputs before their mean is subtracted. None means `inputs`.
         pull_back: Function from a derivative at the outputs to the derivative at `M(x, W)`, if a
             response function lies between the two; otherwise None.
+        samples: How many samples count, in parts of all; None for all. Those that do not count have
+            activities of 0.
     """
 
     linear_map: LinearMap
@@ -42,6 +44,7 @@ class Activity:
     feedback_kernel: Tensor
     driving: Tensor | None = None
     pull_back: Callable[[Tensor], Tensor] | None = None
+    samples: Tensor | None = None
 
     @cached_property
     def projection(self) -> Tensor:
@@ -61,7 +64,10 @@ class Activity:
         uses = self.linear_map.fans(shape)[0] / math.prod(shape)
         # In half precision the number of activities may lie beyond the range.
         dtype = precise(product.dtype)
-        mean = ops.cast(product, dtype) / (ops.cast(ops.size(outputs), dtype) * uses)
+        count = ops.cast(ops.size(outputs), dtype) * uses
+        if self.samples is not None:
+            count = count * ops.cast(self.samples, dtype)
+        mean = ops.cast(product, dtype) / count
         return ops.cast(mean, product.dtype)
 
     def through_outputs(self, derivative: Tensor) -> Tensor:
@@ -74,7 +80,8 @@ class Activity:
 
     def mean(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the mean inner product of two activities, over examples."""
-        return ops.sum(first * second) / ops.cast(ops.shape(first)[0], first.dtype)
+        mean = ops.sum(first * second) / ops.cast(ops.shape(first)[0], first.dtype)
+        return mean if self.samples is None else mean / ops.cast(self.samples, mean.dtype)
 
 
 class Primitive(Strategy, ABC):

@@ -76,6 +76,8 @@ class RuleContext:
         learn: Function that passes gradients to the optimizer, of the kernel and then of the rule's
             weights; None if nothing can learn. A gradient is the mean over the examples of the
             call; the layer takes care of loss scales and replicas.
+        present: Which samples a mask keeps, a boolean tensor of the inputs' shape with a last axis
+            of 1; None without a mask. What learns from activity leaves the others out.
     """
 
     linear_map: LinearMap
@@ -86,6 +88,7 @@ class RuleContext:
     draw_kernel: Callable[[], Tensor] | None
     seed: keras.random.SeedGenerator | None
     learn: Callable[[tuple[Tensor | None, ...]], None]
+    present: Tensor | None = None
 
 
 class FeedbackRule(Strategy, ABC):

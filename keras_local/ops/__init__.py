@@ -25,6 +25,7 @@ from keras_local.ops.linear_maps import Dense as Dense
 from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.linear_maps import is_sparse as is_sparse
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
+from keras_local.ops.masked import Masked as Masked
 from keras_local.ops.scaled import Scaled as Scaled
 from keras_local.ops.settling import residual as residual
 from keras_local.ops.settling import settle as settle
@@ -49,6 +50,7 @@ __all__ = [
     "ErrorPath",
     "LinearMap",
     "LocallyConnected",
+    "Masked",
     "Once",
     "Scaled",
     "Signals",

@@ -49,6 +49,19 @@ class LinearMap(ABC):
         """Whether `apply` and `kernel_gradient` take sparse inputs; not by default."""
         return False
 
+    @property
+    def whole(self) -> LinearMap:
+        """The map without a choice of samples: the map itself, unless it is `Masked`."""
+        return self
+
+    def counted(self, outputs: Tensor) -> Tensor:
+        """Return outputs, or what else there is of each, with 0 for samples that do not count."""
+        return outputs
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of numbers of which each sample has one, or all the same."""
+        return ops.mean(values)
+
     # What one kernel serves. By default all outputs but those of other units, which lie along the
     # last axis: each example, and each position, is a sample of the same weights.
 

@@ -85,7 +85,7 @@ class EligibilityRule(WrappedPlasticity):
             return ops.zeros_like(kernel)
         if post is None:
             post = self.currents(pre, kernel, *own, linear_map=linear_map)
-        total = replica_sum(ops.mean(modulator))
+        total = replica_sum(linear_map.mean(modulator))
         factor = total / replica_sum(ops.ones_like(total))
         change = factor * self._trace(pre, post, kernel, *own, linear_map=linear_map)
         units = linear_map.unit_axes(len(kernel.shape))

@@ -86,7 +86,7 @@ class PointwiseRule(PlasticityRule):
         modulator: Tensor | None = None,
     ) -> Tensor:
         """Return the function's values, summed over the samples."""
-        dense = isinstance(linear_map, Dense)
+        dense = isinstance(linear_map.whole, Dense)
         check.require(dense, "plasticity", "a rule for convolutions, not PointwiseRule", linear_map)
         pre = pre[:, :, None]
         parts = []
@@ -96,6 +96,9 @@ class PointwiseRule(PlasticityRule):
             if modulator is not None:
                 factor = ops.broadcast_to(modulator, ops.shape(post))
                 values = values * factor[:, None, units]
+            if linear_map.whole is not linear_map:
+                there = linear_map.counted(ops.ones_like(post))[:, None, units]
+                values = ops.where(there > 0, values, ops.zeros_like(values))
             parts.append(ops.sum(values, axis=0))
         return ops.concatenate(parts, axis=-1)
 

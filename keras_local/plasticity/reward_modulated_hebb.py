@@ -105,8 +105,8 @@ class RewardModulatedHebb(PlasticityRule):
         activity, reward = own
         mean = Mean()(linear_map.unit_sum(post), linear_map.samples(post))
         mean = ops.reshape(mean, activity.shape)
-        # All replicas have the same number of samples.
-        total = replica_sum(ops.mean(modulator))
+        # All replicas have the same number of samples, or the mean is that of all of them.
+        total = replica_sum(linear_map.mean(modulator))
         latest = total / replica_sum(ops.ones_like(total))
         rate = self.baseline_rate
         return activity + rate * (mean - activity), reward + rate * (latest - reward)

@@ -198,9 +198,11 @@ class FeedbackConv1D(FeedbackConvolution):
         """Return the allowed paddings; causal padding exists in one dimension only."""
         return ("valid", "same", "causal")
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Pad causally if `padding="causal"`, then convolve."""
-        return super().call(self._pad(inputs), training)
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Pad causally if asked to, then convolve."""
+        return super().call(self._pad(inputs), training, mask)
 
     def _pad(self, inputs: Tensor) -> Tensor:
         if self.padding != "causal":

@@ -6,6 +6,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Unpack
 
@@ -43,6 +44,7 @@ from keras_local.layers.feedback.unsupported import (
     quantize,
     refuse_quantised,
 )
+from keras_local.layers.masks import spread
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
@@ -227,14 +229,21 @@ class FeedbackLayer(keras.layers.Layer):
             return None
         return random.Random(f"{purpose} {seed}").randrange(1, 10**9)
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Return `activation(M(inputs, kernel) + bias)`."""
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return `activation(M(inputs, kernel) + bias)`.
+
+        A rule that learns from activity learns nothing from samples that `mask` leaves out.
+        """
         if training and not self._told and (optimizer := training_optimizer(self)) is not None:
             self._told = True
             warn_of_optimizer(self, optimizer)
         if is_sparse(inputs):
             inputs = self._of_sparse(inputs)
         synapses = self._synapses()
+        if mask is not None and self.supports_masking and self._rule.learns_from_activity:
+            synapses = replace(synapses, present=spread(mask, inputs))
         outputs = self._rule.connect(synapses, inputs, training and self.trainable)
         return synapses.respond(outputs)
 

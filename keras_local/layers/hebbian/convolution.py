@@ -19,6 +19,7 @@ from keras_local._types import (
     RegularizerLike,
     Sizes,
 )
+from keras_local.layers import masks
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.layer import HebbianLayer, lower
 from keras_local.ops import Convolution, LinearMap, Scaled
@@ -141,6 +142,26 @@ class HebbianConvolution(HebbianLayer):
         if self.border is not None:
             return [(self.border, self.border)] * self.rank
         return [((taps - 1) // 2, taps // 2) for taps in self.kernel_size]
+
+    def samples_of(self, present: Tensor) -> Tensor:
+        """Return which positions are samples to learn from.
+
+        With `"valid"` those whose patch is present as a whole; with `"same"` those that are present
+        themselves, so that what is left out acts as the zeros behind the border do.
+        """
+        exact = self.padding == "valid" or (self.padding == "same" and set(self.strides) == {1})
+        allowed = '"valid", or "same" with strides of 1, for inputs with a mask'
+        check.require(exact, "padding", allowed, self.padding)
+        if self.padding == "same":
+            return present
+        return masks.complete(self._convolution, present, ops.ones((*self.kernel_size, 1, 1)))
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Any) -> Any:
+        """Return which positions there are; None without a mask."""
+        if previous_mask is None:
+            return None
+        present = self.samples_of(masks.spread(previous_mask, inputs))
+        return ops.squeeze(present, -1)
 
     def map_of(self, arranged: Tensor) -> LinearMap:
         """Return the convolution; with `patch_norm` it divides by the lengths of the patches."""

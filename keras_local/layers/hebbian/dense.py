@@ -58,7 +58,8 @@ class HebbianDense(HebbianLayer):
         trainable: Whether the layer learns.
         **kwargs: The other arguments of every Keras layer.
 
-    Input shape: `(batch, ..., inputs)`. Output shape: `(batch, ..., units)`.
+    Input shape: `(batch, ..., inputs)`. Output shape: `(batch, ..., units)`. A mask
+    `(batch, ...)` leaves samples out of what is learned, and is passed on.
 
     Raises:
         ValueError: If `units` is not a positive integer, `plasticity` is unknown, or the rule needs
@@ -158,14 +159,21 @@ class HebbianDense(HebbianLayer):
         return form
 
     def call(
-        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+        self,
+        inputs: Tensor,
+        modulator: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Return `activation(inputs @ kernel)`; in training, add the rule's surrogate loss."""
+        """Return `activation(inputs @ kernel)`; while training, add the rule's surrogate loss.
+
+        Nothing is learned from samples that `mask` leaves out; they are seen as zeros.
+        """
         if modulator is not None and len(inputs.shape) > 2:
             # One sample in each row, like the inputs.
             ones = ops.ones((*ops.shape(inputs)[:-1], 1), dtype=self.compute_dtype)
             modulator = ops.reshape(self._factor(modulator, ones) * ones, (-1, 1))
-        outputs = super().call(inputs, modulator, training)
+        outputs = super().call(inputs, modulator, training, mask)
         if len(inputs.shape) == 2:
             return outputs
         return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))

@@ -19,6 +19,7 @@ from keras_local._types import (
     LayerArguments,
     RegularizerLike,
 )
+from keras_local.layers import masks
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.alarm import DivergenceAlarm
 from keras_local.layers.plain_form import (
@@ -28,7 +29,15 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
-from keras_local.ops import LinearMap, abilities, read, replica_count, replica_sum, surrogate_loss
+from keras_local.ops import (
+    LinearMap,
+    Masked,
+    abilities,
+    read,
+    replica_count,
+    replica_sum,
+    surrogate_loss,
+)
 from keras_local.ops.backend import Tensor
 from keras_local.ops.precision import precise
 from keras_local.plasticity import PlasticityLike, PlasticityRule
@@ -43,7 +52,8 @@ class HebbianLayer(keras.layers.Layer):
         gradient of W = -local_rate * (change of the rule) + global_rate * (gradient of all losses)
 
     Therefore `compile` and `fit` work as always, and by default no other loss changes the kernel.
-    Errors always pass to the layers below.
+    Errors always pass to the layers below. Samples that a Keras mask leaves
+    out are left out of what is learned.
 
     To write a layer, implement `linear_map` and `kernel_shape`, and `arrange` if the inputs are
     padded or reshaped before.
@@ -109,6 +119,7 @@ class HebbianLayer(keras.layers.Layer):
         # Sorting under XLA is many times slower on a CPU. Therefore Keras runs models with this
         # layer as plain graphs; set `supports_jit` to True to use XLA.
         self.supports_jit = abilities.SORTS_FAST_COMPILED
+        self.supports_masking = True
 
     @property
     def plasticity(self) -> PlasticityRule:
@@ -138,6 +149,14 @@ class HebbianLayer(keras.layers.Layer):
     def arrange(self, inputs: Tensor) -> Tensor:
         """Return the inputs of the map; by default the inputs of the layer."""
         return inputs
+
+    def samples_of(self, present: Tensor) -> Tensor:
+        """Return which outputs are samples to learn from, with a last axis of 1.
+
+        Args:
+            present: Which inputs there are, a boolean tensor of their shape with a last axis of 1.
+        """
+        return self.arrange(present)
 
     def map_of(self, arranged: Tensor) -> LinearMap:
         """Return the map for the given inputs; by default it does not depend on them."""
@@ -189,13 +208,24 @@ class HebbianLayer(keras.layers.Layer):
         return _RuleConstraint(self)
 
     def call(
-        self, inputs: Tensor, modulator: Tensor | None = None, training: bool | None = None
+        self,
+        inputs: Tensor,
+        modulator: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Return `activation(M(inputs, kernel))`; in training, add the rule's loss.
 
         `modulator`, if given, is a third factor on the change of each sample. Its shape is
         `(batch,)`, or one that broadcasts against the outputs. It affects only learning.
+        Samples that `mask` leaves out are seen as zeros, and nothing is learned from them: they
+        are in no sum, count, mean or memory.
         """
+        present = None
+        if mask is not None:
+            present = masks.spread(mask, inputs)
+            inputs = masks.without(inputs, present)
+            present = self.samples_of(present)
         arranged = self.arrange(inputs)
         linear_map = self.map_of(arranged)
         kernel, own = read(self.kernel), tuple(read(weight) for weight in self._own)
@@ -206,7 +236,7 @@ class HebbianLayer(keras.layers.Layer):
         silent = modulator is None and self.plasticity.needs_modulator
         if training and self.trainable and self.local_rate > 0.0 and not silent:
             factor = None if modulator is None else self._factor(modulator, outputs)
-            self._learn(linear_map, arranged, outputs, kernel, own, factor)
+            self._learn(linear_map, arranged, outputs, kernel, own, factor, present)
         return outputs if self.activation is None else self.activation(outputs)
 
     def _reached(self, kernel: Tensor) -> Tensor:
@@ -227,6 +257,7 @@ class HebbianLayer(keras.layers.Layer):
         kernel: Tensor,
         own: tuple[Tensor, ...],
         modulator: Tensor | None,
+        present: Tensor | None,
     ) -> None:
         rule = self.plasticity
         kernel = ops.stop_gradient(kernel)
@@ -241,6 +272,8 @@ class HebbianLayer(keras.layers.Layer):
             linear_map = self.map_of(pre)
         if post is None:
             post = rule.currents(pre, kernel, *own, linear_map=linear_map)
+        if present is not None:
+            linear_map = Masked(linear_map, present)
         factors = {} if modulator is None else {"modulator": modulator}
         change = rule.update(pre, kernel, *own, linear_map=linear_map, post=post, **factors)
         changes, otherwise = [change], [None]
@@ -249,6 +282,8 @@ class HebbianLayer(keras.layers.Layer):
             for weight, value, update in zip(self._own, own, updates, strict=True):
                 changes.append(update if weight.trainable else _common(update))
                 otherwise.append(None if weight.trainable else value)
+        if present is not None:
+            changes = masks.where_learned(linear_map, post, changes, otherwise)
         (change, *steps), alarm = self.alarm.let_through(changes, otherwise)
         self.add_loss(alarm)
         self._hand_over(self.kernel, change)

@@ -23,6 +23,7 @@ from keras_local._types import (
     RegularizerLike,
     Sizes,
 )
+from keras_local.layers import masks
 from keras_local.layers.feedback.convolution_scaling import at_each_position
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.locally_connected import patches
@@ -135,6 +136,17 @@ class HebbianLocallyConnected2D(HebbianLayer):
         axes = dict(enumerate(input_shape[1:], start=1))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
         return (*positions, math.prod(self.kernel_size) * int(input_shape[-1] or 0), self.filters)
+
+    def samples_of(self, present: Any) -> Any:
+        """Return which positions see nothing but inputs that are present."""
+        ones = kops.ones((*self.kernel.shape[:-2], math.prod(self.kernel_size), 1))
+        return masks.complete(self.linear_map, present, ones)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """Return which positions there are; None without a mask."""
+        if previous_mask is None:
+            return None
+        return kops.squeeze(self.samples_of(masks.spread(previous_mask, inputs)), -1)
 
     def input_length(self, inputs: Any) -> float:
         """Return the mean length of patches."""

@@ -73,6 +73,7 @@ class SynapticTraces(keras.layers.Layer):
         self.tau_decay = tau_decay
         self.tau_rise = tau_rise
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Store the number of steps."""
@@ -92,16 +93,36 @@ class SynapticTraces(keras.layers.Layer):
         late = np.maximum(since, 0)
         response = np.exp(-late / self.tau_decay)
         if self.tau_rise is not None:
-            decay, rise = self.tau_decay, self.tau_rise
-            peak = decay * rise / (decay - rise) * np.log(decay / rise)
-            largest = np.exp(-peak / decay) - np.exp(-peak / rise)
-            response = (response - np.exp(-late / rise)) / largest
+            response = (response - np.exp(-late / self.tau_rise)) / self._largest
         return np.where(since >= 0, response, 0.0)
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """Return the potentials."""
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the potentials; in steps that `mask` leaves out no time passes."""
+        if mask is not None:
+            return self._masked(inputs, mask)
         response = ops.convert_to_tensor(self._response(inputs.shape[1]), dtype=self.compute_dtype)
         return ops.matmul(response, inputs)
+
+    def _masked(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Return the potentials at times that are counted in the steps that there are."""
+        present = ops.cast(mask, self.compute_dtype)
+        passed = ops.cumsum(present, axis=1)
+        since = passed[:, :, None] - passed[:, None, :]
+        order = ops.tril(ops.ones((inputs.shape[1],) * 2, self.compute_dtype))
+        late = ops.maximum(since, 0.0)
+        response = ops.exp(-late / self.tau_decay)
+        if self.tau_rise is not None:
+            response = (response - ops.exp(-late / self.tau_rise)) / self._largest
+        response = response * order * present[:, None, :]
+        seen = ops.where(present[:, :, None] > 0, inputs, ops.zeros_like(inputs))
+        return ops.matmul(response, seen)
+
+    @property
+    def _largest(self) -> float:
+        """The largest value of the difference of the two exponentials."""
+        decay, rise = self.tau_decay, float(self.tau_rise or 0.0)
+        peak = decay * rise / (decay - rise) * np.log(decay / rise)
+        return float(np.exp(-peak / decay) - np.exp(-peak / rise))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the inputs."""

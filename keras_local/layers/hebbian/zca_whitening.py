@@ -76,6 +76,7 @@ class ZCAWhitening(keras.layers.Layer):
         super().__init__(name=name, dtype=policy, trainable=trainable, **kwargs)
         self.epsilon = epsilon
         self.flatten = flatten
+        self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Shape) -> None:
@@ -101,13 +102,16 @@ class ZCAWhitening(keras.layers.Layer):
         )
         self.built = True
 
-    def adapt(self, data: Any) -> None:
+    def adapt(self, data: Any, mask: Any = None) -> None:
         """Measure mean and covariance.
 
         Args:
             data: Array `(samples, ..., inputs)`, or an iterable of batches of that form, such as a
                 batched `tf.data.Dataset`. If batches are tuples, the first entry is used.
+            mask: For an array, which samples there are, `(samples, ...)`; by default all.
         """
+        if mask is not None:
+            data = self._present(data, mask)
         batches = [data] if hasattr(data, "shape") else data
         count, total, products = 0, np.zeros(()), np.zeros(())
         sizes: tuple[int, ...] | None = self.sizes if self.built else None
@@ -136,6 +140,15 @@ class ZCAWhitening(keras.layers.Layer):
             self.build((None, *(sizes or ())))
         self.mean.assign(mean)
         self.matrix.assign(matrix)
+
+    def _present(self, data: Any, mask: Any) -> np.ndarray:
+        """Return the rows that a mask keeps."""
+        check.require(hasattr(data, "shape"), "mask", "None, or `data` an array", "a mask")
+        rows, keep = np.asarray(data), np.asarray(mask, "bool")
+        shape = rows.shape[:1] if self.flatten else rows.shape[:-1]
+        check.require(keep.shape == shape, "mask", f"of shape {shape}", keep.shape)
+        kept: np.ndarray = rows[keep]
+        return kept
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return the white inputs."""

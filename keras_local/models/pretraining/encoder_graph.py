@@ -81,6 +81,11 @@ def below(encoder: Any, layer: Any) -> keras.Model | None:
     return keras.Model(encoder.inputs, received)
 
 
+def mask_of(encoder: Any, layer: Any) -> Any:
+    """Return the symbolic mask of what a layer receives, or None if all of it counts."""
+    return getattr(received_by(encoder, layer), "_keras_mask", None)
+
+
 def unsettled_below(encoder: Any, layer: Any, settled: set[int]) -> list[Any]:
     """Return the layers below that act differently in training while the layer learns.
 

@@ -18,6 +18,7 @@ from keras_local._data_gate import check_counts
 from keras_local.metrics import convergence_report, win_counts
 from keras_local.models.pretraining import sources
 from keras_local.models.pretraining.encoder_graph import (
+    mask_of,
     part_with,
     plastic_layers,
     unsettled_below,
@@ -65,6 +66,8 @@ def pretrain(
         encoder: A Sequential or functional model with at least one layer that has a plasticity
             rule, such as `layers.HebbianDense`; layers in nested models are trained too. Layers
             that vary their inputs at random (augmentation) do so while a layer above them learns.
+            Samples that a mask leaves out, of `keras.layers.Masking` for example, teach nothing; a
+            batch is then one of the encoder's inputs.
         data: The encoder's inputs: an array of shape `(samples, ...)`, a `tf.data.Dataset` of
             inputs, batched or not, or another source for `fit`: a `keras.utils.PyDataset`, a
             `DataLoader` of torch, a generator or another iterator of batches. Such a source is read
@@ -180,7 +183,9 @@ class _Run:
 
     def take(self, phase: int, layers: list[Any], unsettled: list[Any]) -> Histories:
         """Train the layers of one phase."""
-        if len(layers) > 1 or unsettled:
+        # Which samples count is known in the graph alone.
+        masked = any(mask_of(self.encoder, layer) is not None for layer in layers)
+        if len(layers) > 1 or unsettled or masked:
             histories = self.in_graph(phase, layers, unsettled)
         else:
             histories = {layers[0].name: self.alone(phase, layers[0])}

@@ -14,7 +14,7 @@ from keras_local import _runs as runs
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, fits, require_finite
 from keras_local._streams import as_tuple, is_dataset, is_empty, is_endless, is_stream
-from keras_local.models.pretraining.encoder_graph import below
+from keras_local.models.pretraining.encoder_graph import below, mask_of
 from keras_local.ops.abilities import MODELS_IN_DATASETS
 from keras_local.ops.datasets import Order, ordered
 
@@ -76,6 +76,8 @@ def _checked_dataset(
 def received(encoder: keras.Model, layer: Any, data: Any) -> Any:
     """Return the inputs of a layer for the data, with one sample in each row."""
     lower = below(encoder, layer)
+    if lower is not None and mask_of(encoder, layer) is not None:
+        return _present(encoder, layer, lower, data)
     if lower is not None:
         if is_dataset(data) and MODELS_IN_DATASETS:
             data = data.map(lambda inputs: lower(inputs, training=False))
@@ -84,6 +86,21 @@ def received(encoder: keras.Model, layer: Any, data: Any) -> Any:
             largest = float(np.finfo(data.dtype).max) if data.dtype.kind == "f" else np.inf
             require_finite("data", data, largest, f" where {layer.name} receives it")
     return data if is_dataset(data) else layer.pretraining_samples(data)
+
+
+def _present(encoder: keras.Model, layer: Any, lower: keras.Model, data: Any) -> Any:
+    """Return the samples that a mask keeps, as an array; of images and series, 0 in their place."""
+    both = keras.Model(lower.inputs, [lower.outputs[0], mask_of(encoder, layer)])
+    features, mask = both.predict(data, verbose=0)
+    present = np.broadcast_to(
+        mask.reshape(*mask.shape, *(1,) * (features.ndim - mask.ndim)), features.shape
+    )
+    features = np.where(present, features, np.zeros_like(features))
+    largest = float(np.finfo(features.dtype).max)
+    require_finite("data", features, largest, f" where {layer.name} receives it")
+    rows = layer.pretraining_samples(features)
+    kept = layer.pretraining_samples(present)
+    return rows[kept[..., 0]] if rows.ndim == 2 else rows
 
 
 def some(data: Any) -> Any:

@@ -10,16 +10,27 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._labels import class_targets
 from keras_local._serialization import serializable
-from keras_local._types import DType, LayerArguments, RegularizerLike
+from keras_local._targets import target_kind
+from keras_local._types import DType, LayerArguments, RegularizerLike, Targets
 from keras_local.layers.plain_form import ErrorKernel, PlainForm, twin_config
 from keras_local.models.readouts.class_accuracy import ClassAccuracy
-from keras_local.models.readouts.frozen_features import check_encoder, steep_features
-from keras_local.models.readouts.linear import FeatureScale, Readout, resolved_optimizer
+from keras_local.models.readouts.frozen_features import (
+    check_encoder,
+    resolved_optimizer,
+    steep_features,
+)
+from keras_local.models.readouts.linear import FeatureScale, Readout
 from keras_local.models.training_state import flags_kept
 from keras_local.ops import assured, replica_count, replica_sum, surrogate_loss
 from keras_local.ops.precision import precise
 
 _TINY = 1e-12
+_REFUSED = {
+    "labels": "its units learn the mean features of one class each, and the largest wins. Use "
+    "`readout` or `nearest_neighbours`, or two classes for a binary label",
+    "values": "its units learn the mean features of one class each, and the largest wins. Use "
+    "`readout` or `nearest_neighbours`",
+}
 
 
 @serializable
@@ -138,7 +149,12 @@ class ClassMeans(keras.layers.Layer):
 
 
 def hebbian_readout(
-    encoder: keras.Model, classes: int, power: float = 4.5, optimizer: Any = None
+    encoder: keras.Model,
+    classes: int,
+    power: float = 4.5,
+    optimizer: Any = None,
+    *,
+    targets: Targets = "classes",
 ) -> Readout:
     """Return a readout by class means on a pretrained encoder, compiled and ready to fit.
 
@@ -156,13 +172,16 @@ def hebbian_readout(
         classes: Number of classes, at least 2.
         power: Power of the rectified currents, at least 1.
         optimizer: A Keras optimizer; plain SGD with the step size above by default.
+        targets: `"classes"`; a mean of features is that of one class, and the rule cannot learn
+            others.
 
     Returns:
         A `Readout`, compiled with the metric `accuracy`; labels are integers or one-hot. The loss
         in its logs is the mean of `|h - w_c|^2`, which learning lowers.
 
     Raises:
-        ValueError: For a wrong number, or an encoder that is not built or has another output.
+        ValueError: For a wrong number, other `targets`, or an encoder that is not built or has
+            another output.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> encoder = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
@@ -175,6 +194,7 @@ def hebbian_readout(
     Source: the supervised last layer of Lagani et al.'s Hebbian networks (the authors' code,
     GabrieleLagani/HebbianPCA).
     """
+    target_kind(targets, "hebbian_readout", _REFUSED)
     classes = check.positive_integer("classes", classes, minimum=2)
     decaying = keras.optimizers.schedules.InverseTimeDecay(1.0, 1, 1.0)
     optimizer = resolved_optimizer(optimizer, keras.optimizers.SGD, decaying)

@@ -13,6 +13,8 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._data_gate import Gate
+from keras_local._targets import Expected, largest_value, least_outputs, target_kind
+from keras_local._types import Targets
 from keras_local.activations import RePU
 from keras_local.layers.plain_form import all_layers, learns_by_plasticity, norm_exponent
 from keras_local.models.conversion.graph_walks import calls_of
@@ -123,9 +125,18 @@ def plastic_layers(model: Any) -> list[Any]:
     return [layer for layer in all_layers(model) if learns_by_plasticity(layer)]
 
 
-def gate_of(features: keras.Model, classes: int) -> Gate:
-    """Return the gate for inputs of the features and labels of the classes."""
-    return Gate(tuple(features.input_shape[1:]), classes, features.compute_dtype)
+def gate_of(features: keras.Model, outputs: int, kind: Targets = "classes") -> Gate:
+    """Return the gate for inputs of the features and targets of a kind."""
+    limit = largest_value("float32", outputs)
+    targets = Expected(outputs, kind, low=-limit, high=limit)
+    return Gate(tuple(features.input_shape[1:]), outputs, features.compute_dtype, targets=targets)
+
+
+def checked_targets(targets: Any, model: str, classes: Any) -> Expected:
+    """Return what a readout is to learn, or refuse it by the name of the argument."""
+    kind = target_kind(targets, model)
+    outputs = check.positive_integer("classes", classes, minimum=least_outputs(kind))
+    return Expected(outputs, kind)
 
 
 def encode(features: keras.Model, inputs: Any) -> np.ndarray:
@@ -182,3 +193,23 @@ def used_features(features: keras.Model, count: int, stacklevel: int = 4) -> np.
         stacklevel=stacklevel,
     )
     return everything
+
+
+def resolved_optimizer(optimizer: Any, default: Any, *arguments: Any) -> Any:
+    """Return the optimizer that the user gave, or a new default."""
+    if optimizer is None:
+        return default(*arguments)
+    return check.resolved("optimizer", optimizer, keras.optimizers.get, "a Keras optimizer")
+
+
+def export_from(
+    model: Any, features: keras.Model, export: Any, filepath: Any, *arguments: Any, **keywords: Any
+) -> None:
+    """Export a model with its inputs, if it was never called or only called on features."""
+    inputs = features.inputs[0]
+    if "input_signature" not in keywords:
+        spec = keras.layers.InputSpec(shape=inputs.shape, dtype=inputs.dtype, name="inputs")
+        keywords["input_signature"] = [spec]
+    shape = (1, *(size or 1 for size in inputs.shape[1:]))
+    model(ops.zeros(shape, inputs.dtype))
+    export(filepath, *arguments, **keywords)

@@ -14,20 +14,28 @@ from keras_local import _validation as check
 from keras_local._data_gate import check_counts
 from keras_local._serialization import serializable
 from keras_local._streams import is_stream
-from keras_local._types import DType
+from keras_local._targets import Expected
+from keras_local._types import DType, Targets
 from keras_local.layers.learning_form import LearningForm
 from keras_local.layers.plain_form import plain_form, taught_loss
-from keras_local.losses import PowerLoss
 from keras_local.models.learners.forms import loss_of, specs_of, targets_of
-from keras_local.models.readouts.class_accuracy import ClassAccuracy
 from keras_local.models.readouts.frozen_features import (
     SAMPLES_FOR_SCALE,
     check_encoder,
+    checked_targets,
     encode,
+    export_from,
     gate_of,
     measure_scale,
+    resolved_optimizer,
     scale_for,
     steep_features,
+)
+from keras_local.models.readouts.targets import (
+    as_rows,
+    fitting_loss,
+    fitting_metric,
+    output_units,
 )
 from keras_local.models.training_state import StopAtDivergence, flags_kept, with_callback
 
@@ -88,6 +96,7 @@ class Readout(keras.Model):
         features: Model from inputs to features; its weights do not change.
         head: Model from features to class scores.
         input_dropout: Share of the entries of each input that are set to zero in training.
+        targets: `"classes"`, `"labels"` or `"values"`, as in `readout`.
         name: Name of the model.
         trainable: Whether the head can be trained.
         dtype: Precision, as in every Keras layer.
@@ -99,12 +108,14 @@ class Readout(keras.Model):
         head: keras.Model,
         input_dropout: float = 0.0,
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         trainable: bool = True,
         dtype: DType = None,
     ) -> None:
         check.instance("features", features, keras.Model)
         check.instance("head", head, keras.Model)
+        expected = checked_targets(targets, "Readout", head.output_shape[-1])
         input_dropout = check.real("input_dropout", input_dropout, minimum=0.0)
         check.require(input_dropout < 1.0, "input_dropout", "less than 1", input_dropout)
         super().__init__(name=name, trainable=trainable, dtype=dtype)
@@ -114,7 +125,7 @@ class Readout(keras.Model):
         self.input_dropout = input_dropout
         # The layer draws a seed, so it is created only if it is needed.
         self.dropout = keras.layers.Dropout(input_dropout) if input_dropout else None
-        self._gate = gate_of(features, head.output_shape[-1])
+        self._gate = gate_of(features, expected.outputs, expected.kind)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -331,6 +342,7 @@ class Readout(keras.Model):
     ) -> Any:
         """Return the compiled loss, or the loss of a head that learns from labels itself."""
         scale, scores = self.head.layers
+        y = as_rows(self._targets, y)
         taught = taught_loss(scores)
         if taught is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -356,6 +368,18 @@ class Readout(keras.Model):
             targets=numbers if taught else targets_of(self, self.head.outputs),
         )
 
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Return the metrics; they get labels and values as rows."""
+        y = as_rows(self._targets, y)
+        found: dict[str, Any] = super().compute_metrics(x, y, y_pred, sample_weight)
+        return found
+
+    @property
+    def _targets(self) -> Expected:
+        return self._gate.targets or Expected(self.head.output_shape[-1])
+
     def plain_model(self) -> keras.Model:
         """Return a functional model that predicts the same: the scale goes into the last kernel."""
         scale, scores = self.head.layers
@@ -379,6 +403,7 @@ class Readout(keras.Model):
             "features": keras.saving.serialize_keras_object(self.features),
             "head": keras.saving.serialize_keras_object(self.head),
             "input_dropout": self.input_dropout,
+            "targets": self._targets.kind,
         }
 
     @classmethod
@@ -399,6 +424,8 @@ def readout(
     optimizer: Any = None,
     use_bias: bool = False,
     input_dropout: float = 0.0,
+    *,
+    targets: Targets = "classes",
 ) -> Readout:
     """Return a linear readout on a pretrained encoder, compiled and ready to fit.
 
@@ -411,24 +438,32 @@ def readout(
         encoder: A built Sequential or functional model with one output of shape
             `(batch, features)`. Preprocessing in it comes before the scaling to unit norm, which
             acts on the inputs of its lowest Hebbian layer.
-        classes: Number of classes, at least 2.
+        classes: Number of classes, at least 2; of labels or values with these `targets`.
         power: Power of the rectified currents, at least 1.
         loss: A Keras loss on scores that are not probabilities. By default
             `losses.PowerLoss(power=6, beta=0.3)`, which is `sum_c |tanh(0.3 s_c) - t_c|^6`; use
             another `power` for another exponent. Cross-entropy is
             `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`; `losses.SquaredHinge()`
-            with the decay of `keras.optimizers.AdamW` is a linear support vector machine.
+            with the decay of `keras.optimizers.AdamW` is a linear support vector machine. For
+            labels the default is `keras.losses.BinaryCrossentropy()`, for values
+            `keras.losses.MeanSquaredError()`.
         optimizer: A Keras optimizer; Adam with step size 1e-3 by default.
         use_bias: Whether the class units have a bias.
         input_dropout: Share of the entries of each input, from 0 to less than 1, that are set to
             zero while the readout learns, others in each step. The readout then learns longer
             before it overfits, but each step has to compute the features of its inputs.
+        targets: What is learned: one of several `"classes"`; `"labels"` that each may hold or not,
+            numbers from 0 to 1, by sigmoid units (one unit for a binary label); or real
+            `"values"`, by linear ones, which usually need `use_bias=True`.
 
     Returns:
-        A `Readout`, compiled with the metric `accuracy`; labels are integers or one-hot.
+        A `Readout`, compiled with the metric `accuracy`, or `r2_score` for values. Labels of
+        classes are integers or one-hot; those of `"labels"` and `"values"` are rows of `classes`
+        numbers, or one number for each sample.
 
     Raises:
-        ValueError: For a wrong number, or an encoder that is not built or has another output.
+        ValueError: For a wrong number, an encoder that is not built or has another output, or a
+            loss that is for other targets.
 
     >>> import keras, numpy as np, keras_local as kl
     >>> rng = np.random.default_rng(0)
@@ -442,13 +477,10 @@ def readout(
 
     Source: Krotov & Hopfield 2019, "Unsupervised learning by competing hidden units", PNAS 116.
     """
-    classes = check.positive_integer("classes", classes, minimum=2)
+    expected = checked_targets(targets, "readout", classes)
     use_bias = check.flag("use_bias", use_bias)
     optimizer = resolved_optimizer(optimizer, keras.optimizers.Adam, 1e-3)
-    if loss is None:
-        loss = PowerLoss(power=6.0, beta=0.3)
-    else:
-        loss = check.resolved("loss", loss, keras.losses.get, "a Keras loss")
+    loss = fitting_loss(loss, expected)
     check_encoder(encoder)
     with flags_kept(encoder, on_error_only=True):
         features = steep_features(encoder, power)
@@ -456,30 +488,10 @@ def readout(
             [
                 keras.Input(features.output_shape[1:]),
                 FeatureScale(name="feature_scale"),
-                keras.layers.Dense(classes, use_bias=use_bias, name="scores"),
+                output_units(expected, use_bias),
             ],
             name="head",
         )
-        model = Readout(features, head, input_dropout, name="readout")
-        model.compile(optimizer=optimizer, loss=loss, metrics=[ClassAccuracy()])
+        model = Readout(features, head, input_dropout, targets=expected.kind, name="readout")
+        model.compile(optimizer=optimizer, loss=loss, metrics=[fitting_metric(expected)])
     return model
-
-
-def resolved_optimizer(optimizer: Any, default: Any, *arguments: Any) -> Any:
-    """Return the optimizer that the user gave, or a new default."""
-    if optimizer is None:
-        return default(*arguments)
-    return check.resolved("optimizer", optimizer, keras.optimizers.get, "a Keras optimizer")
-
-
-def export_from(
-    model: Any, features: keras.Model, export: Any, filepath: Any, *arguments: Any, **keywords: Any
-) -> None:
-    """Export a model with its inputs, if it was never called or only called on features."""
-    inputs = features.inputs[0]
-    if "input_signature" not in keywords:
-        spec = keras.layers.InputSpec(shape=inputs.shape, dtype=inputs.dtype, name="inputs")
-        keywords["input_signature"] = [spec]
-    shape = (1, *(size or 1 for size in inputs.shape[1:]))
-    model(ops.zeros(shape, inputs.dtype))
-    export(filepath, *arguments, **keywords)

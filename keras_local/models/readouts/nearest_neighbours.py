@@ -10,18 +10,20 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._data_gate import check_counts
-from keras_local._labels import class_targets
 from keras_local._serialization import serializable
-from keras_local._types import DType
-from keras_local.models.readouts.class_accuracy import ClassAccuracy
+from keras_local._targets import Expected
+from keras_local._types import DType, Targets
 from keras_local.models.readouts.frozen_features import (
     check_encoder,
+    checked_targets,
     encode,
+    export_from,
     gate_of,
     measure_scale,
     steep_features,
 )
-from keras_local.models.readouts.linear import FeatureScale, export_from
+from keras_local.models.readouts.linear import FeatureScale
+from keras_local.models.readouts.targets import fitting_metric
 from keras_local.models.training_state import flags_kept
 
 Metric = Literal["cosine", "euclidean"]
@@ -41,9 +43,10 @@ class NearestNeighbours(keras.Model):
 
     Args:
         features: Model from inputs to features; its weights do not change.
-        classes: Number of classes, at least 2.
+        classes: Number of classes, at least 2; of labels or values with these `targets`.
         neighbours: Number of stored samples that vote, at least 1.
         metric: `"cosine"` or `"euclidean"`.
+        targets: `"classes"`, `"labels"` or `"values"`, as in `nearest_neighbours`.
         name: Name of the model.
         trainable: As in every Keras layer; nothing is trained.
         dtype: Precision, as in every Keras layer.
@@ -59,11 +62,13 @@ class NearestNeighbours(keras.Model):
         neighbours: int = 5,
         metric: Metric = "cosine",
         *,
+        targets: Targets = "classes",
         name: str | None = None,
         trainable: bool = True,
         dtype: DType = None,
     ) -> None:
-        self.classes = check.positive_integer("classes", classes, minimum=2)
+        expected = checked_targets(targets, type(self).__name__, classes)
+        self.classes = expected.outputs
         self.neighbours = check.positive_integer("neighbours", neighbours)
         self.metric: str = check.one_of("metric", metric, _METRICS)
         check.instance("features", features, keras.Model)
@@ -73,11 +78,12 @@ class NearestNeighbours(keras.Model):
         self.scale = FeatureScale(name="feature_scale")
         self.scale.build(features.output_shape)
         self.memory: Any = None
-        self._gate = gate_of(features, self.classes)
+        self.targets: Targets = expected.kind
+        self._gate = gate_of(features, self.classes, self.targets)
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Return the share of the votes for each class.
+        """Return the share of the votes for each class, or the mean of labels or values.
 
         Raises:
             ValueError: If `fit` has stored nothing yet.
@@ -245,12 +251,32 @@ class NearestNeighbours(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the mean share of the votes for wrong classes."""
-        targets, _ = class_targets("y", y, self.classes, "float32")
-        against = 1.0 - ops.sum(targets * y_pred, axis=-1)
+        """Return the mean share of the votes against the right class.
+
+        Of labels it is the mean distance from them, of values half the squared distance.
+        """
+        targets = self._rows(y)
+        if self.targets == "classes":
+            against = 1.0 - ops.sum(targets * y_pred, axis=-1)
+        elif self.targets == "labels":
+            against = ops.mean(ops.abs(targets - y_pred), axis=-1)
+        else:
+            against = 0.5 * ops.sum(ops.square(targets - y_pred), axis=-1)
         if sample_weight is not None:
             against = against * ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
         return ops.mean(against)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Return the metrics; they get labels and values as rows."""
+        y = y if self.targets == "classes" else self._rows(y)
+        found: dict[str, Any] = super().compute_metrics(x, y, y_pred, sample_weight)
+        return found
+
+    def _rows(self, y: Any) -> Any:
+        expected = self._gate.targets or Expected(self.classes)
+        return expected.rows("y", y, "float32")[0]
 
     def _store(self, memory: np.ndarray, teacher: np.ndarray) -> None:
         offset = np.zeros(len(memory))
@@ -278,8 +304,7 @@ class NearestNeighbours(keras.Model):
         stored = encode(self.features, x) * ops.convert_to_numpy(self.scale.scale)
         if self.metric == "cosine":
             stored = stored / np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), _TINY)
-        teacher, _ = class_targets("y", y, self.classes, "float32")
-        self._store(stored, ops.convert_to_numpy(teacher))
+        self._store(stored, ops.convert_to_numpy(self._rows(y)))
 
     def _require_memory(self) -> None:
         if self.memory is None:
@@ -358,6 +383,7 @@ class NearestNeighbours(keras.Model):
             "classes": self.classes,
             "neighbours": self.neighbours,
             "metric": self.metric,
+            "targets": self.targets,
         }
 
     @classmethod
@@ -373,6 +399,8 @@ def nearest_neighbours(
     neighbours: int = 5,
     metric: Metric = "cosine",
     power: float = 4.5,
+    *,
+    targets: Targets = "classes",
 ) -> NearestNeighbours:
     """Return a classifier by the nearest samples, in the space of a pretrained encoder's features.
 
@@ -386,14 +414,16 @@ def nearest_neighbours(
     Args:
         encoder: A built Sequential or functional model with one output of shape
             `(batch, features)`.
-        classes: Number of classes, at least 2.
+        classes: Number of classes, at least 2; of labels or values with these `targets`.
         neighbours: Number of stored samples that vote, at least 1.
         metric: `"cosine"` of the features, or their `"euclidean"` distance.
         power: Power of the rectified currents, at least 1.
+        targets: `"classes"`; `"labels"`, which each may hold or not, or `"values"`: then the score
+            is the mean of the targets of the nearest samples.
 
     Returns:
-        A `NearestNeighbours`, ready to fit, with the metric `accuracy`; labels are integers or
-        one-hot.
+        A `NearestNeighbours`, ready to fit, with the metric `accuracy`, or `r2_score` for values;
+        labels of classes are integers or one-hot.
 
     Raises:
         ValueError: For a wrong number, an unknown metric, or an encoder that is not built or has
@@ -406,14 +436,21 @@ def nearest_neighbours(
     >>> classifier.predict(np.array([[3.0, 1.0]]), verbose=0).tolist()
     [[0.0, 1.0]]
     """
-    check.positive_integer("classes", classes, minimum=2)
+    expected = checked_targets(targets, "nearest_neighbours", classes)
     check.positive_integer("neighbours", neighbours)
     check.one_of("metric", metric, _METRICS)
     check_encoder(encoder)
     with flags_kept(encoder, on_error_only=True):
         features = steep_features(encoder, power)
-        model = NearestNeighbours(features, classes, neighbours, metric, name="nearest_neighbours")
-        model.compile(metrics=[ClassAccuracy()])
+        model = NearestNeighbours(
+            features,
+            classes,
+            neighbours,
+            metric,
+            targets=expected.kind,
+            name="nearest_neighbours",
+        )
+        model.compile(metrics=[fitting_metric(expected)])
     return model
 
 

@@ -1,0 +1,249 @@
+"""What a mask leaves out changes nothing: no weight, no mean, no memory, whatever stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import keras_local as kl
+from keras_local import layers
+from tests.support import array
+
+STEPS, MORE, FEATURES, BATCH = 5, 3, 4, 6
+RNG = np.random.default_rng(4)
+X = RNG.random((BATCH, STEPS, FEATURES)).astype("float32")
+VALID = np.ones((BATCH, STEPS), bool)
+VALID[1, 3:], VALID[4, 0] = False, False
+
+plasticity = kl.plasticity
+RULES: dict[str, Callable[[], Any]] = {
+    "hebb": plasticity.Hebb,
+    "oja": plasticity.Oja,
+    "oja_subspace": plasticity.OjaSubspace,
+    "sanger": plasticity.Sanger,
+    "bcm": plasticity.BCM,
+    "krotov_hopfield": lambda: plasticity.KrotovHopfield(p=3.0),
+    "krotov_dynamics": plasticity.KrotovHopfieldDynamics,
+    "soft_hebb": plasticity.SoftHebb,
+    "hard_wta": plasticity.HardWTA,
+    "kwta": plasticity.KWTA,
+    "hpca": plasticity.HPCA,
+    "foldiak": plasticity.Foldiak,
+    "similarity_matching": plasticity.SimilarityMatching,
+    "convallis": plasticity.Convallis,
+    "nonlinear": plasticity.NonlinearHebbian,
+    "eligibility": lambda: plasticity.EligibilityRule(plasticity.Oja(), tau=4.0),
+    "reward": plasticity.RewardModulatedHebb,
+    "third_factor": plasticity.ThirdFactor,
+}
+
+
+def padded(content: float) -> tuple[np.ndarray, np.ndarray]:
+    """Masked steps inside hold `content`, and more of them are behind."""
+    behind = np.full((BATCH, MORE, FEATURES), content, "float32")
+    inside = np.where(VALID[..., None], X, np.float32(content))
+    mask = np.concatenate([VALID, np.zeros((BATCH, MORE), bool)], axis=1)
+    return np.concatenate([inside, behind], axis=1), mask
+
+
+class Learner(keras.Model):
+    """A layer whose mask, and third factor, come with the inputs."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        others = {key: inputs[key] for key in inputs if key != "x"}
+        return self.layer(inputs["x"], training=training, **others)
+
+
+def learned(make: Callable[[], Any], **inputs: Any) -> list[np.ndarray]:
+    """The weights of a layer after two steps of training on the same batch."""
+    keras.utils.set_random_seed(3)
+    model = Learner(make())
+    model.layer.build(inputs["x"].shape)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    for _ in range(2):
+        model.train_on_batch(inputs)
+    return [array(weight) for weight in model.layer.weights]
+
+
+def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+LAW = keras.initializers.RandomNormal(stddev=0.7, seed=2)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_that_are_masked_do_not_count(rule: str) -> None:
+    """A mask is as good as leaving the rows out; it moves something; content is never seen."""
+
+    def make() -> Any:
+        return layers.HebbianDense(5, plasticity=RULES[rule](), kernel_initializer=LAW)
+
+    modulated = rule in ("eligibility", "reward", "third_factor")
+    factor = np.linspace(-1.0, 2.0, BATCH, dtype="float32")[:, None]
+    every = {"modulator": np.repeat(factor, STEPS + MORE, axis=1)} if modulated else {}
+    rows = {"modulator": np.repeat(factor, STEPS, axis=1)[VALID]} if modulated else {}
+    kept = learned(make, x=X[VALID], **rows)
+    start = learned(make, x=X[VALID], mask=np.zeros(VALID.sum(), bool), **rows)
+    assert not np.allclose(kept[0], start[0])
+    for content in (0.0, 1e6):
+        x, mask = padded(content)
+        assert_same(learned(make, x=x, mask=mask, **every), kept)
+
+
+# The constraint of Convallis goes on towards the mean rate in every step of the optimizer.
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "convallis"])
+def test_nothing_present_changes_nothing(rule: str) -> None:
+    def make() -> Any:
+        return layers.HebbianDense(5, plasticity=RULES[rule](), kernel_initializer=LAW)
+
+    modulator = {"modulator": np.ones((BATCH,), "float32")}
+    modulator = modulator if rule in ("eligibility", "reward", "third_factor") else {}
+    x, mask = padded(1e6)
+    model = Learner(make())
+    model.layer.build(x.shape)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.train_on_batch({"x": x, "mask": mask, **modulator})
+    before = [array(weight) for weight in model.layer.weights]
+    model.train_on_batch({"x": x, "mask": np.zeros_like(mask), **modulator})
+    # A constraint acts again on weights that obey it.
+    assert_same([array(weight) for weight in model.layer.weights], before)
+
+
+def test_pointwise_rules() -> None:
+    rule = plasticity.PointwiseRule(lambda x, y, w: x * y - w)
+
+    def make() -> Any:
+        return layers.HebbianDense(5, plasticity=rule, kernel_initializer=LAW)
+
+    x, mask = padded(1e6)
+    assert_same(learned(make, x=x, mask=mask), learned(make, x=X[VALID]))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("rule", ["oja", "bcm", "krotov_hopfield"])
+def test_padding_behind_a_sequence(padding: Any, rule: str) -> None:
+    """A convolution over time learns what it learns of the sequences without their padding."""
+
+    def make() -> Any:
+        return layers.HebbianConv1D(
+            5, 3, padding=padding, plasticity=RULES[rule](), kernel_initializer=LAW
+        )
+
+    expected = learned(make, x=X)
+    for content in (0.0, 1e6):
+        behind = np.full((BATCH, MORE, FEATURES), content, "float32")
+        mask = np.arange(STEPS + MORE)[None] < np.full((BATCH, 1), STEPS)
+        assert_same(learned(make, x=np.concatenate([X, behind], 1), mask=mask), expected)
+
+
+def test_masks_that_a_convolution_cannot_serve() -> None:
+    for arguments in ({"padding": "reflect"}, {"padding": "same", "strides": 2}):
+        layer = layers.HebbianConv1D(5, 3, **arguments)
+        with pytest.raises(ValueError, match="`padding` must be"):
+            layer(X, mask=VALID)
+    with pytest.raises(ValueError, match="`mask` must be of fewer axes"):
+        layers.HebbianDense(3)(X, mask=np.ones(X.shape, bool))
+
+
+def test_images_and_separate_weights() -> None:
+    """What is masked in an image is not seen, by shared weights and by those of each position."""
+    images = RNG.random((BATCH, 5, 4, 2)).astype("float32")
+    mask = np.ones((BATCH, 5, 4), bool)
+    mask[:, 3:] = False
+    mask[0, 1, 1] = False
+    for kind in (layers.HebbianConv2D, layers.HebbianLocallyConnected2D):
+        for rule in ("oja", "bcm", "similarity_matching"):
+
+            def make(kind: Any = kind, rule: str = rule) -> Any:
+                return kind(3, 2, plasticity=RULES[rule](), kernel_initializer=LAW)
+
+            found = [
+                learned(make, x=np.where(mask[..., None], images, np.float32(content)), mask=mask)
+                for content in (0.0, 1e6)
+            ]
+            assert_same(*found)
+            # Positions that never see a whole patch keep their weights.
+            if kind is layers.HebbianLocallyConnected2D:
+                layer = make()
+                layer.build(images.shape)
+                np.testing.assert_array_equal(found[0][0][2:], array(layer.weights[0])[2:])
+                assert not np.allclose(found[0][0][:2], array(layer.weights[0])[:2])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        kl.feedback.WeightMirror(noise=None),
+        kl.feedback.ActivationAlignment(centre=True, respond=True),
+        kl.feedback.InformationAlignment(update_forward=True),
+        kl.feedback.SymmetricAlignment(),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_feedback_that_learns_from_activity(rule: Any) -> None:
+    def make() -> Any:
+        return layers.FeedbackDense(
+            5,
+            "tanh",
+            feedback=rule,
+            kernel_initializer=LAW,
+            feedback_initializer=keras.initializers.RandomNormal(seed=5),
+        )
+
+    kept = learned(make, x=X[VALID])
+    flat = [padded(content) for content in (0.0, 1e6)]
+    for x, mask in flat:
+        rows = x.reshape(-1, FEATURES)
+        assert_same(learned(make, x=rows, mask=mask.reshape(-1)), kept)
+    assert_same(*(learned(make, x=x, mask=mask) for x, mask in flat))
+
+
+def test_traces_stand_still() -> None:
+    for options in ({}, {"tau_rise": 1.0}):
+        traces = layers.SynapticTraces(3.0, **options)
+        expected = array(traces(X))
+        mask = np.array([True, False, True, True, False, True, True, False])
+        x = np.full((BATCH, 8, FEATURES), 1e6, "float32")
+        x[:, mask] = X
+        found = array(layers.SynapticTraces(3.0, **options)(x, mask=np.tile(mask, (BATCH, 1))))
+        np.testing.assert_allclose(found[:, mask], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(found[:, 1], found[:, 0])
+
+
+def test_whitening() -> None:
+    x, mask = padded(1e6)
+    whole, some = (layers.ZCAWhitening(flatten=False) for _ in range(2))
+    whole.adapt(X[VALID])
+    some.adapt(x, mask)
+    for one, other in zip(some.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(array(one), array(other), rtol=1e-6)
+    with pytest.raises(ValueError, match="`mask` must be"):
+        some.adapt(x, mask[:, :2])
+
+
+def test_masks_are_passed_on() -> None:
+    inputs = keras.Input((STEPS, FEATURES))
+    hidden = keras.layers.Masking()(inputs)
+    hidden = layers.HebbianDense(5)(hidden)
+    hidden = layers.HebbianConv1D(4, 2)(hidden)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(hidden))
+    short = np.where(np.arange(STEPS)[None, :, None] < 3, X, np.float32(0.0))
+    lower = keras.Model(inputs, hidden)
+    expected = array(lower(short))[:, :2].mean(axis=1)
+    np.testing.assert_allclose(array(model(short)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_networks_refuse_masks() -> None:
+    network = kl.dynamics.BurstpropNetwork([FEATURES, 3])
+    with pytest.raises(ValueError, match="`mask` must be None: BurstpropNetwork"):
+        network(X[:, 0], mask=VALID[:, 0])
