@@ -122,3 +122,11 @@ def static_shape(argument: str, tensor: Any) -> tuple[int | None, ...]:
     except ValueError:  # TensorFlow: even the rank is unknown, as in untyped generator data sets.
         check.require(False, argument, "a tensor of known rank", "a tensor of unknown rank")
         raise
+
+
+def has_known_rank(tensor: Any) -> bool:
+    """Return whether the number of axes is known; TensorFlow's graphs may serve several."""
+    try:
+        return len(tensor.shape) >= 0
+    except ValueError:
+        return False

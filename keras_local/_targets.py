@@ -115,6 +115,9 @@ class Expected:
         if self.kind == "classes":
             return _labels.class_targets(argument, y, self.outputs, dtype, self.smoothed)
         rows = ops.cast(ops.convert_to_tensor(y), dtype)
+        if not _labels.has_known_rank(rows):
+            # A graph that was made for both `(batch,)` and `(batch, 1)`.
+            rows = ops.reshape(rows, (-1, self.outputs))
         shape = _labels.static_shape(argument, rows)
         column = len(shape) == 1 and self.outputs == 1
         fits = column or (len(shape) == 2 and shape[1] in (self.outputs, None))
