@@ -1,9 +1,8 @@
 """Local, biologically plausible learning for Keras 3.
 
 Layers whose errors return through feedback weights (`layers`, `feedback`), layers that learn
-without labels by a local rule (`layers`, `plasticity`), networks that learn by settling
-(`dynamics`), and what surrounds them (`models`, `callbacks`, `metrics`, `plots`, `datasets`,
-`distribute`).
+without labels by a local rule (`layers`, `plasticity`), networks that learn in phases (`dynamics`),
+and tools for them (`models`, `callbacks`, `metrics`, `plots`, `datasets`, `distribute`).
 """
 
 from keras_local import activations as activations

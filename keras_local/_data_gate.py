@@ -1,13 +1,13 @@
-"""The data gate: the one place that decides which data a model of ours takes.
+"""The data gate, the one place that decides which data a model accepts.
 
-A `Gate` knows what the model wants (shape of a sample, number of classes, precision) and refuses
-everything else with a `ValueError` that names the argument, before anything has changed. It serves
-arrays of every library, which it looks at as a whole, and streams (`tf.data.Dataset`,
-`keras.utils.PyDataset`, torch's `DataLoader`, generators and other iterators), of which it checks
-each batch when it is drawn: a one-shot source is not consumed by a look at it. A refusal in the
-middle of a stream puts the model back to what it was before the call.
+A `Gate` knows which data the model needs (shape of a sample, number of classes, precision) and
+refuses everything else with a `ValueError` that names the argument, before anything has changed. It
+checks arrays of every library as a whole. In streams (`tf.data.Dataset`, `keras.utils.PyDataset`,
+torch's `DataLoader`, generators and other iterators) it checks each batch when it is drawn, so that
+the check does not consume a one-shot source. After a refusal in the middle of a stream, the model
+is restored to its state before the call.
 
-How a model uses it, in every method that takes data:
+A model uses it in every method that takes data:
 
     self._gate = Gate((784,), classes=10)              # in the constructor
 
@@ -37,9 +37,9 @@ How a model uses it, in every method that takes data:
     def predict_on_batch(self, x):
         return super().predict_on_batch(self._gate.inputs("x", x))
 
-`Gate.peeked(x, samples)` gives the first inputs of any source, and the source as it was before;
-`Gate.arrays(...)` reads a source that has an end into memory. `keras_local._labels` holds what a
-label is, for losses too.
+`Gate.peeked(x, samples)` returns the first inputs of any source, and the source without losing
+them; `Gate.arrays(...)` reads a source that has an end into memory. `keras_local._labels` defines
+what a label is, also for losses.
 """
 
 from __future__ import annotations
@@ -72,24 +72,24 @@ from keras_local.ops.precision import precise
 
 _ROWS = 4096
 _MOST_BATCHES = 200_000
-"""After so many batches, a source that is to be read into memory is taken to have no end."""
+"""If a source that is read into memory has more batches, it is assumed to have no end."""
 
 Data = tuple[Any, Any, Any]
-"""Inputs, labels, sample weights; a stream stands in place of all three."""
+"""Inputs, labels and sample weights; a stream replaces all three."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a model takes.
+    """The data that a model accepts.
 
     Attributes:
         sample_shape: Shape of one sample; None for a size that may be any.
         classes: Number of classes, or of labels or values; None for a model that takes no targets.
-        dtype: Type in which the model computes; inputs have to be finite in it.
-        power: Highest power of the inputs that is summed over a sample. The sum has to be finite
-            in the type in which weights learn. 2 for what multiplies inputs with currents.
-        smoothed: Whether the model takes smoothed one-hot labels.
-        targets: What the targets are; None for those of `classes` classes.
+        dtype: Dtype in which the model computes; inputs have to be finite in it.
+        power: Highest power of the inputs that is summed over a sample. The sum has to be finite in
+            the dtype in which weights learn. It is 2 if inputs and currents are multiplied.
+        smoothed: Whether the model accepts smoothed one-hot labels.
+        targets: The targets; None means labels of `classes` classes.
     """
 
     sample_shape: tuple[int | None, ...]
@@ -101,7 +101,7 @@ class Gate:
 
     @property
     def expected(self) -> Expected | None:
-        """The targets that the model takes; None for a model that takes none."""
+        """The targets that the model accepts; None for a model without targets."""
         if self.targets is not None or self.classes is None:
             return self.targets
         return Expected(self.classes, smoothed=self.smoothed)
@@ -114,7 +114,7 @@ class Gate:
         return float(min(_largest(self.dtype), largest ** (1.0 / max(self.power, 1.0))))
 
     def inputs(self, argument: str, x: Any, where: str = "") -> Any:
-        """Return an array of samples, refused if it is none or holds what the model cannot take."""
+        """Return an array of samples, or refuse it if the model cannot use it."""
         x = _one_array(argument, x, where)
         shape = tuple(x.shape)
         allowed = f"of shape {(None, *self.sample_shape)}{where}"
@@ -124,7 +124,7 @@ class Gate:
         return x
 
     def labels(self, argument: str, y: Any, samples: int, where: str = "") -> Any:
-        """Return targets, refused if the model cannot learn them."""
+        """Return targets, or refuse them if the model cannot learn them."""
         if isinstance(y, (list, tuple)):
             y = y[0] if len(y) == 1 and hasattr(y[0], "shape") else _labels.as_numpy(y)
         check.require(not isinstance(y, dict), argument, f"an array of labels{where}", "a dict")
@@ -134,7 +134,7 @@ class Gate:
         return y
 
     def weights(self, argument: str, sample_weight: Any, samples: int, where: str = "") -> Any:
-        """Return weights of samples, refused if they are not one finite number a sample."""
+        """Return sample weights, or refuse them unless each sample has one finite number."""
         if sample_weight is None:
             return None
         values = _labels.as_numpy(sample_weight)
@@ -153,7 +153,7 @@ class Gate:
         names: tuple[str, str, str] = ("x", "y", "sample_weight"),
         where: str = "",
     ) -> Data:
-        """Return arrays of inputs, labels and weights, refused if they do not fit."""
+        """Return arrays of inputs, labels and weights, or refuse them if they do not fit."""
         x = self.inputs(names[0], x, where)
         if self.classes is not None:
             y = self.labels(names[1], y, len(x), where)
@@ -167,7 +167,7 @@ class Gate:
 
     @contextmanager
     def guard(self, model: Any) -> Iterator[Guard]:
-        """Check what one call of a method of `model` takes, and undo the call if it refuses."""
+        """Check the data of one call of a method of `model`, and undo the call after a refusal."""
         guard = Guard(self, model)
         try:
             yield guard
@@ -180,7 +180,7 @@ class Gate:
         guard.require_batches()
 
     def peeked(self, x: Any, samples: int, argument: str = "x") -> tuple[np.ndarray, Any]:
-        """Return the first inputs of a source, checked, and the source as it was before.
+        """Return the first inputs of a source, checked, and the source without losing them.
 
         Args:
             x: An array or a stream.
@@ -199,7 +199,7 @@ class Gate:
     def arrays(self, argument: str, x: Any, y: Any = None, steps: Any = None) -> tuple[Any, Any]:
         """Return inputs and labels as arrays; a stream is read once, to its end or for some steps.
 
-        Without `classes`, labels in a stream are left unread.
+        Without `classes`, labels in a stream are ignored.
         """
         if not is_stream(x):
             return self.batch(x, y, names=(argument, "y", "sample_weight"))[:2]
@@ -225,7 +225,7 @@ class Gate:
 
 
 class Guard:
-    """The gate in one call of a method: what was admitted, and what the model was before."""
+    """The gate in one call of a method: the accepted data, and the model before the call."""
 
     def __init__(self, gate: Gate, model: Any) -> None:
         self.gate, self.model = gate, model
@@ -240,7 +240,7 @@ class Guard:
         class_weight: Any = None,
         steps_per_epoch: Any = None,
     ) -> Data:
-        """Admit what `fit` learns from."""
+        """Return the checked data of `fit`."""
         self.gate.class_weight(class_weight)
         admitted = self._admit(("x", "y", "sample_weight"), x, y, sample_weight)
         if is_stream(x):
@@ -251,20 +251,20 @@ class Guard:
     def evaluation(
         self, x: Any, y: Any = None, sample_weight: Any = None, steps: Any = None
     ) -> Data:
-        """Admit what `evaluate` measures on."""
+        """Return the checked data of `evaluate`."""
         if is_stream(x):
             _require_steps("x", x, "steps", steps)
         return self._admit(("x", "y", "sample_weight"), x, y, sample_weight)
 
     def inputs(self, x: Any, steps: Any = None) -> Any:
-        """Admit what `predict` takes."""
+        """Return the checked inputs of `predict`."""
         if not is_stream(x):
             return self.gate.inputs("x", x)
         _require_steps("x", x, "steps", steps)
         return self._checked("x", x, labelled=False)
 
     def validation(self, validation_data: Any, validation_steps: Any = None) -> Any:
-        """Admit what `fit` takes as `validation_data`."""
+        """Return the checked `validation_data` of `fit`."""
         name = "validation_data"
         if validation_data is None:
             return None
@@ -286,23 +286,23 @@ class Guard:
         return (x, y) if sample_weight is None else (x, y, sample_weight)
 
     def refusal(self, error: BaseException) -> Exception | None:
-        """Return the refusal that an error of any library comes from, or None."""
+        """Return the refusal that caused an error of another library, or None."""
         recorded = [each.refused for each in self.checks if each.refused is not None]
         if recorded:
             return recorded[0]
         found = refusal_in(error)
         if found is None and isinstance(error, (StopIteration, UnboundLocalError)):
-            # Keras' loops end so where there was no batch at all.
+            # Keras' loops end in this way if there was no batch at all.
             empty = [each.argument for each in self.checks if not each.drawn]
             found = Refusal(_empty(empty[0])) if empty else None
         return found
 
     def require_batches(self) -> None:
-        """Refuse a stream, after the call, that had no batch."""
+        """Refuse a stream that had no batch, after the call."""
         tracker = getattr(self.model, "_loss_tracker", None)
         for each in self.checks[:1]:
             idle = not each.drawn
-            if each.source is not None:  # A graph does not count what it draws.
+            if each.source is not None:  # A graph does not count the batches that it draws.
                 idle = tracker is not None and not float(ops.convert_to_numpy(tracker.count))
                 idle = idle and not first_batches(each.source, 1)[0]
             if idle:
@@ -340,25 +340,25 @@ class Guard:
 
 
 def fits(shape: tuple[Any, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Return whether a shape, which may have unknown sizes, is one that is wanted."""
+    """Return whether a shape, which may have unknown sizes, is an allowed one."""
     return len(shape) == len(wanted) and all(
         None in (size, want) or size == want for size, want in zip(shape, wanted, strict=True)
     )
 
 
 def require_finite(argument: str, x: Any, limit: float, where: str = "") -> None:
-    """Refuse entries that are no numbers, not finite, or beyond a limit; a few rows at a time."""
+    """Refuse entries that are not finite numbers within a limit, a few rows at a time."""
     whole = isinstance(x, np.ndarray) or not hasattr(x, "__getitem__") or hasattr(x, "iloc")
     rows = _labels.as_numpy(x) if whole else x
     for start in range(0, max(len(rows), 1), _ROWS):
         values = _labels.as_numpy(rows[start : start + _ROWS])
         numeric = _labels.is_numeric(values)
         check.require(numeric, argument, f"numbers{where}", f"{values.dtype} entries")
-        if values.dtype.kind not in "biuf":  # Half precision that NumPy itself does not know.
+        if values.dtype.kind not in "biuf":  # A half precision unknown to NumPy.
             values = values.astype("float32")
         if values.dtype.itemsize == 1 or not values.size:
             continue
-        # Two reductions read less memory than a mask, and NaN comes through both.
+        # Two reductions read less memory than a mask, and both return NaN if there is one.
         low, high = float(values.min()), float(values.max())
         if math.isfinite(low) and math.isfinite(high) and max(-low, high) <= limit:
             continue
@@ -369,7 +369,7 @@ def require_finite(argument: str, x: Any, limit: float, where: str = "") -> None
 
 
 def _one_array(argument: str, x: Any, where: str) -> Any:
-    """Return the one array of inputs, from a list of numbers or of one array too."""
+    """Return the single array of inputs, also from a list of numbers or of one array."""
     allowed = f"an array or a dataset{where}"
     received = f"a {type(x).__name__}"
     check.require(
@@ -402,7 +402,7 @@ def _require_steps(argument: str, x: Any, steps_name: str, steps: Any) -> None:
 
 
 def check_counts(**counts: Any) -> None:
-    """Refuse numbers of samples, steps or epochs that are neither None nor integers of at least 1.
+    """Refuse numbers of samples, steps or epochs that are not None or integers of at least 1.
 
     For example `check_counts(batch_size=batch_size, epochs=epochs)`.
     """

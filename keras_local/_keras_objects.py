@@ -1,7 +1,7 @@
-"""Resolution of arguments that stand for objects of Keras, with refusals that name the argument.
+"""Functions that resolve arguments for Keras objects, with errors that name the argument.
 
-Keras' own look-ups speak of an identifier, or take any callable and fail when it is called. What
-comes out of these functions can be called as a layer will call it.
+Keras' own look-ups name only an "identifier", or accept any callable, which fails when it is
+called. The results of these functions can be called by a layer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FAMILIES: dict[str, type] = {
 
 
 def activation(argument: str, value: Any) -> Callable[..., Any]:
-    """Return the function that `value` stands for; the identity for None."""
+    """Return the activation function for `value`; None means the identity."""
     allowed = "None, the name of a Keras activation, or a function or layer of one tensor"
     no_class = not inspect.isclass(value) and not isinstance(value, tuple(_FAMILIES.values()))
     check.require(no_class, argument, allowed, value)
@@ -34,9 +34,9 @@ def activation(argument: str, value: Any) -> Callable[..., Any]:
 
 
 def initializer(argument: str, value: Any) -> Any:
-    """Return the initializer that `value` stands for; None stands for Keras' default."""
+    """Return the initializer for `value`; None means Keras' default."""
     allowed = "the name of a Keras initializer, an initializer, or a function of shape and dtype"
-    # Keras makes a function of an array, whatever its shape; such a layer could not be saved.
+    # Keras makes a function of an array of any shape, but such a layer could not be saved.
     array = isinstance(value, (numbers.Number, np.ndarray, np.generic))
     constant = "; for values of your own, `keras.initializers.Constant(...)`"
     no_array = not array and not keras.ops.is_tensor(value)
@@ -48,19 +48,19 @@ def initializer(argument: str, value: Any) -> Any:
 
 
 def regularizer(argument: str, value: Any) -> Any:
-    """Return the regularizer that `value` stands for; None for none."""
+    """Return the regularizer for `value`; None means no regularizer."""
     allowed = "None, the name of a Keras regularizer, a regularizer, or a function of a tensor"
     return _of_tensor("regularizer", keras.regularizers.get, argument, allowed, value)
 
 
 def constraint(argument: str, value: Any) -> Any:
-    """Return the constraint that `value` stands for; None for none."""
+    """Return the constraint for `value`; None means no constraint."""
     allowed = "None, the name of a Keras constraint, a constraint, or a function of a tensor"
     return _of_tensor("constraint", keras.constraints.get, argument, allowed, value)
 
 
 def of_kernel(name: str, initializer_: Any, regularizer_: Any, constraint_: Any) -> dict[str, Any]:
-    """Return the arguments about a kernel, given under the name that it has in a layer."""
+    """Return the arguments about a kernel under the names that they have in a layer."""
     return {
         "kernel_initializer": initializer(f"{name}_initializer", initializer_),
         "kernel_regularizer": regularizer(f"{name}_regularizer", regularizer_),
@@ -69,7 +69,7 @@ def of_kernel(name: str, initializer_: Any, regularizer_: Any, constraint_: Any)
 
 
 def dtype_policy(argument: str, value: Any) -> Any:
-    """Return the policy that `value` stands for; Keras' default for None."""
+    """Return the dtype policy for `value`; None means Keras' default."""
     allowed = "None, the name of a precision or of a Keras dtype policy, or a policy"
     check.require(not inspect.isclass(value), argument, allowed, value)
     return _found(keras.dtype_policies.get, argument, allowed, value)
@@ -86,7 +86,7 @@ def _of_tensor(
 def _of_family(
     family: str, get: Callable[[Any], Any], argument: str, allowed: str, value: Any
 ) -> Any:
-    """Look an object up, and refuse those of which Keras knows that they are something else."""
+    """Look an object up, and refuse an object that Keras knows as another kind."""
     found = _found(get, argument, allowed, value)
     strangers = [kind for name, kind in _FAMILIES.items() if name != family]
     stranger = isinstance(found, (*strangers, keras.layers.Layer))
@@ -98,14 +98,14 @@ def _found(get: Callable[[Any], Any], argument: str, allowed: str, value: Any) -
     try:
         return get(value)
     except Exception as error:
-        # Whatever happens in there: a class of the user's is made here without its arguments. What
-        # Keras says of a config that it cannot restore tells more than the config.
+        # Any error may occur, for example if a user's class is made here without its arguments.
+        # Keras' message about a config that it cannot restore says more than the config.
         said = f" ({error})" if isinstance(value, dict) else ""
         raise ValueError(check.refusal(argument, allowed, value) + said) from error
 
 
 def _takes(function: Any, *arguments: Any, **named: Any) -> bool:
-    """Tell whether a function can be called so; True where Python cannot tell."""
+    """Return whether a function can be called with these arguments, or True if this is unknown."""
     if not callable(function):
         return False
     try:
@@ -113,6 +113,6 @@ def _takes(function: Any, *arguments: Any, **named: Any) -> bool:
     except TypeError:
         return False
     except ValueError:
-        # A function of C without a signature.
+        # This is a C function without a signature.
         return True
     return True

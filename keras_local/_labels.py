@@ -1,9 +1,9 @@
-"""What a label of a class is: one place for losses, readouts, networks and the data gate.
+"""Checks of class labels, for losses, readouts, networks and the data gate.
 
 Labels are integers from 0 to `classes - 1`, of shape `(batch,)` or `(batch, 1)`, or one-hot rows of
-shape `(batch, classes)`; where a rule can serve them, rows may be smoothed: no entry negative, the
-sum 1. Arrays are refused with a `ValueError`; in a compiled graph `class_targets` says which labels
-are classes, and its caller asserts it.
+shape `(batch, classes)`. If a rule supports it, rows may be smoothed: no entry is negative, and the
+sum is 1. Wrong arrays are refused with a `ValueError`. In a compiled graph `class_targets` returns
+which labels are classes, and its caller asserts it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keras_local import _validation as check
 from keras_local.ops.backend import Tensor
 
 _SUM_OFF = 1e-3
-"""By how much the sum of a smoothed row may differ from 1, by rounding in half precision."""
+"""The largest difference of a smoothed row's sum from 1, by rounding in half precision."""
 
 
 def check_labels(
@@ -28,15 +28,15 @@ def check_labels(
     smoothed: bool = False,
     where: str = "",
 ) -> None:
-    """Refuse labels that are no classes, or not one for each sample.
+    """Refuse labels that are not classes, or not one for each sample.
 
     Args:
-        argument: Their name in the message.
+        argument: Name of the labels in the message.
         labels: An array or tensor with values.
         classes: The number of classes.
-        samples: How many there must be; None for any number.
-        smoothed: Whether rows that sum to 1 are labels too, not only one-hot ones.
-        where: What the message says about the place, such as `" in every batch of `x`"`.
+        samples: The required number of labels; None for any number.
+        smoothed: Whether rows that sum to 1 are labels, and not only one-hot rows.
+        where: Text about the place for the message, such as `" in every batch of `x`"`.
     """
     count = "" if samples is None else f"{samples} "
     allowed = f"{count}integer labels, or one-hot labels of {classes} classes{where}"
@@ -68,7 +68,7 @@ def class_targets(
 ) -> tuple[Tensor, Tensor]:
     """Return labels as rows `(batch, classes)`, and which of them are classes, `(batch,)`.
 
-    For graphs, where values cannot be looked at. A label that is no class has a row of zeros.
+    This is for graphs, where values are not known. A label that is not a class has a row of zeros.
 
     Raises:
         ValueError: For labels of another shape.
@@ -101,12 +101,12 @@ def concrete(tensor: Any) -> np.ndarray | None:
 
 
 def as_numpy(values: Any) -> np.ndarray:
-    """Return an array, tensor, table or list as a NumPy array; one of objects if it is ragged."""
+    """Return an array, tensor, table or list as a NumPy array, of objects if it is ragged."""
     if isinstance(values, np.ndarray):
         return values
     try:
         return np.asarray(ops.convert_to_numpy(values))
-    except (ValueError, TypeError):  # Ragged lists, and what no backend knows.
+    except (ValueError, TypeError):  # Ragged lists, and objects that no backend knows.
         return np.asarray(values, dtype=object)
 
 
@@ -116,10 +116,10 @@ def is_numeric(values: np.ndarray) -> bool:
 
 
 def static_shape(argument: str, tensor: Any) -> tuple[int | None, ...]:
-    """Return the shape of a tensor, None for what is not known while a graph is traced."""
+    """Return the shape of a tensor, with None for sizes that are unknown in a graph."""
     try:
         return tuple(tensor.shape)
-    except ValueError:  # TensorFlow: even the rank is unknown, as in untyped generator data sets.
+    except ValueError:  # Unknown rank on TensorFlow, as in untyped data sets.
         check.require(False, argument, "a tensor of known rank", "a tensor of unknown rank")
         raise
 

@@ -1,4 +1,4 @@
-"""Registration, look-up, and objects that are what their arguments say."""
+"""Registration and look-up of objects, and objects that are compared by their arguments."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PACKAGE = "keras_local"
 
 
 class Strategy:
-    """What Keras stores by its constructor's arguments: rules and the objects that they hold.
+    """Base of objects that Keras stores by their constructor's arguments, such as rules.
 
-    Two of them are equal if they are of one class and their configs are equal. The `repr` shows
-    the arguments: `KolenPollack(rate=1.0, decay=0.0)`. Behind the first one, arguments that have
-    their default are left out where they are objects, flags or None; in objects inside of others,
-    all that have their default are: `EligibilityRule(base=Hebb(), tau=10.0)`.
+    Two objects are equal if they have the same class and equal configs. The `repr` shows the
+    arguments: `KolenPollack(rate=1.0, decay=0.0)`. After the first argument, default arguments are
+    left out if they are objects, flags or None. In objects inside others, all default arguments are
+    left out: `EligibilityRule(base=Hebb(), tau=10.0)`.
     """
 
     def __repr__(self) -> str:
@@ -31,7 +31,7 @@ class Strategy:
         return _written(self, outermost=True)
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the other is of the same class with the same arguments."""
+        """Return whether the other object has the same class and arguments."""
         return self is other or (type(self) is type(other) and _values(self) == _values(other))
 
     def __hash__(self) -> int:
@@ -55,7 +55,7 @@ class Strategy:
 
 
 def by_value(cls: type[T]) -> type[T]:
-    """Give a class that is no `Strategy` the `repr`, the equality and the hash of one."""
+    """Give a class that is not a `Strategy` its `repr`, equality and hash."""
     for name in ("__repr__", "__eq__", "__hash__"):
         setattr(cls, name, getattr(Strategy, name))
     return cls
@@ -72,7 +72,7 @@ def serializable(cls: type[T]) -> type[T]:
 def resolve(
     identifier: Any, family: type[T], aliases: Mapping[str, Callable[[], T]], argument: str
 ) -> T:
-    """Turn an alias, a config dict or an object into an object of `family`.
+    """Return the object of `family` for an alias, a config dict or an object.
 
     An alias stands for the class with its default arguments: `"kolen_pollack"` is
     `KolenPollack()`. Anything with arguments is passed as an object.
@@ -85,7 +85,7 @@ def resolve(
     if isinstance(identifier, dict):
         try:
             restored = keras.saving.deserialize_keras_object(identifier)
-        except Exception as error:  # Keras' own messages do not know the argument's name.
+        except Exception as error:  # Keras' own messages do not contain the argument's name.
             restored, reason = None, error
         if isinstance(restored, family):
             return restored
@@ -101,15 +101,15 @@ def resolve(
 
 
 def _values(value: Any) -> Hashable:
-    """Return what an object is, so that it can be compared and hashed."""
+    """Return the config of an object in a form that can be compared and hashed."""
     try:
         return type(value).__name__, _frozen(value.get_config())
-    except Exception:  # A config that cannot be told: the object equals itself alone.
+    except Exception:  # Without a config, the object equals only itself.
         return id(value)
 
 
 def _frozen(value: Any) -> Hashable:
-    """Return a config as something that can be compared and hashed."""
+    """Return a config in a form that can be compared and hashed."""
     if isinstance(value, Mapping):
         return tuple((key, _frozen(value[key])) for key in sorted(value))
     if isinstance(value, (list, tuple)):
@@ -120,7 +120,7 @@ def _frozen(value: Any) -> Hashable:
 
 
 def _written(value: Any, outermost: bool = False) -> str:
-    """Write an object with its arguments."""
+    """Return the text of an object with its arguments."""
     try:
         config = value.get_config()
         usual = _defaults(type(value), config)
@@ -137,7 +137,7 @@ def _written(value: Any, outermost: bool = False) -> str:
 
 
 def _defaults(cls: type, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the config of an object of the class with no more arguments than it needs."""
+    """Return the config of an object that is made with as few arguments as possible."""
     parameters = list(inspect.signature(cls).parameters.values())
     needed = {each.name for each in parameters if each.default is inspect.Parameter.empty}
     least = {name: given for name, given in config.items() if name in needed}
@@ -146,14 +146,14 @@ def _defaults(cls: type, config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _written_argument(given: Any) -> str:
-    """Write an argument as it stands in a config."""
+    """Return the text of an argument, as in a config."""
     if isinstance(given, Mapping) and "class_name" in given:
         restored = keras.saving.deserialize_keras_object(dict(given))
         described: object = type(restored).__repr__
         if described is Strategy.__repr__:
             return _written(restored)
         arguments = given.get("config") or {}
-        if isinstance(arguments, str):  # A function, by its registered name.
+        if isinstance(arguments, str):  # A function is shown by its registered name.
             return arguments
         listed = ", ".join(f"{name}={_written_argument(each)}" for name, each in arguments.items())
         return f"{given['class_name']}({listed})"
@@ -163,5 +163,5 @@ def _written_argument(given: Any) -> str:
 
 
 def _tells(given: Any) -> bool:
-    """Return whether an argument with its default is worth reading: numbers and names are."""
+    """Return whether a default argument is worth showing: numbers and names are."""
     return isinstance(given, (int, float, str)) and not isinstance(given, bool)

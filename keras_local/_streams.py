@@ -1,8 +1,8 @@
-"""Streams of batches: what kinds there are, and how each is checked batch by batch.
+"""The kinds of streams of batches, and the check of each kind, batch by batch.
 
-Part of the data gate (`keras_local._data_gate`). A stream is handed on as the kind that it was, so
-that Keras treats it as before: a `tf.data.Dataset` gets the checks in its own graph, where they
-hold with XLA too; the others have their batches looked at when these are drawn.
+This is a part of the data gate (`keras_local._data_gate`). A stream is passed on as the same kind
+of object, so that Keras treats it as before. A `tf.data.Dataset` gets the checks in its own graph,
+where they also work with XLA; the batches of other streams are checked when they are drawn.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from keras_local.ops.datasets import asserted
 
 
 class Refusal(ValueError):
-    """A batch that the gate does not let in."""
+    """A batch that the gate refuses."""
 
 
 class BatchCheck:
-    """Looks at each batch of a stream and remembers the first one that it refused.
+    """A check of each batch of a stream, which remembers the first refused batch.
 
     Args:
         gate: The `Gate`.
@@ -39,7 +39,7 @@ class BatchCheck:
         self.source: Any = None
 
     def __call__(self, batch: Any, strict: bool = True) -> tuple[Any, ...]:
-        """Return the batch as a tuple; `strict` is off for sources that Keras does not see."""
+        """Return the batch as a tuple; `strict` is False for sources that Keras does not see."""
         where = f" in every batch of `{self.argument}`"
         names = (self.argument, "y", "sample_weight")
         try:
@@ -57,7 +57,7 @@ class BatchCheck:
 
 
 class CheckedPyDataset(keras.utils.PyDataset):
-    """A `PyDataset` whose batches are looked at; workers and epochs are those of the original."""
+    """A `PyDataset` with checked batches, and the workers and epochs of the original."""
 
     def __init__(self, source: Any, each: BatchCheck) -> None:
         super().__init__(source.workers, source.use_multiprocessing, source.max_queue_size)
@@ -73,16 +73,16 @@ class CheckedPyDataset(keras.utils.PyDataset):
         return self.each(self.source[index])
 
     def on_epoch_begin(self) -> None:
-        """Tell the original."""
+        """Call the method of the original."""
         self.source.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
-        """Tell the original."""
+        """Call the method of the original."""
         self.source.on_epoch_end()
 
 
 class CheckedCollate:
-    """The function by which a `DataLoader` makes a batch of samples, and a look at the batch."""
+    """The function by which a `DataLoader` makes a batch of samples, with a check."""
 
     def __init__(self, collate: Any, each: BatchCheck) -> None:
         self.collate, self.each = collate, each
@@ -93,12 +93,12 @@ class CheckedCollate:
 
 
 def is_dataset(x: Any) -> bool:
-    """Return whether `x` is a `tf.data.Dataset`, or one that a strategy has distributed."""
+    """Return whether `x` is a `tf.data.Dataset`, or one distributed by a strategy."""
     return hasattr(x, "element_spec")
 
 
 def is_loader(x: Any) -> bool:
-    """Return whether `x` is a `DataLoader` of torch, which is not imported for the question."""
+    """Return whether `x` is a torch `DataLoader`, without importing torch."""
     return any(
         parent.__name__ == "DataLoader" and "torch.utils.data" in parent.__module__
         for parent in type(x).__mro__
@@ -112,17 +112,17 @@ def is_stream(x: Any) -> bool:
 
 
 def is_endless(x: Any) -> bool:
-    """Return whether a stream says that it has no end; some cannot know."""
+    """Return whether a stream says that it has no end; some streams do not know."""
     return _count(x) == -1
 
 
 def is_empty(x: Any) -> bool:
-    """Return whether a stream says that it has no batch; some cannot know."""
+    """Return whether a stream says that it has no batch; some streams do not know."""
     return _count(x) == 0
 
 
 def _count(x: Any) -> int | None:
-    """Return how many batches a stream says that it has: -1 for no end, None if it cannot say."""
+    """Return a stream's number of batches: -1 for no end, None if it does not know."""
     if isinstance(x, keras.utils.PyDataset):
         number = x.num_batches
         return -1 if number is None else int(number)
@@ -135,7 +135,7 @@ def _count(x: Any) -> int | None:
 
 
 def wrapped(source: Any, each: BatchCheck) -> Any:
-    """Return a stream of the same kind whose batches are looked at."""
+    """Return a stream of the same kind with checked batches."""
     if is_dataset(source):
         return _wrapped_dataset(source, each)
     if isinstance(source, keras.utils.PyDataset):
@@ -149,7 +149,7 @@ def wrapped(source: Any, each: BatchCheck) -> Any:
 
 def _wrapped_dataset(source: Any, each: BatchCheck) -> Any:
     if not hasattr(source, "map"):
-        return source  # Distributed by a strategy: it has left this machine's hands.
+        return source  # A dataset that a strategy has distributed cannot be checked here.
     each.source = source
     spec = require_spec(each, source.element_spec)
     gate = each.gate
@@ -164,7 +164,7 @@ def _wrapped_dataset(source: Any, each: BatchCheck) -> Any:
 
 
 def require_spec(each: BatchCheck, spec: Any) -> tuple[Any, ...]:
-    """Refuse a `tf.data.Dataset` whose elements cannot be batches of what the model takes."""
+    """Refuse a `tf.data.Dataset` whose elements cannot be batches for the model."""
     argument, gate = each.argument, each.gate
     allowed = f"a dataset of batches of inputs of shape {(None, *gate.sample_shape)}"
     if each.labelled:
@@ -220,7 +220,7 @@ def batches_of(x: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def first_batches(x: Any, samples: int) -> tuple[list[tuple[Any, ...]], Any]:
-    """Return batches that hold `samples` inputs or more, if there are, and the whole stream."""
+    """Return the first batches, with at least `samples` inputs if possible, and the stream."""
     batches: list[Any] = []
     count = 0
     iterator = iter(x)
@@ -230,14 +230,14 @@ def first_batches(x: Any, samples: int) -> tuple[list[tuple[Any, ...]], Any]:
         count += len(first) if hasattr(first, "shape") and len(first.shape) else 1
         if count >= samples:
             break
-    if iterator is x:  # One-shot: what was drawn goes first again.
-        # A generator: Keras takes no other iterators.
+    if iterator is x:  # A one-shot source: the batches that were drawn are put in front again.
+        # It becomes a generator, because Keras takes no other iterators.
         x = (batch for batch in itertools.chain(batches, iterator))
     return [as_tuple("x", batch) for batch in batches], x
 
 
 def refusal_in(error: BaseException | None) -> Refusal | None:
-    """Return the refusal that a library has packed into an error of its own."""
+    """Return the refusal that a library has packed into its own error."""
     while error is not None:
         if isinstance(error, Refusal):
             return error

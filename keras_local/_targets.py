@@ -1,8 +1,8 @@
-"""What a model learns to give out: one place for networks, readouts and the data gate.
+"""The targets that a model learns, for networks, readouts and the data gate.
 
-- `"classes"`: one of several classes, as `keras_local._labels` says.
-- `"labels"`: several labels that each may hold or not, numbers from 0 to 1; one output is a label
-  that holds or does not (binary).
+- `"classes"`: one of several classes, as in `keras_local._labels`.
+- `"labels"`: several labels that are each true or not, numbers from 0 to 1; one output is a binary
+  label.
 - `"values"`: real numbers.
 
 Targets of labels and values are rows of as many numbers as there are outputs; with one output they
@@ -30,20 +30,20 @@ from keras_local.ops.precision import precise
 
 KINDS: tuple[str, ...] = get_args(Targets)
 _LARGE = 1e15
-"""Bounds beyond are those of the number format, and no model's."""
+"""Larger bounds are those of the number format, not of a model."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The targets that a model takes.
+    """The targets that a model accepts.
 
     Attributes:
         outputs: Number of classes, labels or values.
         kind: `"classes"`, `"labels"` or `"values"`.
         smoothed: Whether rows of classes may be smoothed.
-        low: The least value; of labels 0.
-        high: The largest value; of labels 1.
-        why: What a refusal says about these bounds.
+        low: The smallest value; 0 for labels.
+        high: The largest value; 1 for labels.
+        why: Text about these bounds for a refusal.
     """
 
     outputs: int
@@ -55,7 +55,7 @@ class Expected:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the largest number that a target may be."""
+        """The smallest and the largest number that a target may be."""
         return (0.0, 1.0) if self.kind == "labels" else (self.low, self.high)
 
     @property
@@ -79,10 +79,10 @@ class Expected:
         """Refuse targets that the model cannot learn.
 
         Args:
-            argument: Their name in the message.
+            argument: Name of the targets in the message.
             y: An array or tensor with values.
-            samples: How many there must be; None for any number.
-            where: What the message says about the place.
+            samples: The required number of targets; None for any number.
+            where: Text about the place for the message.
         """
         if self.kind == "classes":
             _labels.check_labels(argument, y, self.outputs, samples, self.smoothed, where)
@@ -105,9 +105,9 @@ class Expected:
             check.require(False, argument, f"{self.range}{where}", wrong)
 
     def rows(self, argument: str, y: Any, dtype: str) -> tuple[Tensor, Tensor]:
-        """Return targets as rows `(batch, outputs)`, and which of them are such, `(batch,)`.
+        """Return targets as rows `(batch, outputs)`, and which of them are valid, `(batch,)`.
 
-        For graphs, where values cannot be looked at.
+        This is for graphs, where values are not known.
 
         Raises:
             ValueError: For targets of another shape.
@@ -131,12 +131,12 @@ class Expected:
 
 
 def target_kind(value: Any, model: str, refused: Mapping[str, str] | None = None) -> Targets:
-    """Return `value` if it is a kind of targets that a model can learn.
+    """Return `value` if it is a kind of targets that the model can learn.
 
     Args:
-        value: What was given as `targets`.
+        value: The argument `targets`.
         model: The name of the model.
-        refused: The kinds that it cannot learn, each with what to do instead.
+        refused: The kinds that it cannot learn, each with advice.
     """
     refused = {} if refused is None else refused
     known = isinstance(value, str) and value in KINDS
@@ -154,7 +154,7 @@ def largest_value(dtype: str, outputs: int) -> float:
 
 
 def least_outputs(kind: str) -> int:
-    """Return the least number of outputs: there are no fewer than two classes."""
+    """Return the smallest number of outputs, which is 2 for classes."""
     return 2 if kind == "classes" else 1
 
 
@@ -178,14 +178,14 @@ def check_class_weight(class_weight: Any, expected: Expected) -> None:
 
 @serializable
 class LabelAccuracy(keras.metrics.Mean):
-    """Share of all labels that are predicted to hold where they do, and not where they do not.
+    """The share of all labels that are predicted correctly, as true or not true.
 
-    A label holds, and is predicted to hold, if its number is at least one half; so targets between
-    0 and 1 count as the nearer of the two.
+    A label is true, or predicted to be true, if its number is at least one half. Targets between 0
+    and 1 are rounded in this way.
 
     Args:
         name: Name of the metric.
-        dtype: Type of the result.
+        dtype: Dtype of the result.
     """
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
@@ -200,7 +200,7 @@ class LabelAccuracy(keras.metrics.Mean):
 
 
 def fitting_metrics(metrics: Any, kind: str) -> Any:
-    """Return metrics as `compile` takes them, `"accuracy"` as the one that fits the targets.
+    """Return metrics as for `compile`; `"accuracy"` becomes the one that fits the targets.
 
     Raises:
         ValueError: For an accuracy of values.

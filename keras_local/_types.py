@@ -1,7 +1,7 @@
 """Types of arguments that the public constructors share.
 
-Keras comes without type information, so its classes are `Any` to a type checker, and a union with
-one of them would take everything. What is said here is what an object of Keras can do instead.
+Keras has no type information. Its classes are `Any` to a type checker, and a union with one of them
+would accept everything. Therefore these types describe the abilities of Keras' objects.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypedDict
 
 Config = Mapping[str, Any]
-"""What `get_config` or `serialize` of Keras returns for an object."""
+"""The result of `get_config` or `serialize` of Keras for an object."""
 
 Activation = str | Callable[..., Any] | Config | None
 """The name of a Keras activation, a function or layer of one tensor, or None for none."""
@@ -26,7 +26,7 @@ ConstraintLike = str | Callable[..., Any] | Config | None
 
 
 class DTypePolicyLike(Protocol):
-    """What a `keras.DTypePolicy` says, and a stranger's policy has to."""
+    """The attributes of a `keras.DTypePolicy`, which any other policy must have."""
 
     @property
     def compute_dtype(self) -> Any:
@@ -44,13 +44,13 @@ Sizes = int | tuple[int, ...] | list[int]
 """One integer for all dimensions, or one for each."""
 
 DataFormat = Literal["channels_last", "channels_first"]
-"""Where the channels are."""
+"""The position of the channels axis."""
 
 Padding = Literal["valid", "same"]
-"""What a window does at the borders."""
+"""How a window treats the borders."""
 
 CausalPadding = Literal["valid", "same", "causal"]
-"""What a window over time does at the borders."""
+"""How a window over time treats the borders."""
 
 
 Targets = Literal["classes", "labels", "values"]
@@ -59,7 +59,7 @@ real values."""
 
 
 class LayerArguments(TypedDict, total=False):
-    """Arguments of every Keras layer that one rarely needs, for `**kwargs: Unpack[...]`."""
+    """Arguments of every Keras layer that are rarely used, for `**kwargs: Unpack[...]`."""
 
     autocast: bool
     input_shape: tuple[int | None, ...]

@@ -1,4 +1,4 @@
-"""One form for every refusal: the argument, what is allowed, what was received."""
+"""Checks of arguments, with one form of message: the argument, what is allowed and received."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def refusal(argument: str, allowed: str, received: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a `repr` of bounded length, whatever the object."""
+    """Return a `repr` of bounded length for any object."""
     try:
         text = repr(value)
-    except Exception:  # A `repr` may fail in any way; Python refuses integers of 4301 digits.
+    except Exception:  # A `repr` may raise any error; Python refuses integers of 4301 digits.
         return f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def flag(argument: str, value: Any) -> bool:
-    """Return `value`, True or False (of Python or of NumPy), as a bool."""
+    """Return `value`, True or False (of Python or NumPy), as a bool."""
     require(isinstance(value, (bool, np.bool_)), argument, "True or False", value)
     return bool(value)
 
@@ -85,7 +85,7 @@ def one_of(argument: str, value: Any, options: Sequence[Any]) -> Any:
 
 
 def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
-    """Return whether `value` is a list, a tuple or the like; text and bytes are single values."""
+    """Return whether `value` is a list, a tuple or similar; text and bytes are single values."""
     return isinstance(value, Sequence) and not isinstance(
         value, str | bytes | bytearray | memoryview
     )
@@ -104,7 +104,7 @@ def sizes(argument: str, value: Any, rank: int, minimum: int = 1) -> tuple[int, 
 
 
 def factors(argument: str, value: Any, layers: int) -> tuple[float, ...]:
-    """Return `value`, a factor of at least 0 for each of `layers` layers; 1 for None."""
+    """Return `value`, a factor of at least 0 for each of `layers` layers; None means 1 for all."""
     if value is None:
         return (1.0,) * layers
     valid = is_sequence(value) and len(value) == layers
@@ -117,9 +117,9 @@ def instance(argument: str, value: Any, kind: type | tuple[type, ...], allowed: 
 
     Args:
         argument: Name of the argument.
-        value: What was given.
+        value: The argument.
         kind: The class or interface, or several.
-        allowed: What is allowed, in words; by default it follows from `kind`.
+        allowed: The allowed values, in words; by default derived from `kind`.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     allowed = allowed or " or ".join(f"{_article(each)} {each.__name__}" for each in kinds)
@@ -142,13 +142,13 @@ def function(argument: str, value: Any, allowed: str = "a function") -> Any:
 
 
 def resolved(argument: str, value: Any, get: Callable[[Any], Any], allowed: str) -> Any:
-    """Return what one of Keras' `get` functions makes of `value`, and name the argument if none.
+    """Return the result of one of Keras' `get` functions, or name the argument in an error.
 
     For example `resolved("optimizer", optimizer, keras.optimizers.get, "a Keras optimizer")`.
     """
     try:
         found = get(value)
-    except Exception as error:  # Keras' own messages do not know the argument's name.
+    except Exception as error:  # Keras' own messages do not contain the argument's name.
         raise ValueError(refusal(argument, allowed, value)) from error
     require(found is not None or value is None, argument, allowed, value)
     return found
@@ -159,7 +159,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _as_float(value: Any) -> float:
-    """Return a number as a float, NaN for anything that is none or is beyond the floats."""
+    """Return a number as a float, or NaN for anything else and for numbers beyond floats."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return float("nan")
     try:

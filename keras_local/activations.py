@@ -1,7 +1,7 @@
 """Activations of the papers whose rules are implemented here.
 
-Objects rather than functions, because each has a parameter: use them as `activation=Ramp()` in
-any Keras layer. They survive saving and loading.
+They are objects and not functions, because each has a parameter: use them as `activation=Ramp()` in
+any Keras layer. They can be saved and loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keras_local._serialization import Strategy, serializable
 
 @serializable
 class Ramp(Strategy):
-    """Saturating ramp, a piecewise linear unit bounded by -1 and 1.
+    """Saturating ramp, a piecewise linear function bounded by -1 and 1.
 
         f(h) = min(max(scale * h, -1), 1),    f'(h) = scale if |scale * h| < 1 else 0
 
@@ -78,10 +78,10 @@ class RePU(Strategy):
 
         f(h) = max(h, 0)^power,    f'(h) = power * max(h, 0)^(power - 1)
 
-    with derivative 0 for all h <= 0, also where `power` is 1. Local: element by element.
+    with derivative 0 for all h <= 0, also if `power` is 1. Local: element by element.
 
-    A steep power leaves the range of half precision early (float16 ends at a field of 11.7 for
-    the power 4.5): give it fields of the order of 1.
+    A large power soon leaves the range of half precision (for the power 4.5, float16 ends at a
+    field of 11.7). Use fields of the order of 1.
 
     Args:
         power: Exponent, at least 1.
@@ -131,12 +131,12 @@ class RePU(Strategy):
 
 @serializable
 class Triangle(Strategy):
-    """Rectified power of what exceeds the mean of all channels.
+    """Rectified power of the amount by which a channel exceeds the mean of all channels.
 
         f(u)_k = max(u_k - mean_l u_l, 0)^power
 
-    with the mean over the last axis, at each position; the derivative is 0 where `f` is. Not local
-    to a unit: the mean stands for inhibition that all channels of a position share.
+    with the mean over the last axis, at each position; the derivative is 0 where `f` is 0. Not
+    local to a unit: the mean represents inhibition that all channels of a position share.
 
     Args:
         power: Exponent, positive.
@@ -158,7 +158,7 @@ class Triangle(Strategy):
 
     References:
         Coates, Ng and Lee 2011, "An analysis of single-layer networks in unsupervised feature
-        learning", for power 1; the power is that of Journe et al. 2023, "Hebbian deep learning
+        learning", for power 1; other powers are from Journe et al. 2023, "Hebbian deep learning
         without feedback".
     """
 

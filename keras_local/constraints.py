@@ -1,7 +1,7 @@
 """Constraints on weights that are applied after each step, for all optimizers.
 
 Each is a Keras constraint: `kernel_constraint=UnitLength()` in any layer. A plasticity rule can
-have one as well, and a layer of many positions then says along which axes its units lie.
+have one as well; then a layer with many positions defines the axes of its units.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class NonNegative(Constraint):
 
 @serializable
 class UnitLength(Constraint):
-    """Weights on the Lp unit sphere, `W_k / (sum_i |W_ik|^p)^(1/p)` for each unit; zero stays zero.
+    """Weights on the Lp unit sphere: `W_k / (sum_i |W_ik|^p)^(1/p)`; zero weights stay zero.
 
     Args:
         p: Exponent of the norm, at least 1.
@@ -83,10 +83,10 @@ class UnitLength(Constraint):
         self.p = check.real("p", p, minimum=1.0)
 
     def __call__(self, w: Tensor, unit_axis: Axes = -1) -> Tensor:
-        """Return the weights of each unit over their norm."""
+        """Return the weights of each unit divided by their norm."""
         w = ops.convert_to_tensor(w)
         axes = weight_axes(len(w.shape), unit_axis)
-        # By the largest weight first: powers of small ones vanish.
+        # Divide by the largest weight first, because powers of small weights would vanish.
         largest = ops.max(ops.abs(w), axis=axes, keepdims=True)
         w = w / ops.where(largest > 0.0, largest, ops.ones_like(largest))
         total = ops.sum(ops.power(ops.abs(w), self.p), axis=axes, keepdims=True)
@@ -101,8 +101,8 @@ class UnitLength(Constraint):
 class Orthogonal(Constraint):
     """Orthogonal units of length 1: `W (W^T W)^(-1/2)`, the nearest such weights.
 
-    Symmetric: no unit comes before another. Where there are more units than weights of each, the
-    units cannot be orthogonal, and the rows of the kernel are.
+    It is symmetric: no unit comes before another. If there are more units than weights of each
+    unit, the units cannot be orthogonal, and the rows of the kernel become orthogonal.
 
     Not local: each unit's weights depend on those of all others.
 
@@ -117,7 +117,7 @@ class Orthogonal(Constraint):
         w = ops.convert_to_tensor(w)
         rank, units = len(w.shape), (unit_axis,) if isinstance(unit_axis, int) else unit_axis
         one = {unit % rank for unit in units}
-        # The positions of a locally connected kernel come first, and each is a matrix of its own.
+        # The positions of a locally connected kernel come first, and each has its own matrix.
         last = max(one)
         batch = sorted(one - {last})
         order = [*batch, *weight_axes(rank, unit_axis), last]
@@ -131,12 +131,12 @@ class Orthogonal(Constraint):
 
 @serializable
 class MeanRate(Constraint):
-    """Units whose mean current is `rate`, by the smallest change of weights, then clipped.
+    """Weights with the mean current `rate` for each unit, by the smallest change, then clipped.
 
         W_k <- W_k - (W_k . m - rate) m / |m|^2,     then    0 <= W <= maximum
 
-    with `m` the mean of the unit's inputs. The cut off is the last step, so that the mean is
-    exact only where no weight is at its bound.
+    where `m` is the mean of the unit's inputs. Clipping is the last step, so that the mean is exact
+    only if no weight is at its bound.
 
     Args:
         rate: The mean current.
@@ -150,7 +150,7 @@ class MeanRate(Constraint):
     >>> np.asarray(MeanRate(2.0)(w, mean=mean)).tolist()
     [[1.5], [0.5]]
 
-    Source: the rate constraint of Yger & Harris 2013 in form; the projection is our own choice.
+    Source: the rate constraint of Yger & Harris 2013 in form; we chose the projection.
     """
 
     def __init__(self, rate: float, maximum: float | None = None) -> None:

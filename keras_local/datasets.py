@@ -40,15 +40,15 @@ def load(
     | `fashion_mnist` | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
     | `cifar10`       | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
 
-    All have 10 classes. `digits` has no split of its own: here it is the permutation of
-    `numpy.random.default_rng(0)`, its first 1400 images for training, the rest for tests. Of the
-    others, split and order are those of TensorFlow Datasets.
+    All have 10 classes. `digits` has no split of its own. Here it is permuted by
+    `numpy.random.default_rng(0)`; the first 1400 images are for training, the rest for tests. Split
+    and order of the others are those of TensorFlow Datasets.
 
     Args:
         name: One of the names above.
         flatten: Whether to return each image as a vector.
-        data_dir: Where TensorFlow Datasets keeps its files; None for its own default, the
-            environment variable `TFDS_DATA_DIR` or else `~/tensorflow_datasets`.
+        data_dir: Folder of TensorFlow Datasets; None means its default, the environment variable
+            `TFDS_DATA_DIR` or otherwise `~/tensorflow_datasets`.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`: images in float32 from 0 to 1, of shape
@@ -56,7 +56,7 @@ def load(
         labels in int32 of shape `(samples,)`.
 
     Raises:
-        ValueError: If the name is unknown, `flatten` is no bool, or `data_dir` no path.
+        ValueError: If the name is unknown, `flatten` is not a bool, or `data_dir` is not a path.
         ImportError: If scikit-learn or TensorFlow Datasets is missing.
         RuntimeError: If the data set is not there and cannot be downloaded or prepared.
 
@@ -110,7 +110,7 @@ def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Spli
         )
     except ImportError as error:
         raise _missing(name) from error
-    except Exception as error:  # Network, disk and file formats fail in as many ways.
+    except Exception as error:  # Network, disk and file formats fail in many ways.
         raise RuntimeError(
             f"The data set {name!r} could not be prepared for TensorFlow Datasets. Either connect "
             "to the network and try again (the files are downloaded once), or prepare it elsewhere "

@@ -1,7 +1,8 @@
 """Losses whose derivative at a class unit depends only on that unit and the label.
 
-All are sums over class units of a function of one logit and its target, so the error of a class
-unit is local: no other unit of the output layer enters it, unlike softmax cross-entropy.
+All are sums over class units of a function of one logit and its target. Therefore the error of a
+class unit is local: in contrast to softmax cross-entropy, it does not depend on other units of the
+output layer.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ class LocalHinge(keras.losses.Loss):
 
         delta_y = -1 if o_y < 1 else 0,     delta_c = mu if o_c > -1 else 0   (c != y)
 
-    so a class unit below its margin learns by a Hebbian step, every other unit above its margin
-    by an anti-Hebbian step of gain `mu`. Local: each unit needs its own logit and its own label.
+    so that the unit of the correct class learns by a Hebbian step if it is below its margin, and
+    every other unit by an anti-Hebbian step of gain `mu` if it is above its margin. Local: each
+    unit needs its own logit and its own label.
 
-    Computed in float32 (float64 where that is the global float type), also for half-precision
-    logits. In eager mode a label that is no class (out of range, soft) is a `ValueError`, and
-    in a TensorFlow graph an `InvalidArgumentError`, before the weights change. A step compiled
-    with XLA cannot raise an error: there the loss of that batch is NaN and its gradient zero.
+    The loss is computed in float32 (float64 if that is the global float type), also for
+    half-precision logits. A label that is not a class (out of range, soft) is a `ValueError` in
+    eager mode, and an `InvalidArgumentError` in a TensorFlow graph, before the weights change. A
+    step compiled with XLA cannot raise an error: there the loss of that batch is NaN and its
+    gradient zero.
 
     Args:
         off_class_factor: Total weight of the `C - 1` wrong classes, at least 0. The source uses
@@ -83,7 +86,7 @@ class LocalHinge(keras.losses.Loss):
         """Return the loss of each sample, shape `(batch,)`."""
         targets, logits, valid = _prepare(y_true, y_pred)
         off_class = self.off_class_factor / (logits.shape[-1] - 1)
-        # relu, not maximum: its derivative at a tie is 0 on every backend, as the rule asks.
+        # The derivative of relu at a tie is 0 on every backend, as in the rule; maximum differs.
         hebbian = targets * ops.relu(1.0 - logits)
         anti_hebbian = (1.0 - targets) * ops.relu(1.0 + logits)
         return _nan_unless(valid, ops.sum(hebbian + off_class * anti_hebbian, axis=-1))
@@ -104,15 +107,15 @@ class PowerLoss(keras.losses.Loss):
     averaged over the batch. A large power makes the worst class units dominate. Local: the
     derivative at a class unit needs its own score and its own target.
 
-    Computed in float32 (float64 where that is the global float type), also for half-precision
-    scores, and as `(2 * sigmoid(-2 * beta * t_c * s_c))^power`, the same number without the
-    cancellation of `tanh` close to its target. Labels out of range are treated as in
-    `LocalHinge`.
+    The loss is computed in float32 (float64 if that is the global float type), also for
+    half-precision scores, and as `(2 * sigmoid(-2 * beta * t_c * s_c))^power`, which is the same
+    number without the cancellation of `tanh` close to its target. Labels out of range are treated
+    as in `LocalHinge`.
 
     Args:
         power: Exponent, at least 1.
-        beta: Slope of the squashing, greater than 0. It belongs to the scale of the scores: 1
-            suits scores of the order of 1.
+        beta: Slope of the squashing, greater than 0. It depends on the scale of the scores: use 1
+            for scores of the order of 1.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
 
@@ -171,11 +174,11 @@ class SquaredHinge(keras.losses.Loss):
 
         L = sum_c [1 - t_c s_c]_+^2
 
-    averaged over the batch. The margin costs nothing in itself: add a decay of the weights by the
-    optimizer, as `keras.optimizers.AdamW`. Local: the derivative at a class unit,
-    `-2 t_c [1 - t_c s_c]_+`, needs its own score and its own target.
+    averaged over the batch. For a large margin add a decay of the weights by the optimizer, such as
+    `keras.optimizers.AdamW`. Local: the derivative at a class unit, `-2 t_c [1 - t_c s_c]_+`, needs
+    its own score and its own target.
 
-    `keras.losses.SquaredHinge` takes targets of the shape of the scores only, and averages over
+    `keras.losses.SquaredHinge` takes only targets with the shape of the scores, and averages over
     classes; here labels may be integers. Precision and labels out of range are treated as in
     `LocalHinge`.
 
@@ -237,11 +240,11 @@ def _working_dtype() -> str:
 
 
 def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
-    """Check the labels against the logits and bring both to one form.
+    """Check the labels against the logits, and convert both to one form.
 
     Returns:
         One-hot targets and logits, both `(batch, classes)` in float32 or wider, and a boolean
-        scalar that is false if some label is no class, for graphs in which nothing can be raised.
+        scalar that is false if some label is not a class, for graphs that cannot raise errors.
     """
     dtype = _working_dtype()
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
@@ -269,7 +272,7 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
         f"entries ({_OTHERS})"
     )
     targets = assured(targets, valid, message)
-    # Sizes unknown above meet here: nothing may broadcast, a batch of one neither.
+    # Sizes that were unknown above are compared here: nothing may broadcast, not even a batch of 1.
     return ops.reshape(targets, ops.shape(logits)), logits, valid
 
 

@@ -1,6 +1,7 @@
-"""Measures of weights: angles, norms, wins. They are computed in float64, outside of any graph.
+"""Measures of weights: angles, norms and wins, computed in float64 outside any graph.
 
-How far a feedback kernel has aligned with its kernel, and how far competing units have converged.
+They tell how well a feedback kernel is aligned with its kernel, and how far competing units have
+converged.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ def alignment_angle(kernel: Any, feedback_kernel: Any) -> float:
 
         angle = arccos( <W, B> / (|W| |B|) ) * 180 / pi
 
-    with both kernels flattened. 0 is exact backpropagation up to a scale, 90 is no relation,
-    which is where independent random kernels start.
+    with both kernels flattened. 0 is exact backpropagation up to a scale; 90 means no relation, and
+    independent random kernels start there.
 
     Args:
         kernel: Array, tensor or Keras variable of any shape.
@@ -44,7 +45,7 @@ def alignment_angle(kernel: Any, feedback_kernel: Any) -> float:
     if length == 0.0 or feedback_length == 0.0:
         return float("nan")
     weights, feedback = weights / length, feedback / feedback_length
-    # Half-angle form: never leaves the range of arccos, exact also close to 0 and 180 degrees.
+    # The half-angle form stays in the range of arccos, and is exact close to 0 and 180 degrees.
     half = np.arctan2(np.linalg.norm(weights - feedback), np.linalg.norm(weights + feedback))
     return float(np.degrees(2.0 * half))
 
@@ -76,7 +77,7 @@ def norm_ratio(kernel: Any, feedback_kernel: Any) -> float:
 def weight_correlation(kernel: Any, feedback_kernel: Any) -> float:
     """Return Pearson's correlation of the entries of a kernel and its feedback kernel.
 
-    It differs from the cosine of `alignment_angle` by the removal of both means only.
+    It differs from the cosine of `alignment_angle` only by the removal of both means.
 
     Args:
         kernel: Array, tensor or Keras variable of any shape.
@@ -107,23 +108,23 @@ def weight_correlation(kernel: Any, feedback_kernel: Any) -> float:
 def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     """Count for each competing unit the samples that it wins.
 
-    The winner of a sample is the unit with the largest current, as the layer's rule has it
-    (`HebbianLayer.currents`), the lowest index among equals. A sample that drives no unit, such as
-    one of zeros, counts for none.
+    The winner of a sample is the unit with the largest current of the layer's rule
+    (`HebbianLayer.currents`); of equal units it is the one with the lowest index. A sample that
+    drives no unit, such as a sample of zeros, is not counted.
 
     Args:
         layer: A built Hebbian layer; in a convolution or a locally connected layer every position
             is a sample. Or any object with a `kernel` of shape `(inputs, units)` and a `plasticity`
             with a `norm_exponent` `p`, whose currents are `inputs @ (sign(W) |W|^(p - 1))`.
-        inputs: Array or tensor of shape `(..., inputs)`, what the layer receives.
-        batch_size: Samples treated at a time.
+        inputs: Array or tensor of shape `(..., inputs)`, the inputs of the layer.
+        batch_size: Number of samples that are computed at a time.
 
     Returns:
         Integer array of shape `(units,)`; `(*positions, units)` if each position has its own.
 
     Raises:
-        ValueError: If the layer has no such kernel or plasticity rule, or the inputs another
-            width than the kernel, or there are none.
+        ValueError: If the layer has no such kernel or plasticity rule, if the inputs have another
+            width than the kernel, or if there are no inputs.
 
     Example:
         >>> import types
@@ -150,7 +151,7 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
     )
     _require_samples(samples, (kernel.shape[0],))
     strengths = np.sign(kernel) * np.abs(kernel) ** (p - 1.0)
-    # Single precision decides in the layer too, and a whole data set passes through here.
+    # The layer also uses single precision, and a whole data set is computed here.
     strengths = strengths.astype(np.float32)
     samples = samples.reshape(-1, samples.shape[-1])
     counts = np.zeros(kernel.shape[1], dtype=np.int64)
@@ -162,14 +163,13 @@ def win_counts(layer: Any, inputs: Any, batch_size: int = 1024) -> np.ndarray:
 def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -> dict[str, float]:
     """Return which fractions of a layer's units have converged, have won and are dead.
 
-    Under the Krotov-Hopfield rule the weights of a unit that keeps winning approach
+    Under the Krotov-Hopfield rule the weights of a unit that continues to win approach
     `sum_i |W_i|^p = 1` from above.
 
     Args:
         layer: Layer with a `kernel` of shape `(..., units)` and a `plasticity` with a
             `norm_exponent`.
-        inputs: What the layer receives, of shape `(..., inputs)`; None leaves the last two
-            entries out.
+        inputs: Inputs of the layer, of shape `(..., inputs)`; None leaves out the last two entries.
         tolerance: How far from 1 the sum may be for a unit to count as converged.
 
     Returns:
@@ -178,7 +178,7 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
         - `mean_norm`: mean over units of `sum_i |W_i|^p`,
         - `converged`: fraction of units with `|sum_i |W_i|^p - 1| < tolerance`,
         - `won`: fraction of units with the largest current for at least one sample,
-        - `dead`: fraction of units without any.
+        - `dead`: fraction of units without any win.
 
     Raises:
         ValueError: If the layer has no kernel or no plasticity rule with a `norm_exponent`, if
@@ -215,7 +215,7 @@ def convergence_report(layer: Any, inputs: Any = None, tolerance: float = 0.1) -
 
 
 def _wins_of_layer(layer: Any, samples: np.ndarray, batch_size: int) -> np.ndarray:
-    """Count the wins of units: at all positions, or of each position if its units are its own."""
+    """Count the wins of units, over all positions or for the separate units of each position."""
     built = "a layer that is built"
     _validation.require(layer.built, "layer", built, layer.name)
     shape = tuple(layer.kernel.shape)
@@ -231,10 +231,10 @@ def _wins_of_layer(layer: Any, samples: np.ndarray, batch_size: int) -> np.ndarr
 
 
 def _won(currents: np.ndarray, axes: int = 0) -> np.ndarray:
-    """Count the wins over all axes of samples; the last `axes` before the units stay."""
+    """Count the wins over all axes of samples; the last `axes` axes before the units are kept."""
     units = currents.shape[-1]
     won = currents.argmax(axis=-1)[..., None] == np.arange(units)
-    # What is zero drives no unit.
+    # A sample of zeros drives no unit.
     won &= np.any(currents != 0.0, axis=-1, keepdims=True)
     over = tuple(range(won.ndim - 1 - axes))
     counts: np.ndarray = won.sum(axis=over, dtype=np.int64)

@@ -19,30 +19,30 @@ class BatchManhattan(keras.optimizers.SGD):
     """SGD on the sign of the batch's gradient.
 
     `g <- sign(g)`, then the step of SGD with its momentum, weight decay and schedule. Every weight
-    with a gradient moves by the learning rate, as if synapses had one size of step.
+    with a gradient changes by the learning rate, as if all synapses had one step size.
 
-    `sign` is taken of the gradient of the whole batch: after the replicas' gradients are added up
-    and accumulated. Loss scales do not matter. Kernel and feedback kernel of
-    `KolenPollack(separate=True)`, whose gradients are equal, keep their difference. A factor on
-    the gradient, as `KolenPollack(rate=0.5)` or the rates of an alignment rule, is lost.
+    `sign` acts on the gradient of the whole batch, after the replicas' gradients are added up and
+    accumulated. Loss scales do not matter. Kernel and feedback kernel of
+    `KolenPollack(separate=True)`, whose gradients are equal, keep their difference. A factor on the
+    gradient, as in `KolenPollack(rate=0.5)` or the rates of an alignment rule, has no effect.
 
     Args:
         learning_rate: Size of the step: a number, a schedule, or a function without arguments.
         momentum: As in `keras.optimizers.SGD`, from 0 to 1.
-        nesterov: Likewise, as are all that follow.
+        nesterov: As in `keras.optimizers.SGD`, like all arguments below.
         weight_decay: Decoupled decay of the weights, or None.
-        clipnorm: Largest norm of each weight's gradient; of no effect on its sign.
-        clipvalue: Largest entry of a gradient; of no effect on its sign.
-        global_clipnorm: Largest norm of all gradients; of no effect on their signs.
-        use_ema: Whether a moving average of the weights is kept.
+        clipnorm: Largest norm of each weight's gradient; it has no effect on its sign.
+        clipvalue: Largest entry of a gradient; it has no effect on its sign.
+        global_clipnorm: Largest norm of all gradients; it has no effect on their signs.
+        use_ema: Whether a moving average of the weights is computed.
         ema_momentum: Momentum of this average.
-        ema_overwrite_frequency: The weights are set to the average every so many steps.
+        ema_overwrite_frequency: Number of steps after which the weights are set to the average.
         loss_scale_factor: Factor on the loss, or None.
-        gradient_accumulation_steps: Gradients are summed over so many steps.
+        gradient_accumulation_steps: Number of steps over which gradients are summed.
         name: Name of the optimizer.
 
     Raises:
-        ValueError: If an argument is not as said; the message names it.
+        ValueError: If an argument is invalid; the message names it.
 
     >>> import keras, keras_local as kl
     >>> weight = keras.Variable([1.0, 1.0, 1.0])
@@ -55,7 +55,7 @@ class BatchManhattan(keras.optimizers.SGD):
     """
 
     ignores_gradient_scale = True
-    """What networks ask for, whose layers may learn at rates that differ."""
+    """Networks ask for this attribute, because their layers may learn at different rates."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class BatchManhattan(keras.optimizers.SGD):
     ) -> None:
         schedule = keras.optimizers.schedules.LearningRateSchedule
         if not (isinstance(learning_rate, (schedule, Mapping)) or _is_source(learning_rate)):
-            # Keras holds the number in single precision.
+            # Keras stores the number in single precision.
             learning_rate = check.real("learning_rate", learning_rate, 0.0, 3e38)
         optional = {
             "clipnorm": clipnorm,
@@ -110,7 +110,7 @@ class BatchManhattan(keras.optimizers.SGD):
         )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Take the step of SGD along the gradient's sign."""
+        """Make the step of SGD along the sign of the gradient."""
         super().update_step(ops.sign(gradient), variable, learning_rate)
 
 

@@ -1,6 +1,6 @@
 """Checks for people who write their own rule.
 
-Each function raises an `AssertionError` that says what does not hold. They need no test framework.
+Each function raises an `AssertionError` that says what is wrong. They need no test framework.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from keras_local.plasticity import PlasticityRule
 
 
 def check_feedback_rule(rule: FeedbackRule, tolerance: float = 1e-5, seed: int = 0) -> None:
-    """Check that a feedback rule does what the interface promises, dense and convolutional.
+    """Check that a feedback rule satisfies the interface, dense and convolutional.
 
     * its config restores it;
     * the error kernel has the kernel's shape, and `assignment` sets it, up to its length and to
-      signs that a rule prescribes, or refuses;
-    * the forward pass is that of the plain layer, exactly;
-    * the error that reaches the layer below is the one carried by the error kernel, and none if the
-      rule does not `sends_errors`; of a rule that `draws` its error kernel, that one arrives;
-    * weights that are not declared trainable are changed by the rule alone (a memory), and not by
+      signs that a rule prescribes, or raises an error;
+    * the forward pass is exactly that of the plain layer;
+    * the error that reaches the layer below is carried by the error kernel, and there is none if
+      `sends_errors` is False; if a rule `draws` its error kernel, only the presence of an error is
+      checked;
+    * weights that are not declared trainable are changed only by the rule (a memory), and not by
       an optimizer.
 
-    What the feedback weights should receive is known to the rule's author alone: compare one step
-    with the formula in a test of your own.
+    Only the author of the rule knows how the feedback weights should change: compare one step with
+    the formula in your own test.
 
     Args:
         rule: The rule.
@@ -62,14 +63,13 @@ def check_plasticity_rule(
 
     * its config restores it;
     * its change of the kernel is `change(pre, kernel, *own)`;
-    * what becomes of its own weights is `memory(pre, kernel, *own)`, if that is given;
-    * one step of `fit` with plain SGD moves a `HebbianDense` kernel by the step size times the
-      rule's update, under its constraint, and moves it at all;
-    * the step sets the rule's own weights to what the rule says of them.
+    * the updates of its own weights are `memory(pre, kernel, *own)`, if that is given;
+    * one step of `fit` with plain SGD changes a `HebbianDense` kernel by the step size times the
+      rule's update, under its constraint, and this change is not zero;
+    * the step sets the rule's own weights to the values that the rule returns.
 
-    A rule that does not learn without a modulator gets one, a number for each sample: both
-    functions are then called with `modulator=`, an array `(batch, 1)`, if the rule says that it
-    `needs_modulator`.
+    If the rule has `needs_modulator`, it gets a modulator, one number for each sample, and both
+    functions are called with `modulator=`, an array `(batch, 1)`.
 
     Args:
         rule: The rule.
@@ -80,8 +80,8 @@ def check_plasticity_rule(
         units: Number of units.
         tolerance: Largest deviation allowed, relative to the largest entry.
         seed: Seed of weights and data.
-        memory: Function of the same arguments that returns what `own_updates` should, one array for
-            each of the rule's own weights.
+        memory: Function of the same arguments that returns the expected result of `own_updates`,
+            one array for each of the rule's own weights.
 
     Raises:
         AssertionError: If one of these does not hold.
@@ -117,7 +117,7 @@ def check_plasticity_rule(
 def _near_their_start(
     rule: PlasticityRule, shape: tuple[int, int], rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Return values for the rule's own weights: a little above those that they start with."""
+    """Return values for the rule's own weights, a little above their first values."""
     starts = [
         ops.convert_to_numpy(keras.initializers.get(weight.initializer)(weight.shape, "float32"))
         for weight in rule.own_weights(shape)
@@ -128,7 +128,7 @@ def _near_their_start(
 def _check_step_of_fit(
     rule: PlasticityRule, tensors: list[Any], modulator: np.ndarray, tolerance: float
 ) -> None:
-    """Take one step of SGD, and compare the weights with what the rule says."""
+    """Make one step of SGD, and compare the weights with the values of the rule."""
     pre, kernel, *own = tensors
     factors: dict[str, Any] = {}
     silent = rule.needs_modulator or not np.any(ops.convert_to_numpy(rule.update(*tensors)))
@@ -142,7 +142,7 @@ def _check_step_of_fit(
     outputs = layer(inputs, modulator=third) if silent else layer(inputs)
     model = keras.Model([inputs, third] if silent else inputs, outputs)
     for weight, value in zip([layer.kernel, *layer.own_weights], [kernel, *own], strict=True):
-        # A copy: on JAX a compiled step gives the buffers of its weights away.
+        # A copy, because a compiled step on JAX donates the buffers of its weights.
         weight.assign(ops.copy(value))
     rate = 0.01
     model.compile(keras.optimizers.SGD(rate))
@@ -157,7 +157,7 @@ def _check_step_of_fit(
     step = ops.convert_to_numpy(rule.constrain(kernel + rate * update, *after)) - start
     moved = ops.convert_to_numpy(layer.kernel) - start
     _check(np.any(moved != 0), "one step of fit moves the kernel")
-    # The difference of two float32 kernels is known to a few of their last digits only.
+    # The difference of two float32 kernels has only a few correct digits.
     rounding = 1e-6 * np.abs(start).max() / max(np.abs(step).max(), 1e-30)
     _check_close("the step of fit", moved, step, tolerance + rounding)
     for weight, value in zip(layer.own_weights, after, strict=True):
@@ -204,8 +204,8 @@ def _check_error_path(
     plain = layer.linear_map.apply(hidden, layer.kernel) + layer.bias
     _check_close(f"{name}: the output", layer(hidden), ops.convert_to_numpy(plain), 0.0)
 
-    # One step of SGD with step size 1 on the loss sum(y * target) shows the gradients: the error
-    # at the outputs is `target`, whatever the weights.
+    # One step of SGD with step size 1 on the loss sum(y * target) shows the gradients, because the
+    # error at the outputs is `target` for all weights.
     target = rng.normal(size=tuple(plain.shape)).astype("float32")
     sent = layer.linear_map.input_gradient(ops.convert_to_tensor(target), error_kernel, hidden)
     wanted = np.tensordot(inputs, ops.convert_to_numpy(sent), (range(len(shape)),) * 2)
@@ -213,14 +213,14 @@ def _check_error_path(
     expected = _after_a_call(layer, hidden)
     model.compile(keras.optimizers.SGD(1.0), loss=_inner_product)
     with warnings.catch_warnings():
-        # A rule that sends no errors leaves the layer below without a gradient.
+        # If a rule sends no errors, the layer below gets no gradient.
         warnings.filterwarnings("ignore", "Gradients do not exist")
         model.fit(inputs, target, batch_size=len(inputs), shuffle=False, verbose=0)
     gradient = before - ops.convert_to_numpy(below.kernel)
     if not rule.sends_errors:
         _check(not np.any(gradient), f"{name}: no error reaches the layer below")
     elif rule.draws and not np.allclose(gradient, wanted, tolerance, tolerance):
-        # The error kernel may be drawn anew in each step.
+        # The error kernel may be drawn again in each step.
         _check(np.all(np.isfinite(gradient)) and np.any(gradient), f"{name}: an error goes down")
     else:
         allowed = max(tolerance, 1e-5)
@@ -232,7 +232,7 @@ def _check_error_path(
 
 
 def _check_assignment(layer: layers.FeedbackLayer, rng: np.random.Generator) -> None:
-    """Assign a feedback kernel, of the kernel's signs where a rule takes no others."""
+    """Assign a feedback kernel, with the kernel's signs if the rule takes no others."""
     kernel = ops.convert_to_numpy(layer.kernel)
     chosen = rng.normal(size=kernel.shape).astype("float32")
     try:
@@ -242,7 +242,7 @@ def _check_assignment(layer: layers.FeedbackLayer, rng: np.random.Generator) -> 
         try:
             layer.assign_feedback_kernel(chosen)
         except ValueError:
-            return  # A rule without a feedback kernel of its own refuses.
+            return  # A rule without its own feedback kernel raises an error.
     found = ops.convert_to_numpy(layer.feedback_kernel)
     # A wrapper may give it another length.
     length = np.sum(found * chosen) / np.sum(chosen * chosen)
@@ -252,7 +252,7 @@ def _check_assignment(layer: layers.FeedbackLayer, rng: np.random.Generator) -> 
 
 
 def _after_a_call(layer: layers.FeedbackLayer, inputs: Any) -> list[np.ndarray]:
-    """Return the weights of the rule as a call in training leaves them, and set them back."""
+    """Return the weights of the rule after a call in training, and restore them."""
     variables = [*layer.rule_weights, *layer.rule_states]
     before = [ops.convert_to_numpy(variable) for variable in variables]
     layer(inputs, training=True)

@@ -1,8 +1,8 @@
 """Callbacks that write angles, convergence and figures into the logs of `fit`.
 
-What they measure stands in `logs` at the end of each epoch, next to loss and metrics. `History`
-and the progress bar always see it; callbacks that the user passes (`CSVLogger`, `TensorBoard`,
-`EarlyStopping`) see it if they come later in the list.
+They add their measurements to `logs` at the end of each epoch, next to loss and metrics. `History`
+and the progress bar always see them; callbacks that the user passes (`CSVLogger`, `TensorBoard`,
+`EarlyStopping`) see them if they come later in the list.
 """
 
 from keras_local.callbacks.alignment import AlignmentMonitor as AlignmentMonitor

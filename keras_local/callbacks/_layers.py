@@ -1,4 +1,4 @@
-"""The layers of a model, by name, and the ways to them."""
+"""The layers of a model, by name, and functions that compute their inputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names_of(argument: str, names: Any) -> list[str]:
 
 
 def walk(model: Any) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
-    """Return path, layer and the layers around it, of each layer at every depth, once."""
+    """Return path, layer and surrounding layers of each layer at every depth, once."""
     seen: set[int] = set()
 
     def below(
@@ -46,19 +46,19 @@ def walk(model: Any) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
 
 
 def short_names(found: Iterable[tuple[str, str, T]]) -> dict[str, T]:
-    """Return things by their short name, or by their path where the short one occurs twice."""
+    """Return objects by their short name, or by their path if the short name is not unique."""
     found = list(found)
     uses = Counter(name for _, name, _ in found)
     return {name if uses[name] == 1 else path: thing for path, name, thing in found}
 
 
 def layers_by_name(model: Any) -> dict[str, Any]:
-    """Return all layers, nested ones too, by name; by path where a name occurs twice."""
+    """Return all layers, also nested ones, by name, or by path if a name is not unique."""
     return short_names((path, layer.name, layer) for path, layer, _ in walk(model))
 
 
 def path_to(graph: Any, layer: Any) -> Callable[[Any], Any] | None:
-    """Return a function from a batch of the graph's inputs to the inputs of `layer` in it."""
+    """Return a function from a batch of the graph's inputs to the inputs of `layer`."""
     if not has_graph(graph) or len(graph.inputs) != 1:
         return None
     for operation, inputs, _ in calls_of(graph):

@@ -39,68 +39,66 @@ class _Sender:
     place: int
 
     def kernels(self) -> tuple[Any, Any]:
-        """Return the kernel and the feedback kernel of now."""
+        """Return the present kernel and feedback kernel."""
         _, kernel, feedback_kernel = (error_kernels(self.layer) or [])[self.place]
         return kernel, feedback_kernel
 
     def stands_below_all(self, unused: set[int]) -> bool:
-        """Tell whether nothing is trained below the kernel, so that no error needs it."""
+        """Return whether nothing is trained below the kernel, so that it needs no error."""
         kernel, _ = self.kernels()
         owners = [part for part in with_error_path(self.layer) if part.kernel is kernel]
         return any(id(owner) in unused for owner in owners or [self.layer])
 
 
 class AlignmentMonitor(keras.callbacks.Callback):
-    """Log the angle, or another measure, between each feedback kernel and its kernel.
+    """Callback that logs the angle between each feedback kernel and its kernel.
 
-    At the end of each epoch `logs` receives for each layer with a feedback kernel, and for each
-    part of a layer with several (`query` of an attention), as their `error_kernels()` say,
+    At the end of each epoch it adds to `logs`, for each layer with a feedback kernel, and for each
+    part of a layer with several (such as `query` of an attention; see `error_kernels()`),
 
     - `alignment_angle/<layer>`: angle between the kernels in degrees,
     - `norm_ratio/<layer>`: norm of the feedback kernel over norm of the kernel,
     - `weight_correlation/<layer>`: Pearson's correlation of their entries,
 
-    as in `keras_local.metrics`, and with `data`, a held-out batch,
+    as in `keras_local.metrics`. With `data`, a held-out batch, it also adds
 
     - `gradient_angle/<layer>`: angle in degrees between the gradient of the kernel under the rules
-      of all layers, `x^T delta`, and the true gradient, by backpropagation through the same
-      kernels,
-    - `local_gradient_angle/<layer>`: angle between the error that the layer sends down, and the one
-      that it would send through its kernel, from the same error at its outputs:
+      of all layers, `x^T delta`, and the true gradient of backpropagation through the same kernels,
+    - `local_gradient_angle/<layer>`: angle between the error that the layer sends down, and the
+      error that it would send through its kernel, for the same error at its outputs:
       `angle(delta B^T, delta W^T)`.
 
-    The first tells how far a step goes downhill; errors of all layers above add up in it, so in the
-    highest layer it is 0 and in the lowest it is worth knowing: every layer with a rule and a
-    kernel that is trained is reported, those on backpropagation too. The second is the
-    contribution of the layer alone.
+    The first angle tells how far a step goes downhill. The effects of all layers above add up in
+    it, so that it is 0 in the highest layer and most informative in the lowest. It is reported for
+    every layer with a rule and a trained kernel, also for layers with backpropagation. The second
+    angle is the effect of the layer alone.
 
-    Both follow from the compiled loss, without regularizers and other losses of layers, in training
-    mode: normalisation by the batch, and the dropout of the next step. Measuring changes nothing in
-    the model. It costs three forward passes of the batch and two backward ones, outside of the
-    compiled step, and the memory for them: some hundred examples do.
+    Both are computed from the compiled loss, without regularizers and other losses of layers, in
+    training mode: with normalisation by the batch, and the dropout of the next step. Measuring does
+    not change the model. It costs three forward and two backward passes of the batch, outside the
+    compiled step, and the memory for them; some hundred examples are enough.
 
-    `initial` holds the same before the first step of training. It
-    stays empty for a model without an input shape, which TensorFlow builds in that step only.
+    `initial` contains the same values before the first step of training. It stays empty for a model
+    without an input shape, which TensorFlow builds in the first step.
 
-    The feedback kernel of a layer below which nothing is trained carries no error, so its angle
-    says nothing. Such layers, as the lowest of a network, are left out where the model is
-    `Sequential` or functional, nested models included. Of a subclassed model, whose graph cannot
-    be known, every layer with a feedback kernel is reported: name those wanted in `layers`.
+    If nothing is trained below a layer, its feedback kernel carries no error, and its angle has no
+    meaning. Such layers, for example the lowest layer of a network, are left out if the model is
+    `Sequential` or functional, including nested models. The graph of a subclassed model is not
+    known, so that every layer with a feedback kernel is reported; use `layers` to choose.
 
     Args:
-        layers: Names of the layers to report, the lowest too if named; None for all that use
-            their feedback kernel. A layer of a nested model whose name occurs more than once is
-            called `<model>/<layer>`. The name of a layer of several kernels stands for all of them.
-        every: Measure after every so many epochs; in between the last values are repeated,
+        layers: Names of the layers to report, which may include the lowest; None for all layers
+            that use their feedback kernel. A layer of a nested model whose name is not unique is
+            called `<model>/<layer>`. The name of a layer with several kernels means all of them.
+        every: Measure after each `every` epochs. Between measurements the last values are repeated,
             because loggers such as `CSVLogger` fix their columns at the first epoch.
-        measures: Which of the first three to log.
-        data: None, or a pair `(inputs, labels)` of arrays, or of structures of arrays as `fit`
-            takes them.
+        measures: Which of the first three values to log.
+        data: None, or a pair `(inputs, labels)` of arrays, or of structures of arrays as for `fit`.
 
     Raises:
-        ValueError: If `every` is not a positive integer, a measure is unknown or `data` is no such
-            pair; when training begins, if `layers` names one that the model has not or that has no
-            feedback kernel, or if `data` are given and do not fit the model, or it has no loss.
+        ValueError: If `every` is not a positive integer, a measure is unknown or `data` is not such
+            a pair. When training begins, if `layers` names a layer that the model does not have or
+            that has no feedback kernel, or if `data` do not fit the model, or if it has no loss.
 
     Example:
         >>> import numpy as np, keras, keras_local as kl
@@ -141,7 +139,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
         self.initial = {}
         self._latest: dict[str, float] = {}
         self._learning: dict[str, Any] = {}
-        self._watched: dict[str, _Sender] | None = None  # None: not looked for yet
+        self._watched: dict[str, _Sender] | None = None  # None: not yet searched
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Find the layers, and measure them before the first step."""
@@ -179,7 +177,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
         found: list[tuple[str, str, _Sender]] = []
         for path, layer, inside in walk(self.model):
             if any(error_kernels(outer) is not None for outer in inside):
-                continue  # The outer layer has spoken of it.
+                continue  # The outer layer has already reported it.
             for place, (name, _, _) in enumerate(error_kernels(layer) or []):
                 whole = f"{path}/{name}" if name else path
                 found.append((whole, name or layer.name, _Sender(layer, place)))
@@ -255,7 +253,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
 
 
 def _batch(data: Any) -> tuple[Any, Any]:
-    """Return inputs and labels as arrays, in the precision in which `fit` hands them on."""
+    """Return inputs and labels as arrays, in the precision that `fit` uses."""
     pair = isinstance(data, list | tuple) and len(data) == 2
     allowed = "a pair (inputs, labels)"
     check.require(pair, "data", allowed, f"data of type {type(data).__name__}")

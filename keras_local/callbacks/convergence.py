@@ -19,10 +19,10 @@ _BATCH = 1024
 
 
 class ConvergenceMonitor(keras.callbacks.Callback):
-    """Log how many units of Hebbian layers have converged, have won or are dead.
+    """Callback that logs how many units of Hebbian layers have converged, have won or are dead.
 
-    At the end of each epoch `logs` receives for each layer whose plasticity rule has a
-    `norm_exponent`, here `p`,
+    At the end of each epoch it adds to `logs`, for each layer whose plasticity rule has a
+    `norm_exponent` (`p` below),
 
     - `mean_norm/<layer>`: mean over units of `sum_i |W_i|^p`, which approaches 1 from above,
     - `converged/<layer>`: fraction of units with `|sum_i |W_i|^p - 1| < tolerance`,
@@ -30,23 +30,24 @@ class ConvergenceMonitor(keras.callbacks.Callback):
     and with `data`
 
     - `won/<layer>`: fraction of units with the largest current for at least one sample,
-    - `dead/<layer>`: fraction of units without any,
+    - `dead/<layer>`: fraction of units without any win,
 
-    as in `keras_local.metrics.convergence_report`. `initial` holds the same before the first step
-    of training. It stays empty for a model without an input shape, which TensorFlow builds in that
-    step only.
+    as in `keras_local.metrics.convergence_report`. `initial` contains the same values before the
+    first step of training. It stays empty for a model without an input shape, which TensorFlow
+    builds in the first step.
 
     Args:
         data: Samples for `won` and `dead`: an array of the model's inputs, for `Sequential` and
-            functional models of one input, or a mapping of layer names to arrays of what those
-            layers receive. A few thousand do; they pass through the model at each measurement.
+            functional models with one input, or a mapping of layer names to arrays of the inputs of
+            those layers. A few thousand are enough; they pass through the model at each
+            measurement.
         tolerance: How far from 1 the sum may be for a unit to count as converged.
-        every: Measure after every so many epochs; in between the last values are repeated.
+        every: Measure after each `every` epochs. Between measurements the last values are repeated.
 
     Raises:
-        ValueError: If `tolerance` is not positive or `every` no positive integer; when training
-            begins, if `data` names a layer that the model has not, or does not fit a layer, or
-            the inputs of a layer cannot be found from the model's inputs.
+        ValueError: If `tolerance` is not positive or `every` is not a positive integer. When
+            training begins, if `data` names a layer that the model does not have, or does not fit a
+            layer, or the inputs of a layer cannot be computed from the model's inputs.
 
     Example:
         >>> import numpy as np, keras, keras_local as kl
@@ -79,7 +80,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
         self.every = check.positive_integer("every", every)
         self.initial = {}
         self._latest: dict[str, float] = {}
-        self._watched: dict[str, Any] | None = None  # None: not looked for yet
+        self._watched: dict[str, Any] | None = None  # None: the layers have not been looked for yet
         self._inputs: dict[str, Callable[[], Any]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -112,7 +113,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
             for name, layer in layers_by_name(self.model).items()
             if norm_exponent(layer) is not None
         }
-        # A layer that learns in the place of another one holds the weights that change.
+        # If a layer learns in place of another layer, it holds the weights that change.
         replaced = {id(part) for layer in known.values() for part in parts(layer)}
         found = {
             name: layer
@@ -138,12 +139,12 @@ class ConvergenceMonitor(keras.callbacks.Callback):
             self._inputs = {
                 name: self._reach(layer)
                 for name, layer in found.items()
-                if len(layer.kernel.shape) == 2  # of convolutions the norms only
+                if len(layer.kernel.shape) == 2  # for convolutions only the norms
             }
         return found
 
     def _reach(self, layer: Any) -> Callable[[], np.ndarray]:
-        """Return a function that brings `data` to the layer."""
+        """Return a function that computes the inputs of the layer from `data`."""
         path = path_to(self.model, layer)
         if path is None:
             raise ValueError(
@@ -152,7 +153,7 @@ class ConvergenceMonitor(keras.callbacks.Callback):
                 f"{self.model.name!r}. Received: data of type {type(self.data).__name__}"
             )
         data = np.asarray(self.data)
-        # Batch by batch and without `predict`, which a distribution strategy refuses here.
+        # Computed batch by batch without `predict`, which a distribution strategy refuses here.
         return lambda: np.concatenate(
             [
                 keras.ops.convert_to_numpy(path(data[start : start + _BATCH]))

@@ -14,23 +14,23 @@ from keras_local.ops import image_writer
 
 
 class TensorBoardFigures(keras.callbacks.Callback):
-    """Draw figures during training and write them for TensorBoard.
+    """Callback that draws figures during training and writes them for TensorBoard.
 
-    Each figure is drawn before the first step and at the end of epochs, and stands among the images
-    of the run `figures`. The epochs of a second training, as those of the next layer in
-    `models.pretrain`, follow upon those of the first.
+    Each figure is drawn before the first step and at the end of epochs. TensorBoard shows it among
+    the images of the run `figures`. The epochs of a second training, such as that of the next layer
+    in `models.pretrain`, are counted on from those of the first.
 
     Args:
-        log_dir: Folder of the logs, as for `keras.callbacks.TensorBoard`; the images go to its
-            subfolder `figures`, beside `train` and `validation`.
-        figures: Mapping from the name of an image to a function without arguments that draws it: it
-            returns a `matplotlib.figure.Figure`, as all of `keras_local.plots` do.
-        every: Draw after every so many epochs, and after the last.
-        dpi: Pixels an inch.
+        log_dir: Folder of the logs, as for `keras.callbacks.TensorBoard`; the images are written to
+            its subfolder `figures`, next to `train` and `validation`.
+        figures: Mapping from the name of an image to a function without arguments that draws it and
+            returns a `matplotlib.figure.Figure`, like all functions of `keras_local.plots`.
+        every: Draw after each `every` epochs, and after the last.
+        dpi: Pixels per inch.
 
     Raises:
-        ValueError: If `figures` is empty or no such mapping, or a number is out of its range; when
-            training begins, if a function returns something else.
+        ValueError: If `figures` is empty or not such a mapping, or a number is out of its range.
+            When training begins, if a function returns something else.
         ImportError: When training begins, if TensorFlow, which writes the files, is missing.
 
     ```python
@@ -85,7 +85,7 @@ class TensorBoardFigures(keras.callbacks.Callback):
         self._put(pictures)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Draw the figures if this epoch is one of every `every`."""
+        """Draw the figures after each `every` epochs."""
         self._step = self._next + epoch + 1
         if (epoch + 1) % self.every == 0:
             self._put(self._pictures())

@@ -1,8 +1,8 @@
 """Figures of weights and of training, drawn with matplotlib.
 
-Each function returns a `matplotlib.figure.Figure` and touches nothing global: no window, no
-`pyplot` state, no display needed. Save it by `figure.savefig("name.png")`; a notebook shows it.
-Needs `pip install keras-local[plots]`.
+Each function returns a `matplotlib.figure.Figure` and has no global effects: it opens no window,
+does not use the `pyplot` state and needs no display. Save a figure by `figure.savefig("name.png")`;
+a notebook shows it. The functions need `pip install keras-local[plots]`.
 """
 
 from keras_local.plots.curves import alignment as alignment

@@ -27,18 +27,18 @@ def alignment(
     """Draw the angle between kernel and feedback kernel of each layer over training.
 
     Args:
-        history: What `fit` returned, trained with `keras_local.callbacks.AlignmentMonitor`, or
-            its dictionary of logs.
+        history: The result of `fit` with `keras_local.callbacks.AlignmentMonitor`, or its
+            dictionary of logs.
         initial: The monitor's `initial`, drawn as epoch 0.
         layers: Names of the layers to draw; None draws all.
         title: Title of the figure.
 
     Returns:
-        The figure, in degrees over epochs, with a line at 90 degrees where unrelated kernels are.
+        The figure, in degrees over epochs, with a line at 90 degrees for unrelated kernels.
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If the history holds no angle, or not of a layer in `layers`.
+        ValueError: If the history contains no angles, or no angle of a layer in `layers`.
 
     Example:
         >>> logs = {"alignment_angle/hidden": [80.0, 60.0], "alignment_angle/top": [70.0, 40.0]}
@@ -82,7 +82,7 @@ def learning_curves(
     """Draw one metric of several training runs over their epochs.
 
     Args:
-        histories: Mapping from the name of a run to what `fit` returned, or to its dictionary of
+        histories: Mapping from the name of a run to the result of `fit`, or to its dictionary of
             logs.
         metric: Which entry of the logs to draw.
         title: Title of the figure.
@@ -132,12 +132,12 @@ def trajectories(
     """Draw units of a network over the steps in which it settles.
 
     Args:
-        states: What `trajectories` of a network of `keras_local.dynamics` returned: for each layer
+        states: The result of `trajectories` of a network of `keras_local.dynamics`: for each layer
             of units, an array `(times, batch, ...)`.
-        sample: Which sample of the batch.
-        units: How many units of each layer to draw, the first.
+        sample: Which sample of the batch to draw.
+        units: How many units of each layer to draw, beginning with the first.
         names: Names of the layers, the lowest first; None numbers them.
-        mark: A step at which to draw a line, as where a phase with labels begins.
+        mark: A step at which to draw a line, for example where a phase with labels begins.
         title: Title of the figure.
 
     Returns:
@@ -145,7 +145,7 @@ def trajectories(
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If there are no states, a sample is not there, or names are missing.
+        ValueError: If there are no states, the sample does not exist, or names are missing.
 
     Example:
         >>> states = [np.zeros((5, 2, 4)), np.ones((5, 2, 3))]
@@ -187,7 +187,7 @@ def trajectories(
 
 
 def _curve_size(names: Sequence[Any]) -> tuple[float, float]:
-    # The axes keep their size, the legend beside them takes what its names need.
+    # The axes keep their size; the legend beside them gets the space that its names need.
     longest = max(len(str(name)) for name in names)
     return 5.4 + 0.09 * max(longest, 9), max(4.2, 0.6 + 0.22 * len(names))
 
@@ -202,7 +202,7 @@ def _curve(
         color=COLOURS[index % len(COLOURS)],
         linestyle=DASHES[index // len(COLOURS) % len(DASHES)],
         linewidth=1.8,
-        # A dot each shows that epochs are steps, and a single epoch at all.
+        # A dot for each epoch shows that epochs are steps, and makes a single epoch visible.
         marker="o" if len(epochs) <= 40 else None,
         markersize=3.5,
     )
@@ -219,7 +219,7 @@ def _finish(axes: Axes, title: str | None) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    # Beside the curves, where it hides none of them.
+    # The legend is beside the curves, where it hides none of them.
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=9
     )

@@ -32,26 +32,26 @@ def receptive_fields(
         layer_or_kernel: A built layer with a `kernel`, or a kernel: array, tensor or variable of
             shape `(inputs, units)`, or of a 2D convolution, `(height, width, channels, filters)`,
             with 1 or 3 channels.
-        shape: Image shape `(height, width)` or `(height, width, channels)` of the inputs of a
-            dense kernel, with 1 or 3 channels. None takes square images if the number of inputs
-            is a square, or three times one.
-        units: How many units to draw, the first in `order`, or a sequence of their indices, drawn
-            as given. None draws up to 100.
+        shape: Image shape `(height, width)` or `(height, width, channels)` of the inputs of a dense
+            kernel, with 1 or 3 channels. None means square images, if the number of inputs is a
+            square or three times a square.
+        units: How many units to draw, beginning with the first in `order`, or a sequence of their
+            indices, drawn in this order. None draws up to 100.
         columns: Units in a row; None makes the grid about square.
         order: `"index"`, or `"norm"` for the largest Euclidean norm first.
-        limit: Absolute weight of the end of the scale. None takes the largest, but no more than
-            1.5 times the median of the units' largest ones, so that a few units of great weights,
-            as those that never won, do not fade all others; arrows at the scale tell of weights
-            beyond.
-        title: Title of the figure; None says what is drawn.
+        limit: Absolute weight at the end of the scale. None means the largest weight, but at most
+            1.5 times the median of the units' largest weights. Otherwise a few units with very large
+            weights, such as those that never won, would make all others pale. Arrows at the scale
+            show that there are larger weights.
+        title: Title of the figure; None describes what is drawn.
 
     Returns:
         The figure.
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If the kernel is of another rank, the shape does not fit it or cannot be
-            guessed, or another argument is out of its range.
+        ValueError: If the kernel has another rank, the shape does not fit it or cannot be guessed,
+            or another argument is out of its range.
 
     Example:
         >>> kernel = np.random.default_rng(0).normal(size=(64, 20))
@@ -85,7 +85,7 @@ def receptive_fields(
     else:
         tiles = np.asarray(scale.cmap(scale.norm(images[..., 0])))[..., :3]
     picture = _mosaic(tiles, columns)
-    # The longer side takes 6 inches; title and scale need room of their own.
+    # The longer side takes 6 inches; title and scale need more space.
     height, width = 6.0 * np.array(picture.shape[:2]) / max(picture.shape[:2])
     figure.set_size_inches(max(width, 1.6) + 1.4, max(height, 1.0) + 0.5)
     axes.imshow(picture)
@@ -166,10 +166,10 @@ def _choose(images: np.ndarray, units: int | Iterable[int] | None, order: str) -
 
 
 def _mosaic(tiles: np.ndarray, columns: int) -> np.ndarray:
-    """Return one RGB picture of all tiles, each in a thin frame, white between them."""
+    """Return one RGB picture of all tiles, each in a thin frame, with white space between."""
     count, height, width, _ = tiles.shape
     rows = -(-count // columns)
-    # Weights become squares of many pixels, so that frames and gaps are thin beside them.
+    # Weights become squares of many pixels, so that frames and gaps are thin in comparison.
     enlarged = -(-1200 // max(rows * height, columns * width))
     tiles = tiles.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
     tiles = np.pad(tiles, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=0.7)

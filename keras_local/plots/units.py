@@ -1,4 +1,4 @@
-"""How far competing units have come: their norms, and the samples that they win."""
+"""Figures of competing units: their norms, and the samples that they win."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def norm_histogram(
 ) -> Figure:
     """Draw how many units have which norm `sum_i |W_ik|^p`.
 
-    Under the Krotov-Hopfield rule, units that keep winning come to 1 from above; those that never
-    won stand apart, at the norm of the initial weights. The axis is logarithmic where the largest
+    Under the Krotov-Hopfield rule, units that continue to win converge to 1 from above. Units that
+    never won are apart, at the norm of the initial weights. The axis is logarithmic if the largest
     norm is more than 10 times the smallest.
 
     Args:
         layer_or_kernel: A built layer with a `kernel`, or a kernel: array, tensor or variable of
             shape `(inputs, units)`, or of a 2D convolution.
-        p: Exponent; None takes that of the layer's plasticity rule, 2 where there is none.
+        p: Exponent; None means the exponent of the layer's plasticity rule, or 2 without a rule.
         bins: Number of bars.
         title: Title of the figure; None says how many units are within 0.1 of 1.
 
@@ -36,7 +36,8 @@ def norm_histogram(
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If the kernel is of another rank or not finite, or a number out of its range.
+        ValueError: If the kernel has another rank or is not finite, or a number is out of its
+            range.
 
     Example:
         >>> kernel = np.random.default_rng(0).normal(size=(64, 20))
@@ -52,7 +53,7 @@ def norm_histogram(
     figure, axes = figure_of(5.4, 3.6)
     low, high = float(min(norms.min(), 1.0)), float(max(norms.max(), 1.0))
     logarithmic = 0.0 < 10.0 * low < high
-    if high - low < 0.2:  # All at one place: a hair's breadth would fill the axis.
+    if high - low < 0.2:  # If all norms are equal, a tiny difference would fill the axis.
         low, high = low - 0.1, high + 0.1
     edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
     edges[0], edges[-1] = low, high
@@ -71,12 +72,12 @@ def win_counts(layer_or_counts: Any, inputs: Any = None, title: str | None = Non
     """Draw how many samples each competing unit wins, the most successful unit first.
 
     Args:
-        layer_or_counts: A built layer, as `metrics.win_counts` takes it, or what that returned.
-        inputs: What the layer receives; None with counts.
-        title: Title of the figure; None says how many units won nothing.
+        layer_or_counts: A built layer as for `metrics.win_counts`, or the result of that function.
+        inputs: Inputs of the layer; None with counts.
+        title: Title of the figure; None says how many units won no sample.
 
     Returns:
-        The figure. The dashed line is where all units would be if they won equally often.
+        The figure. The dashed line shows the wins of all units if they won equally often.
 
     Raises:
         ImportError: If matplotlib is missing.
@@ -104,7 +105,7 @@ def win_counts(layer_or_counts: Any, inputs: Any = None, title: str | None = Non
     figure, axes = figure_of(5.4, 3.6)
     axes.stairs(counts, np.arange(counts.size + 1), fill=True, color=COLOURS[0])
     axes.axhline(counts.mean(), color="0.4", linestyle=(0, (4, 3)), linewidth=1.2)
-    # Linear below 1, so that units without a win have a place.
+    # The axis is linear below 1, so that units without a win are shown.
     axes.set_yscale("symlog", linthresh=1.0)
     axes.set_ylim(0.0, max(1.0, 1.5 * counts.max()))
     axes.set_xlim(0, counts.size)
