@@ -50,7 +50,7 @@ def _with_sparse(
     *tensors: Any,
     independent: int,
 ) -> jax.Array:
-    """Do as `with_gradient` for sparse inputs: their gradient is that of the stored entries."""
+    """Do the same as `with_gradient` for sparse inputs, whose gradient is that of stored entries."""
 
     def whole(values: jax.Array, places: jax.Array) -> BCOO:
         return BCOO((values, places), shape=inputs.shape)
@@ -74,7 +74,7 @@ def _with_sparse(
 
 
 def is_sparse(tensor: Any) -> bool:
-    """Tell whether a tensor stores some of its entries only."""
+    """Return whether a tensor stores only some of its entries."""
     return isinstance(tensor, JAXSparse)
 
 
@@ -162,7 +162,7 @@ def read_in_place(variable: Any) -> jax.Array:
 
 
 def top_k(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """Return the k largest of each row, falling, and their places."""
+    """Return the k largest entries of each row, in descending order, and their places."""
     return tuple(ops.top_k(values, k))
 
 
@@ -196,7 +196,7 @@ def replica_sum(tensor: jax.Array) -> jax.Array:
 
 
 def eagerly(function: Callable[[], jax.Array]) -> jax.Array:
-    """Compute a value outside of the function that is being traced."""
+    """Compute a value outside the function that is being traced."""
     with jax.ensure_compile_time_eval():
         return function()
 
@@ -214,7 +214,7 @@ def replica_count() -> int:
 def guarded_step(
     model: Any, step: Callable[..., Any], arguments: tuple[Any, ...], kept: Sequence[Any]
 ) -> Any:
-    """Take a step of training, and undo it unless loss and weights are finite; see `ops.guarded`.
+    """Make a training step, and undo it unless loss and weights are finite; see `ops.guarded`.
 
     The state is handed on, so that all of it is kept, whatever `kept` says.
     """
@@ -247,13 +247,13 @@ def known(condition: jax.Array) -> bool | None:
 
 
 def call_if(condition: jax.Array, function: Callable[[], None]) -> bool:
-    """Call a Python function from inside of a compiled step, if a condition holds."""
+    """Call a Python function from inside a compiled step, if a condition holds."""
     jax.lax.cond(condition, lambda: jax.debug.callback(function), lambda: None)
     return True
 
 
 def in_strategy() -> bool:
-    """Return False: `tf.distribute` is TensorFlow's."""
+    """Return False: only TensorFlow has `tf.distribute`."""
     return False
 
 

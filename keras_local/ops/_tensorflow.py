@@ -60,7 +60,7 @@ def _with_sparse(
     *tensors: Any,
     independent: int,
 ) -> tf.Tensor:
-    """Do as `with_gradient` for sparse inputs: their gradient is that of the stored entries."""
+    """Do the same as `with_gradient` for sparse inputs, whose gradient is that of stored entries."""
 
     def whole(values: tf.Tensor) -> tf.SparseTensor:
         return tf.SparseTensor(inputs.indices, values, inputs.dense_shape)
@@ -81,7 +81,7 @@ def _with_sparse(
 
 
 def is_sparse(tensor: Any) -> bool:
-    """Tell whether a tensor stores some of its entries only."""
+    """Return whether a tensor stores only some of its entries."""
     return isinstance(tensor, tf.SparseTensor)
 
 
@@ -202,12 +202,12 @@ def patches_adjoint(upstream: tf.Tensor, windows: Windows) -> tf.Tensor:
 
 
 def read(variable: Any) -> tf.Tensor:
-    """Read a Keras variable once; a TensorFlow variable is read anew by each of its users."""
+    """Read a Keras variable once; otherwise each use of a TensorFlow variable reads it again."""
     return tf.convert_to_tensor(variable.value)
 
 
 def read_in_place(variable: Any) -> tf.Tensor:
-    """Read the whole of a Keras variable of which few rows are written in each step.
+    """Read a Keras variable, few rows of which are written in each step.
 
     A write of rows leaves the variable in a mode in which every reading copies it, so that the
     next such write need not. Here the readings of a step are over before its write: neither must.
@@ -217,7 +217,7 @@ def read_in_place(variable: Any) -> tf.Tensor:
 
 
 def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the k largest of each row, falling, and their places; among equals the first.
+    """Return the k largest entries of each row, in descending order, and their places.
 
     TensorFlow's own compares number after number. The k largest lie in the k groups of largest
     maximum: maxima take a fraction of its time, and leave few numbers to compare.
@@ -278,7 +278,7 @@ def image_writer(folder: str) -> tuple[Callable[..., None], Callable[[], None]]:
 
 
 def replica_sum(tensor: tf.Tensor) -> tf.Tensor:
-    """Sum over replicas when inside one, else return the tensor."""
+    """Return the sum over replicas inside a replica, and otherwise the tensor."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return tensor
@@ -286,7 +286,7 @@ def replica_sum(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def eagerly(function: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """Compute a value outside of the graph that is being traced."""
+    """Compute a value outside the graph that is being traced."""
     with tf.init_scope():
         return function()
 
@@ -303,7 +303,7 @@ def replica_count() -> int:
 
 
 def guarded_step(model: Any, step: Any, arguments: tuple[Any, ...], kept: Sequence[Any]) -> Any:
-    """Take a step of training, and undo it unless loss and weights are finite; see `guarded`."""
+    """Make a training step, and undo it unless loss and weights are finite; see `guarded`."""
     before = [tf.identity(variable.value) for variable in kept]
     logs = step(*arguments)
     finite = [tf.reduce_all(tf.math.is_finite(each.value)) for each in model.trainable_variables]
@@ -317,7 +317,7 @@ def guarded_step(model: Any, step: Any, arguments: tuple[Any, ...], kept: Sequen
 
 
 def _assign(variable: Any, value: tf.Tensor) -> None:
-    """Assign a value that is the same in all replicas, or what a replica keeps for itself."""
+    """Assign a value that is the same on all replicas, or a value for this replica."""
     context = tf.distribute.get_replica_context()
     own = variable.value.synchronization == tf.VariableSynchronization.ON_READ
     if own or context is None or context.num_replicas_in_sync == 1:
@@ -331,7 +331,7 @@ def _assign(variable: Any, value: tf.Tensor) -> None:
 
 
 def known(condition: tf.Tensor) -> bool | None:
-    """Return the value of a condition, None inside of a graph."""
+    """Return the value of a condition, or None inside a graph."""
     return bool(condition) if tf.executing_eagerly() else None
 
 
@@ -341,12 +341,12 @@ def call_if(condition: tf.Tensor, function: Callable[[], None]) -> bool:
 
 
 def in_strategy() -> bool:
-    """Return whether variables made here belong to a strategy of `tf.distribute`."""
+    """Return whether variables created here belong to a `tf.distribute` strategy."""
     return bool(tf.distribute.has_strategy())
 
 
 def replica_index() -> tf.Tensor | int:
-    """Return the number of this replica among those in sync, 0 outside of one."""
+    """Return the number of this replica among those in sync, 0 outside a replica."""
     context = tf.distribute.get_replica_context()
     return 0 if context is None else context.replica_id_in_sync_group
 
@@ -405,7 +405,7 @@ def _derived(
     kernel: tf.Tensor,
     upstream: tf.Tensor,
 ) -> tf.Tensor:
-    """Differentiate what keras.ops puts together where the operation lacks a case.
+    """Differentiate a composition in keras.ops, for cases that the operation lacks.
 
     In a function of its own, so that the forward product, which no gradient needs, is pruned.
     """
@@ -451,7 +451,7 @@ def _kernel_gradient(
 
 
 def _seen_rows(windows: Windows) -> np.ndarray:
-    """For each position and tap, the number of the input in the flattened space."""
+    """Return the number of the input, in the flattened space, for each position and tap."""
     rank, rows = len(windows.sizes), np.zeros((1,), "int32")
     for i, (size, taps, stride, count) in enumerate(
         zip(windows.sizes, windows.kernel_size, windows.strides, windows.positions, strict=True)
@@ -464,7 +464,7 @@ def _seen_rows(windows: Windows) -> np.ndarray:
 
 
 def _overlap_add(tensor: tf.Tensor, axis: int, stride: int, size: int) -> tf.Tensor:
-    """Join the positions on `axis` and their taps, on the last axis but one, to `size` inputs."""
+    """Sum the taps of all positions on `axis` into `size` inputs."""
     taps = tf.unstack(tensor, axis=-2)
     most = -(-len(taps) // stride)
     # The taps of one lane are a whole number of strides apart: they add up without gaps.
@@ -495,6 +495,6 @@ def _pad(tensor: tf.Tensor, axis: int, before: int, behind: int) -> tf.Tensor:
 
 
 def assured(tensor: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
-    """Return the tensor behind an assertion, which XLA leaves out."""
+    """Return the tensor behind an assertion, which XLA ignores."""
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(tensor)

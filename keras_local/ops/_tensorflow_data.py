@@ -19,7 +19,7 @@ def asserted(
     argument: str,
     parts: int,
 ) -> tf.data.Dataset:
-    """Let a dataset stop at a batch that does not fit; see `keras_local.ops.datasets`."""
+    """Return a dataset that stops at a batch that does not fit; see `keras_local.ops.datasets`."""
     where = f" in every batch of `{argument}`"
 
     @tf.autograph.experimental.do_not_convert
@@ -80,7 +80,7 @@ _Condition = tuple[tf.Tensor, str, Callable[[], tf.Tensor]]
 
 
 def _refusal(held: tf.Tensor, said: str, seen: Callable[[], tf.Tensor]) -> tf.Operation:
-    """Return an assertion that computes what it shows only where it fails."""
+    """Return an assertion that computes its message only if it fails."""
 
     def refuse() -> tf.Operation:
         return tf.debugging.Assert(False, [f"Refused: {said}", seen()], summarize=3)

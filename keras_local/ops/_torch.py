@@ -119,7 +119,7 @@ def transposed_input_gradient(
     kernel: torch.Tensor,
     inputs: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the convolution of `upstream`, as large as before it was cropped, with `kernel`."""
+    """Return the convolution of `upstream`, in its size before the crop, with `kernel`."""
     convolution, uncropped = _uncropped(linear_map, upstream, kernel, inputs)
     return convolution.apply(uncropped, kernel)
 
@@ -166,7 +166,7 @@ def read_in_place(variable: Any) -> torch.Tensor:
 
 
 def top_k(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the k largest of each row, falling, and their places."""
+    """Return the k largest entries of each row, in descending order, and their places."""
     return tuple(ops.top_k(values, k))
 
 
@@ -199,7 +199,7 @@ def replica_sum(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def eagerly(function: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Return the value of the function: nothing is in its way."""
+    """Return the value of the function, which can be computed at once."""
     return function()
 
 
@@ -216,7 +216,7 @@ def replica_count() -> int:
 def guarded_step(
     model: Any, step: Callable[..., Any], arguments: tuple[Any, ...], kept: Sequence[Any]
 ) -> Any:
-    """Take a step of training, and undo it unless loss and weights are finite; see `guarded`."""
+    """Make a training step, and undo it unless loss and weights are finite; see `guarded`."""
     before = [variable.value.detach().clone() for variable in kept]
     logs = step(*arguments)
     finite = [torch.isfinite(each.value).all() for each in model.trainable_variables]
@@ -230,17 +230,17 @@ def guarded_step(
 
 
 def known(condition: torch.Tensor) -> bool | None:
-    """Return the value of a condition, None for a tensor without values."""
+    """Return the value of a condition, or None for a tensor without values."""
     return None if condition.device.type == "meta" else bool(condition)
 
 
 def call_if(condition: torch.Tensor, function: Callable[[], None]) -> bool:
-    """Return False: where a condition is not known there are no values."""
+    """Return False: a condition that is not known has no value here."""
     return False
 
 
 def in_strategy() -> bool:
-    """Return False: `tf.distribute` is TensorFlow's."""
+    """Return False: only TensorFlow has `tf.distribute`."""
     return False
 
 
@@ -260,7 +260,7 @@ def _channels_last(linear_map: Convolution, tensor: torch.Tensor) -> torch.Tenso
 def _pad(
     linear_map: Convolution, inputs: torch.Tensor, kernel: torch.Tensor
 ) -> tuple[torch.Tensor, list[tuple[int, int]]]:
-    """Pad as TensorFlow's "same" does: the odd one goes behind."""
+    """Pad like TensorFlow's "same": an odd zero goes to the end."""
     amounts = [(0, 0)] * len(linear_map.strides)
     if linear_map.padding == "same":
         for i, (stride, rate) in enumerate(
@@ -284,7 +284,7 @@ def _uncropped(
     kernel: torch.Tensor,
     inputs: torch.Tensor,
 ) -> tuple[Convolution, torch.Tensor]:
-    """Undo the crop by which keras.ops brings the natural outputs to the size of `upstream`.
+    """Undo the crop by which keras.ops brings the full outputs to the size of `upstream`.
 
     Of what is cut off for "same", the odd one comes from behind, as does all that is added.
     """

@@ -1,4 +1,4 @@
-"""What the active backend can do: asked for by ability, so that no room above names a backend."""
+"""Abilities of the active backend, so that no other module has to ask for a backend's name."""
 
 from __future__ import annotations
 

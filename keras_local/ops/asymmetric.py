@@ -11,7 +11,7 @@ from keras_local.ops.linear_maps import LinearMap
 
 @dataclass(frozen=True)
 class Signals:
-    """Everything that a rule can use when an error arrives: activity, error and weights.
+    """All signals that a rule can use when an error arrives: activity, error and weights.
 
     Attributes:
         linear_map: The map of the layer, with its two adjoints.
@@ -50,7 +50,7 @@ def asymmetric(
     kernel: Tensor,
     feedback: tuple[Tensor, ...] = (),
 ) -> Tensor:
-    """Apply `linear_map` forward with `kernel` while errors return as `rule` says.
+    """Apply `linear_map` forward with `kernel`, and send errors back as `rule` defines.
 
     Forward: `y = M(x, W)`. Backward, for the error `e` at the outputs:
 

@@ -1,4 +1,4 @@
-"""Streams of batches: checks in the graph of a `tf.data.Dataset`, and an order without state."""
+"""Checks of batches inside the graph of a `tf.data.Dataset`, on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The depthwise convolution: each channel has filters of its own."""
+"""The depthwise convolution, in which each channel has its own filters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DepthwiseConvolution(LinearMap):
 
     @property
     def convolution(self) -> Convolution:
-        """The convolution that computes the same with as many groups as there are channels."""
+        """Return the equal convolution with as many groups as channels."""
         return Convolution(self.strides, self.padding, self.dilation_rate, self.data_format)
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
@@ -61,6 +61,6 @@ class DepthwiseConvolution(LinearMap):
         return backend.depthwise_kernel_gradient(self, inputs, upstream, kernel)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Taps of the kernel, and taps times the multiplier."""
+        """Return the taps of the kernel, and the taps times the multiplier."""
         taps = math.prod(kernel_shape[:-2])
         return taps, taps * kernel_shape[-1]

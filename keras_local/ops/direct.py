@@ -1,4 +1,4 @@
-"""The direct gradient: an error, or a target, goes from the outputs to every hidden layer."""
+"""The direct gradient, by which an error or a target goes from the outputs to hidden layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def direct(
     feedback: Sequence[Tensor],
     checked: Callable[[Tensor, Tensor], Tensor] = lambda error, share: error,
 ) -> tuple[Tensor, Tensor]:
-    """Pass `logits` on while hidden tensors get their error straight from it.
+    """Return `logits`, and send the error at them directly to the hidden tensors.
 
     Forward: the logits. Backward, for the error `e` at the logits: `e` itself goes to the logits
     and `signal(e, share) D` to each hidden tensor, one product with a matrix for each of them.

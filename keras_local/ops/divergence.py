@@ -1,4 +1,4 @@
-"""What is done with changes that are not finite: none of them reaches a weight."""
+"""Functions that keep changes that are not finite from reaching the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMITS = {"float32": 1e19, "float64": 1e154}
 
 
 def are_bounded(changes: Sequence[Tensor]) -> Tensor:
-    """Return whether all entries of all changes, in all replicas, are finite and can be squared.
+    """Return whether all entries of all changes, on all replicas, are finite and can be squared.
 
     A weight that receives only such changes stays finite, and so do the squares of optimizers.
     """
@@ -31,7 +31,7 @@ def are_bounded(changes: Sequence[Tensor]) -> Tensor:
 def kept_if(
     healthy: Tensor, changes: Sequence[Tensor], otherwise: Sequence[Tensor | None] | None = None
 ) -> list[Tensor]:
-    """Return the changes if `healthy` holds, else zeros, or what is given for some of them."""
+    """Return the changes if `healthy` holds; otherwise zeros, or given values for some of them."""
     others = [None] * len(changes) if otherwise is None else otherwise
     pairs = list(zip(changes, others, strict=True))
     # Not `where`, which reads and writes all of them.

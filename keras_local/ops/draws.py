@@ -17,7 +17,7 @@ def random_rows(
     dtype: Any = None,
     seed: keras.random.SeedGenerator | int | None = None,
 ) -> Tensor:
-    """Return independent random numbers of mean 0, with a row for each sample of this replica.
+    """Return independent random numbers of mean 0, with one row for each sample of this replica.
 
     The seed generators of all replicas stand at the same place, so that equal draws would give
     samples of different replicas equal noise. So each replica draws for the global batch, as one

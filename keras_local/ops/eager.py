@@ -1,4 +1,4 @@
-"""Values that are computed now, also while a graph is being traced."""
+"""Values that are computed at once, also while a graph is being traced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def eagerly(function: Callable[[], Tensor]) -> Tensor:
 
 
 class Once:
-    """An initializer that draws once, and returns the same values from then on.
+    """An initializer that draws once, and then always returns the same values.
 
     The first values of other weights may depend on them.
 

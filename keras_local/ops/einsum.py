@@ -19,7 +19,7 @@ _FORM = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-
 
 @dataclass(frozen=True)
 class Einsum(LinearMap):
-    """`y = einsum(equation, x, kernel)`, as in `keras.layers.EinsumDense`.
+    """The map `y = einsum(equation, x, kernel)`, as in `keras.layers.EinsumDense`.
 
     Both adjoints are Einstein sums with the three terms of the equation exchanged:
     `"ab,bc->ac"` sends errors down by `"ac,bc->ab"` and compares by `"ab,ac->bc"`. An ellipsis
@@ -43,7 +43,7 @@ class Einsum(LinearMap):
     equation: str
 
     def __post_init__(self) -> None:
-        """Refuse an equation that has no adjoints of its kind."""
+        """Refuse an equation whose adjoints are not Einstein sums."""
         form = "an equation 'x,k->y', '...x,k->...y' or 'x...,k->y...'"
         match = _FORM.fullmatch(self.equation) if isinstance(self.equation, str) else None
         check.require(match is not None, "equation", form, self.equation)
@@ -83,7 +83,7 @@ class Einsum(LinearMap):
         return ops.einsum(f"{x},{y}->{k}", inputs, upstream)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Sizes of the kernel's axes that the outputs lack, and of those that the inputs lack.
+        """Return the sizes of the kernel axes that outputs lack, and of those that inputs lack.
 
         Inputs that are summed without a weight count as one.
         """
@@ -95,7 +95,7 @@ class Einsum(LinearMap):
         )
 
     def _terms(self, rank: int) -> tuple[str, str, str]:
-        """Return the three terms with a letter for each axis that an ellipsis stands for."""
+        """Return the three terms, with a letter for each axis of an ellipsis."""
         named = re.findall(r"[a-zA-Z]+", self.equation)
         free = [letter for letter in string.ascii_letters if letter not in self.equation]
         elided = "".join(free[: rank - len(named[0])])

@@ -1,4 +1,4 @@
-"""Gradients outside of any training step."""
+"""Gradients outside training steps."""
 
 from __future__ import annotations
 

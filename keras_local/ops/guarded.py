@@ -1,4 +1,4 @@
-"""A step of training that leaves nothing behind where it goes wrong."""
+"""A training step that changes nothing if it goes wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_local.ops.backend import backend
 def guarded_step(
     model: Any, step: Callable[..., Any], arguments: tuple[Any, ...], kept: Sequence[Any]
 ) -> Any:
-    """Take a step of training, and undo it unless the loss and all trained weights are finite.
+    """Make a training step, and undo it unless the loss and all trained weights are finite.
 
     For `train_step` of a Keras model. After a step that is undone the loss in the logs is NaN for
     the rest of the epoch, also where one call of the compiled function takes several steps.

@@ -1,4 +1,4 @@
-"""Images in the logs of TensorBoard, which TensorFlow writes whatever the backend is."""
+"""Images in the logs of TensorBoard, which TensorFlow writes on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear maps: what a layer applies, and the two adjoints that learning needs.
+"""Linear maps of layers, with the two adjoints that learning needs.
 
 A map `y = M(x, kernel)` is linear in each argument, so two adjoints carry every gradient:
 
@@ -20,7 +20,7 @@ from keras_local.ops.backend import Tensor, backend
 
 
 def is_sparse(tensor: Tensor) -> bool:
-    """Return whether a tensor stores some of its entries only, as sparse inputs of Keras do."""
+    """Return whether a tensor stores only some of its entries, like sparse inputs of Keras."""
     sparse: bool = backend.is_sparse(tensor)
     return sparse
 
@@ -34,11 +34,11 @@ class LinearMap(ABC):
 
     @abstractmethod
     def input_gradient(self, upstream: Tensor, kernel: Tensor, inputs: Tensor) -> Tensor:
-        """Send the error `upstream` down through `kernel`. Only the shape of `inputs` is read."""
+        """Send the error `upstream` down through `kernel`; only the shape of `inputs` is used."""
 
     @abstractmethod
     def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:
-        """Correlate activity with error. Only the shape of `kernel` is read."""
+        """Correlate activity with error; only the shape of `kernel` is used."""
 
     @abstractmethod
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -46,7 +46,7 @@ class LinearMap(ABC):
 
     @property
     def takes_sparse(self) -> bool:
-        """Whether `apply` and `kernel_gradient` take sparse inputs; not by default."""
+        """Return whether `apply` and `kernel_gradient` take sparse inputs; False by default."""
         return False
 
     @property
@@ -66,11 +66,11 @@ class LinearMap(ABC):
     # last axis: each example, and each position, is a sample of the same weights.
 
     def unit_axes(self, rank: int) -> tuple[int, ...]:
-        """Return the axes of a kernel of that rank which tell its units apart."""
+        """Return the axes of a kernel of this rank that distinguish its units."""
         return (rank - 1,)
 
     def samples(self, outputs: Tensor) -> Tensor:
-        """Return how many samples of each unit there are in `outputs`."""
+        """Return the number of samples of each unit in `outputs`."""
         return math.prod(ops.shape(outputs)[:-1])
 
     def unit_sum(self, outputs: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class LinearMap(ABC):
 
 @dataclass(frozen=True)
 class Dense(LinearMap):
-    """`y = x @ kernel` along the last axis.
+    """The map `y = x @ kernel` along the last axis.
 
     Shapes: inputs `(..., n)`, kernel `(n, m)`, outputs `(..., m)`.
 
@@ -99,7 +99,7 @@ class Dense(LinearMap):
 
     @property
     def takes_sparse(self) -> bool:
-        """True: the products with a sparse matrix are had from its entries."""
+        """Return True: products with a sparse matrix are computed from its entries."""
         return True
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class Dense(LinearMap):
         return backend.matmul(inputs, upstream, transpose_a=True)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """`(n, m)`."""
+        """Return `(n, m)`."""
         return kernel_shape[0], kernel_shape[1]
 
 
@@ -162,6 +162,6 @@ class Convolution(LinearMap):
         return backend.conv_kernel_gradient(self, inputs, upstream, kernel)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Taps of the kernel times the channels of a group, before and behind."""
+        """Return the taps of the kernel times the input and output channels of a group."""
         taps = math.prod(kernel_shape[:-2])
         return taps * kernel_shape[-2], taps * kernel_shape[-1]

@@ -1,4 +1,4 @@
-"""The locally connected map: a convolution whose kernel is another one at each position."""
+"""The locally connected map: a convolution with another kernel at each position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_local.ops.linear_maps import LinearMap
 
 @dataclass(frozen=True)
 class Windows:
-    """Where a kernel looks: the part of the inputs that each position sees.
+    """The parts of the inputs that each position sees.
 
     Args:
         sizes: Size of the padded inputs along each spatial dimension.
@@ -30,14 +30,14 @@ class Windows:
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """Number of positions along each dimension."""
+        """Return the number of positions along each dimension."""
         return tuple(
             (size - taps) // stride + 1
             for size, taps, stride in zip(self.sizes, self.kernel_size, self.strides, strict=True)
         )
 
     def along(self, axis: int) -> list[slice]:
-        """Return for each tap along one dimension the inputs that it meets."""
+        """Return for each tap along one dimension the inputs that it sees."""
         stride, count = self.strides[axis], self.positions[axis]
         return [
             slice(tap, tap + stride * (count - 1) + 1, stride)
@@ -45,13 +45,13 @@ class Windows:
         ]
 
     def slices(self) -> list[tuple[slice, ...]]:
-        """Return for each tap, in the kernel's order, the inputs that it meets."""
+        """Return for each tap, in the kernel's order, the inputs that it sees."""
         return list(itertools.product(*map(self.along, range(len(self.sizes)))))
 
 
 @dataclass(frozen=True)
 class LocallyConnected(LinearMap):
-    """A convolution without sharing of weights: each position has a kernel of its own.
+    """A convolution without shared weights: each position has its own kernel.
 
         y_p = W_p^T x_p
 
@@ -89,7 +89,7 @@ class LocallyConnected(LinearMap):
         return self.windows(sizes).positions
 
     def windows(self, sizes: tuple[int, ...]) -> Windows:
-        """Return what each position sees of inputs of the spatial `sizes`."""
+        """Return the parts that each position sees of inputs with the spatial `sizes`."""
         padding = [(0, 0)] * len(sizes)
         if self.padding == "same":
             needed = [
@@ -124,15 +124,15 @@ class LocallyConnected(LinearMap):
         return ops.reshape(gradient, tuple(kernel.shape))
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Those of the convolution that has one kernel for all positions."""
+        """Return the fans of the convolution with one kernel for all positions."""
         return kernel_shape[-2], math.prod(self.kernel_size) * kernel_shape[-1]
 
     def unit_axes(self, rank: int) -> tuple[int, ...]:
-        """Positions and filters: each position has units of its own."""
+        """Return the axes of positions and filters: each position has its own units."""
         return (*range(rank - 2), rank - 1)
 
     def samples(self, outputs: Tensor) -> Tensor:
-        """The size of the batch."""
+        """Return the size of the batch."""
         return ops.shape(outputs)[0]
 
     def unit_sum(self, outputs: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class LocallyConnected(LinearMap):
         return shape[1:-1] if self.data_format == "channels_last" else shape[2:]
 
     def _batch_last(self, tensor: Tensor) -> Tensor:
-        """Bring a batch into the order `(*space, channels, batch)`."""
+        """Return a batch in the order `(*space, channels, batch)`."""
         rank = len(self.kernel_size)
         if self.data_format == "channels_last":
             return ops.transpose(tensor, (*range(1, rank + 2), 0))
@@ -169,7 +169,7 @@ class LocallyConnected(LinearMap):
 
 
 def _stacked(tensor: Tensor) -> Tensor:
-    """Join the spatial axes, which come first, to one."""
+    """Join the spatial axes, which come first, into one axis."""
     *space, rows, columns = ops.shape(tensor)
     return ops.reshape(tensor, (math.prod(space), rows, columns))
 

@@ -8,5 +8,5 @@ import keras
 
 
 def precise(dtype: Any) -> str:
-    """Return the name of double precision for double precision, else that of single."""
+    """Return the name of double precision for double precision, otherwise of single precision."""
     return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"

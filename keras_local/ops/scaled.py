@@ -10,7 +10,7 @@ from keras_local.ops.linear_maps import LinearMap
 
 @dataclass(frozen=True)
 class Scaled(LinearMap):
-    """`y = scale * M(x, kernel)`, with a scale that broadcasts against the outputs.
+    """The map `y = scale * M(x, kernel)`, with a scale that broadcasts against the outputs.
 
     With `scale = 1 / |patch|` it is the map of patches of unit length, without their being
     written down.
@@ -43,21 +43,21 @@ class Scaled(LinearMap):
         return self.linear_map.kernel_gradient(inputs, upstream * self.scale, kernel)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Those of the map."""
+        """Return the fans of the map."""
         return self.linear_map.fans(kernel_shape)
 
     def unit_axes(self, rank: int) -> tuple[int, ...]:
-        """Those of the map."""
+        """Return the unit axes of the map."""
         return self.linear_map.unit_axes(rank)
 
     def samples(self, outputs: Tensor) -> Tensor:
-        """Those of the map."""
+        """Return the number of samples of the map."""
         return self.linear_map.samples(outputs)
 
     def unit_sum(self, outputs: Tensor) -> Tensor:
-        """That of the map."""
+        """Return the unit sum of the map."""
         return self.linear_map.unit_sum(outputs)
 
     def unit_products(self, first: Tensor, second: Tensor) -> Tensor:
-        """Those of the map."""
+        """Return the unit products of the map."""
         return self.linear_map.unit_products(first, second)

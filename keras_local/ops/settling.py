@@ -1,4 +1,4 @@
-"""Settling: the same step, repeated until (one hopes) nothing moves any more.
+"""Settling: the same step, repeated until the states are at rest.
 
 The number of steps is fixed, so that one compiled graph serves every batch; how far from rest the
 states are in the end is measured, and never branched on.

@@ -71,7 +71,7 @@ def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], T
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """Return the tensor of a variable, read once.
+    """Return the tensor of a variable, which is read once.
 
     What reads a weight in a training step must do so before the optimizer writes it. With one
     reading for all users, what ties one of them to it ties them all.
@@ -126,7 +126,7 @@ def replica_count() -> int:
 
 
 def in_strategy() -> bool:
-    """Return whether weights made here are spread over replicas by `tf.distribute`."""
+    """Return whether `tf.distribute` spreads weights that are created here over replicas."""
     spread: bool = backend.in_strategy()
     return spread
 

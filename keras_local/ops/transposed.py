@@ -1,4 +1,4 @@
-"""The transposed convolution: from the outputs of a convolution to something like its inputs."""
+"""The transposed convolution, the adjoint of a convolution."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TransposedConvolution(LinearMap):
 
     @property
     def convolution(self) -> Convolution:
-        """The convolution whose adjoint this is."""
+        """Return the convolution whose adjoint this is."""
         return Convolution(self.strides, self.padding, self.dilation_rate, self.data_format)
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
@@ -68,6 +68,6 @@ class TransposedConvolution(LinearMap):
         return backend.transposed_kernel_gradient(self, inputs, upstream, kernel)
 
     def fans(self, kernel_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Taps of the kernel times the channels before, and behind."""
+        """Return the taps of the kernel times the input and output channels."""
         taps = math.prod(kernel_shape[:-2])
         return taps * kernel_shape[-1], taps * kernel_shape[-2]

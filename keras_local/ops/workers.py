@@ -1,4 +1,4 @@
-"""The strategy for several processes or machines, whichever backend has one."""
+"""The strategy for several processes or machines, on backends that have one."""
 
 from __future__ import annotations
 

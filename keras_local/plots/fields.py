@@ -40,9 +40,9 @@ def receptive_fields(
         columns: Units in a row; None makes the grid about square.
         order: `"index"`, or `"norm"` for the largest Euclidean norm first.
         limit: Absolute weight at the end of the scale. None means the largest weight, but at most
-            1.5 times the median of the units' largest weights. Otherwise a few units with very large
-            weights, such as those that never won, would make all others pale. Arrows at the scale
-            show that there are larger weights.
+            1.5 times the median of the units' largest weights. Otherwise a few units with very
+            large weights, such as those that never won, would make all others pale. Arrows at the
+            scale show that there are larger weights.
         title: Title of the figure; None describes what is drawn.
 
     Returns:
