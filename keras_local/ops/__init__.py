@@ -1,9 +1,9 @@
 """Functions on tensors: linear maps and their gradients, asymmetric gradients, settling.
 
-`asymmetric` lets an error return through another kernel than the one of the forward pass;
-`surrogate_loss` hands a weight change to the optimizer; `settle` repeats a step. Everything else in
-the package stands on these. The backend files (`_tensorflow`, `_jax`, `_torch`) are the only ones
-that import a backend.
+`asymmetric` lets an error return through another kernel than that of the forward pass;
+`surrogate_loss` passes a weight change to the optimizer; `settle` repeats a step. Everything else
+in the package uses these functions. The backend files (`_tensorflow`, `_jax`, `_torch`) are the
+only files that import a backend.
 """
 
 from keras_local.ops import abilities as abilities

@@ -50,7 +50,7 @@ def _with_sparse(
     *tensors: Any,
     independent: int,
 ) -> jax.Array:
-    """Do the same as `with_gradient` for sparse inputs, whose gradient is that of stored entries."""
+    """Do the same as `with_gradient` for sparse inputs, with a gradient at stored entries."""
 
     def whole(values: jax.Array, places: jax.Array) -> BCOO:
         return BCOO((values, places), shape=inputs.shape)
@@ -136,7 +136,7 @@ def transposed_kernel_gradient(
 
 def patches(inputs: jax.Array, windows: Windows) -> jax.Array:
     """Bring `(*space, c, batch)` to `(positions, taps * c, batch)`."""
-    # With the channels last within the taps; the compiler folds the exchange into the product.
+    # The channels come last within the taps; the compiler makes this a part of the product.
     inputs = jnp.swapaxes(inputs, -1, -2)
     seen = jnp.concatenate([inputs[window] for window in windows.slices()], -1)
     seen = jnp.reshape(seen, (math.prod(windows.positions), *seen.shape[-2:]))
@@ -169,7 +169,7 @@ def top_k(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 def distinct(indices: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return each of the indices once, and for each entry its place among them.
 
-    Of constant length: the last places repeat an index, and no entry has one of these.
+    The length is constant: the last places repeat an index, and no entry has such a place.
     """
     values, places = jnp.unique(indices, size=indices.size, return_inverse=True)
     return values, places
@@ -216,7 +216,7 @@ def guarded_step(
 ) -> Any:
     """Make a training step, and undo it unless loss and weights are finite; see `ops.guarded`.
 
-    The state is handed on, so that all of it is kept, whatever `kept` says.
+    The whole state is passed on, so that all of it is kept, not only `kept`.
     """
     state, *_ = arguments
     logs, (trainable, others, optimizer, metrics) = step(*arguments)
@@ -224,8 +224,8 @@ def guarded_step(
     healthy = jnp.stack([jnp.isfinite(logs["loss"]), *finite]).all()
 
     def kept_of(variables: Any, new: Any, old: Any) -> Any:
-        # The state of a generator may stand in the list twice, with one buffer, and JAX gives a
-        # buffer away only once. Keras reads the last one; the others are left unread here, too.
+        # The state of a generator may be in the list twice, with one buffer, and JAX donates a
+        # buffer only once. Keras reads the last one; the others are not read here, either.
         last = {id(variable): value for variable, value in zip(variables, old, strict=True)}
         pairs = zip(variables, new, strict=True)
         return [jnp.where(healthy, value, last[id(variable)]) for variable, value in pairs]

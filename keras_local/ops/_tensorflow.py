@@ -27,8 +27,8 @@ def with_gradient(
 ) -> tf.Tensor:
     """Compute `forward(*tensors)` with `backward(upstream, outputs, *tensors)` as its gradient.
 
-    Where `forward` returns a tuple, `upstream` and `outputs` are tuples as well.
-    The gradients from number `independent` on may be independent of the tensors' values.
+    If `forward` returns a tuple, `upstream` and `outputs` are tuples as well. The gradients from
+    number `independent` on may be independent of the tensors' values.
     """
     if is_sparse(tensors[0]):
         return _with_sparse(forward, backward, *tensors, independent=independent)
@@ -40,9 +40,9 @@ def with_gradient(
         def gradient(*upstream: tf.Tensor) -> Any:
             several = isinstance(outputs, tuple)
             gradients = backward(upstream if several else upstream[0], outputs, *tensors)
-            # The update of a weight must wait until the weight has been read. The runtime ties the
-            # two itself, but loses the tie where a custom gradient stands between them and the
-            # gradient does not depend on the weight: that of a feedback weight does not.
+            # The update of a weight must wait until the weight has been read. The runtime ensures
+            # this, except if there is a custom gradient between them that does not depend on the
+            # weight, such as the gradient of a feedback weight.
             with tf.control_dependencies(tensors[independent:]):
                 tied = [None if g is None else tf.identity(g) for g in gradients[independent:]]
             return [*gradients[:independent], *tied]
@@ -60,7 +60,7 @@ def _with_sparse(
     *tensors: Any,
     independent: int,
 ) -> tf.Tensor:
-    """Do the same as `with_gradient` for sparse inputs, whose gradient is that of stored entries."""
+    """Do the same as `with_gradient` for sparse inputs, with a gradient at stored entries."""
 
     def whole(values: tf.Tensor) -> tf.SparseTensor:
         return tf.SparseTensor(inputs.indices, values, inputs.dense_shape)
@@ -209,8 +209,8 @@ def read(variable: Any) -> tf.Tensor:
 def read_in_place(variable: Any) -> tf.Tensor:
     """Read a Keras variable, few rows of which are written in each step.
 
-    A write of rows leaves the variable in a mode in which every reading copies it, so that the
-    next such write need not. Here the readings of a step are over before its write: neither must.
+    After a write of rows, every reading copies the variable, so that the next write need not copy
+    it. Here a step has finished all readings before its write, so that no copy is needed.
     """
     tf.raw_ops.DisableCopyOnRead(resource=variable.value.handle)
     return read(variable)
@@ -219,12 +219,13 @@ def read_in_place(variable: Any) -> tf.Tensor:
 def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the k largest entries of each row, in descending order, and their places.
 
-    TensorFlow's own compares number after number. The k largest lie in the k groups of largest
-    maximum: maxima take a fraction of its time, and leave few numbers to compare.
+    Among equal entries the first comes first. TensorFlow's own function compares number after
+    number. The k largest are in the k groups with the largest maxima: computing maxima takes a
+    fraction of that time, and leaves few numbers to compare.
     """
     values = tf.convert_to_tensor(values)
     count = values.shape[-1]
-    # As few maxima and numbers left as a size that divides the row allows.
+    # The size of groups divides the row and leaves as few maxima and numbers as possible.
     sizes = [size for size in range(1, count) if count % size == 0]
     size = min(sizes, key=lambda size: count // size + k * size, default=1)
     groups = count // size
@@ -232,7 +233,7 @@ def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         return tuple(tf.math.top_k(values, k))
     grouped = tf.reshape(values, (-1, groups, size))
     _, best = tf.math.top_k(tf.reduce_max(grouped, axis=-1), k)
-    best = tf.sort(best)  # Keeps equal numbers in their order.
+    best = tf.sort(best)  # This keeps equal numbers in their order.
     left = tf.reshape(tf.gather(grouped, best, batch_dims=1), (-1, k * size))
     largest, places = tf.math.top_k(left, k)
     places = tf.gather(best, places // size, batch_dims=1) * size + places % size
@@ -266,7 +267,7 @@ def image_writer(folder: str) -> tuple[Callable[..., None], Callable[[], None]]:
     """
     writer = tf.summary.create_file_writer(folder)
     metadata = tf.compat.v1.SummaryMetadata()
-    # The form that TensorBoard's own image summary has: sizes, then encoded images.
+    # This is the form of TensorBoard's own image summary: sizes, then encoded images.
     metadata.plugin_data.plugin_name = "images"
 
     def write(name: str, png: bytes, width: int, height: int, step: int) -> None:
@@ -336,7 +337,7 @@ def known(condition: tf.Tensor) -> bool | None:
 
 
 def call_if(condition: tf.Tensor, function: Callable[[], None]) -> bool:
-    """Return False: a compiled step, which may run under XLA, calls no Python function."""
+    """Return False: a compiled step may run under XLA, which cannot call Python functions."""
     return False
 
 
@@ -379,8 +380,8 @@ def _adjoint(
     spatial = len(linear_map.strides)
     channels = inputs.shape[1 if first else -1]
     grouped = channels != kernel.shape[-2]
-    # The cases that TensorFlow's CPU kernels lack go through XLA, as in keras.ops.conv; dilated
-    # adjoints exist on CPU in some builds only.
+    # Cases that TensorFlow's CPU kernels lack use XLA, as in keras.ops.conv; only some builds have
+    # dilated adjoints on the CPU.
     if grouped or (first and spatial == 3) or max(linear_map.dilation_rate) > 1:
         operation = tf.function(operation, jit_compile=True, autograph=False)
     return operation(
@@ -407,7 +408,7 @@ def _derived(
 ) -> tf.Tensor:
     """Differentiate a composition in keras.ops, for cases that the operation lacks.
 
-    In a function of its own, so that the forward product, which no gradient needs, is pruned.
+    It is a separate function, so that the forward product, which no gradient needs, is pruned.
     """
 
     def gradient(inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
@@ -467,7 +468,7 @@ def _overlap_add(tensor: tf.Tensor, axis: int, stride: int, size: int) -> tf.Ten
     """Sum the taps of all positions on `axis` into `size` inputs."""
     taps = tf.unstack(tensor, axis=-2)
     most = -(-len(taps) // stride)
-    # The taps of one lane are a whole number of strides apart: they add up without gaps.
+    # The taps of one lane are a whole number of strides apart, so they add up without gaps.
     lanes = [
         tf.add_n(
             [_pad(tap, axis, i, most - 1 - i) for i, tap in enumerate(taps[lane::stride])]

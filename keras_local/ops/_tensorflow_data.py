@@ -76,7 +76,7 @@ def ordered(arrays: Any, order: Order) -> tf.data.Dataset:
 
 
 _Condition = tuple[tf.Tensor, str, Callable[[], tf.Tensor]]
-"""What has to hold, the message if it does not, and what to show then."""
+"""A condition, the message if it is false, and the values to show then."""
 
 
 def _refusal(held: tf.Tensor, said: str, seen: Callable[[], tf.Tensor]) -> tf.Operation:

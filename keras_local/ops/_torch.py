@@ -286,7 +286,7 @@ def _uncropped(
 ) -> tuple[Convolution, torch.Tensor]:
     """Undo the crop by which keras.ops brings the full outputs to the size of `upstream`.
 
-    Of what is cut off for "same", the odd one comes from behind, as does all that is added.
+    For "same" an odd entry is cut off at the end, and added entries are at the end, too.
     """
     first = 2 if linear_map.data_format == "channels_first" else 1
     flat = [] if first == 2 else [0, 0]

@@ -10,10 +10,10 @@ COMPILES = _NAME != "torch"
 """Whether a step may be compiled by XLA."""
 
 SORTS_FAST_COMPILED = _NAME != "tensorflow"
-"""Whether sorting under XLA takes about the time that it takes without, on a CPU."""
+"""Whether sorting on a CPU is about as fast with XLA as without it."""
 
 SPARSE_GRADIENTS = _NAME == "tensorflow"
-"""Whether a gradient may be of some rows of a weight only."""
+"""Whether a gradient may have only some rows of a weight."""
 
 SEVERAL_STEPS_IN_A_GRAPH = _NAME == "tensorflow"
 """Whether `steps_per_execution` saves time."""
@@ -22,10 +22,10 @@ MODELS_IN_DATASETS = _NAME == "tensorflow"
 """Whether `tf.data.Dataset.map` can call a model."""
 
 CONSTRAINTS_READ_WEIGHTS = _NAME != "jax"
-"""Whether a constraint may read other weights than its own, which the optimizer hands on."""
+"""Whether a constraint may read other weights than the one that the optimizer gives it."""
 
 STRATEGIES = _NAME == "tensorflow"
-"""Whether replicas are those of a strategy of `tf.distribute`; else a step sees the whole batch."""
+"""Whether replicas are those of `tf.distribute`; otherwise a step sees the whole batch."""
 
 WRITES_OTHER_FORMATS = _NAME == "tensorflow"
 """Whether a function can be written for LiteRT, ONNX Runtime and OpenVINO."""

@@ -6,13 +6,13 @@ from keras_local.ops.backend import Tensor, backend
 
 
 def assured(tensor: Tensor, condition: Tensor, message: str) -> Tensor:
-    """Return `tensor`; the step stops with an error where `condition` does not hold.
+    """Return `tensor`; the step stops with an error if `condition` is false.
 
-    A graph compiled with XLA, and so every one of JAX, cannot stop: it goes on, and its user has to
-    see to what follows.
+    A graph that XLA compiles cannot stop, and so no graph on JAX. There the step continues, and the
+    caller has to handle the consequences.
 
     Args:
-        tensor: What must not be used unless the condition holds.
+        tensor: Tensor that must not be used unless the condition is true.
         condition: A boolean scalar.
         message: Text of the error.
     """

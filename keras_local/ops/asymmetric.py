@@ -19,7 +19,7 @@ class Signals:
         outputs: Postsynaptic field before bias and activation.
         upstream: Error at the outputs (derivative of the loss).
         kernel: Forward weights.
-        feedback: What the rule reads besides the kernel: its own weights, as a rule.
+        feedback: What the rule reads in addition to the kernel, usually its own weights.
         kernel_gradient: `linear_map.kernel_gradient(inputs, upstream)`, the forward weights'
             gradient.
     """
@@ -62,11 +62,11 @@ def asymmetric(
 
     Args:
         linear_map: The map of the layer.
-        rule: Says which kernel carries the error, and what the feedback weights receive.
+        rule: Defines which kernel carries the error, and what the feedback weights receive.
         inputs: Tensor of inputs.
-        kernel: Tensor of forward weights. Pass `variable.value`, never a variable: eager
+        kernel: Tensor of forward weights. Pass `variable.value`, never a variable, because eager
             TensorFlow refuses variables inside a custom gradient.
-        feedback: Tensors that the rule reads: its weights, as a rule.
+        feedback: Tensors that the rule reads, usually its weights.
 
     Returns:
         The outputs of the map.

@@ -22,18 +22,17 @@ def asserted(
 ) -> Any:
     """Return a dataset that stops with an error at a batch that does not fit.
 
-    The message of the error holds `Refused: ` and what was refused.
+    The message of the error contains `Refused: ` and what was refused.
 
     Args:
         dataset: A `tf.data.Dataset` of batches.
         sample_shape: Shape of one sample; None for a size that may be any.
         limit: Largest absolute value of an input.
-        expected: What the targets are, a `keras_local._targets.Expected`; None where they do not
-            matter.
+        expected: The targets, a `keras_local._targets.Expected`; None if they do not matter.
         argument: Name of the dataset in messages.
-        parts: Of how many parts (inputs, labels, weights) an element is.
+        parts: Number of parts (inputs, labels, weights) of an element.
     """
-    # A dataset of TensorFlow may feed another backend; whoever has one has TensorFlow.
+    # A TensorFlow dataset may be used on another backend, but then TensorFlow is installed.
     tensorflow = import_module("keras_local.ops._tensorflow_data")
     return tensorflow.asserted(dataset, sample_shape, limit, expected, argument, parts)
 

@@ -22,21 +22,21 @@ def direct(
     and `signal(e, share) D` to each hidden tensor, one product with a matrix for each of them.
 
     Args:
-        signal: Function of the error `(batch, classes)` and the share of one example: what is sent
-            through the feedback weights.
+        signal: Function of the error `(batch, classes)` and the share of one example that returns
+            the signal sent through the feedback weights.
         logits: Tensor `(batch, classes)`.
-        hidden: Tensors `(batch, ...)`. Their own derivatives do not come here: whatever leads from
-            them to the logits has to be cut, or it adds its error.
+        hidden: Tensors `(batch, ...)`. All paths from them to the logits have to be cut, otherwise
+            the chain rule adds its error.
         feedback: Tensors `(classes, ...)`, one for each hidden tensor and with its shape. Pass
             `variable.value`, never a variable.
-        checked: Function of the same error and share that returns the error, and stops the step
-            where it is not one that `signal` can read.
+        checked: Function of the same error and share that returns the error, and stops the step if
+            `signal` cannot read it.
 
     Returns:
         The logits, and a loss of value zero. The derivative that arrives at this loss is the factor
         by which a trainer scales all losses (loss scale, number of replicas); divided by the number
-        of examples it is `share`. A signal that reads `share` needs the loss among those of the
-        model (`add_loss`), or its share is zero.
+        of examples it is `share`. A signal that reads `share` needs this loss among the losses of
+        the model (`add_loss`), otherwise its share is zero.
 
     >>> import numpy as np
     >>> from keras_local import ops
@@ -47,7 +47,7 @@ def direct(
     count = len(hidden)
 
     def forward(logits: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
-        # The loss is float32 at least: a loss scale may exceed the range of float16.
+        # The loss is at least float32, because a loss scale may exceed the range of float16.
         return ops.copy(logits), ops.zeros((), "float32")
 
     def backward(

@@ -11,7 +11,7 @@ from keras_local.ops.precision import precise
 from keras_local.ops.surrogate import replica_sum
 
 _LIMITS = {"float32": 1e19, "float64": 1e154}
-"""About the largest numbers whose squares are finite."""
+"""About the largest numbers with finite squares."""
 
 
 def are_bounded(changes: Sequence[Tensor]) -> Tensor:
@@ -34,7 +34,7 @@ def kept_if(
     """Return the changes if `healthy` holds; otherwise zeros, or given values for some of them."""
     others = [None] * len(changes) if otherwise is None else otherwise
     pairs = list(zip(changes, others, strict=True))
-    # Not `where`, which reads and writes all of them.
+    # `where` would read and write all of them.
     kept: list[Tensor] = ops.cond(
         healthy,
         lambda: list(changes),
@@ -44,5 +44,5 @@ def kept_if(
 
 
 def _column_sums(change: Tensor) -> Tensor:
-    # XLA adds up columns side by side, and all entries one by one if it sees a single sum.
+    # XLA adds up columns in parallel, but all entries one by one if it sees a single sum.
     return ops.sum(change, axis=0) if len(change.shape) > 1 else change

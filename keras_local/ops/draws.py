@@ -19,17 +19,17 @@ def random_rows(
 ) -> Tensor:
     """Return independent random numbers of mean 0, with one row for each sample of this replica.
 
-    The seed generators of all replicas stand at the same place, so that equal draws would give
-    samples of different replicas equal noise. So each replica draws for the global batch, as one
-    device does, and takes the rows of its own samples: replicas, workers and one device then learn
-    the same. Replicas have to hold equally many samples; otherwise rows of two replicas overlap,
-    and the numbers are right in distribution only.
+    The seed generators of all replicas have the same state, so that equal draws would give samples
+    of different replicas equal noise. Therefore each replica draws for the global batch, like one
+    device, and uses the rows of its own samples. Replicas, workers and one device then learn the
+    same. All replicas must have the same number of samples; otherwise rows of two replicas overlap,
+    and only the distribution of the numbers is right.
 
     Args:
         shape: Shape of the numbers; the first axis counts the samples of this replica.
         stddev: Standard deviation.
-        law: Their distribution, `"normal"` or `"uniform"`.
-        dtype: Of the numbers; the default is Keras' own.
+        law: The distribution, `"normal"` or `"uniform"`.
+        dtype: Dtype of the numbers; Keras' default by default.
         seed: A generator, an integer, or None, as for `keras.random.normal`.
 
     >>> from keras_local import ops

@@ -13,8 +13,8 @@ from keras_local.ops.backend import Tensor, backend
 def eagerly(function: Callable[[], Tensor]) -> Tensor:
     """Return the value of a function, computed before the graph that is being traced runs.
 
-    TensorFlow can make a weight inside of a compiled step only if its first value reads no other
-    variable of the step. Drawing without a seed reads one: the state of Keras' global generator.
+    TensorFlow can create a weight inside a compiled step only if its first value reads no other
+    variable of the step. A draw without a seed reads the state of Keras' global generator.
 
     Args:
         function: Function without arguments; it uses no tensor of the graph.
@@ -40,6 +40,6 @@ class Once:
         values = self._values
         if values is None:
             values = eagerly(lambda: self._initializer(shape, dtype=dtype))
-            # Keras infers shapes from placeholders, which hold no values.
+            # Keras infers shapes from placeholders, which have no values.
             self._values = values if backend.holds_values(values) else None
         return values if dtype is None else keras.ops.cast(values, dtype)

@@ -21,18 +21,18 @@ _FORM = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-
 class Einsum(LinearMap):
     """The map `y = einsum(equation, x, kernel)`, as in `keras.layers.EinsumDense`.
 
-    Both adjoints are Einstein sums with the three terms of the equation exchanged:
-    `"ab,bc->ac"` sends errors down by `"ac,bc->ab"` and compares by `"ab,ac->bc"`. An ellipsis
-    stands for as many axes as the inputs have beyond the named ones. Over a letter of the inputs
-    alone they are summed without a weight.
+    Both adjoints are Einstein sums with the three terms of the equation exchanged: `"ab,bc->ac"`
+    sends errors down by `"ac,bc->ab"` and compares by `"ab,ac->bc"`. An ellipsis means all axes of
+    the inputs that are not named. The inputs are summed without a weight over a letter that only
+    they have.
 
     Args:
         equation: `"x,k->y"`, `"...x,k->...y"` or `"x...,k->y..."` where `x`, `k` and `y` are the
-            axes of inputs, kernel and outputs, a letter each.
+            axes of inputs, kernel and outputs, one letter each.
 
     Raises:
-        ValueError: For another form, a letter that comes twice in one term, and a letter of kernel
-            or outputs that comes in one term only.
+        ValueError: For another form, a letter that is twice in one term, and a letter of kernel or
+            outputs that is in only one term.
 
     >>> import numpy as np
     >>> from keras_local import ops
@@ -74,7 +74,7 @@ class Einsum(LinearMap):
             return ops.einsum(f"{y},{k}->{x}", upstream, kernel)
         kept = "".join(letter for letter in x if letter in y + k)
         error = ops.einsum(f"{y},{k}->{kept}", upstream, kernel)
-        # Each of the inputs that the map sums before all else gets the error of the sum.
+        # Each of the inputs that are summed without a weight gets the error of their sum.
         return ops.broadcast_to(ops.expand_dims(error, summed), ops.shape(inputs))
 
     def kernel_gradient(self, inputs: Tensor, upstream: Tensor, kernel: Tensor) -> Tensor:

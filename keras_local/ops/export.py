@@ -1,4 +1,4 @@
-"""Files for other runtimes: what writes them, and what an int8 file answers."""
+"""Functions that write files for other runtimes, and that run an int8 file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 
 class CannotConvert(Exception):
-    """What a converter has against a model, in words that end a sentence about the model."""
+    """An error that a converter cannot convert a model, with the reason."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A file, as bytes or as a folder to move, and what is known of its answers.
+    """A file, as bytes or as a folder to move, and its outputs for representative samples.
 
     Attributes:
         files: Content of each file by the ending of its name.
         expected: The model's flat outputs for the representative samples; none without samples.
-        answered: Those of the file.
+        answered: The outputs of the file for the same samples.
     """
 
     files: dict[str, bytes]
@@ -36,11 +36,11 @@ def written(
     names: Sequence[str],
     samples: Sequence[np.ndarray] | None = None,
 ) -> Written:
-    """Return what a file of a format holds. TensorFlow has to be the active backend.
+    """Return the content of a file in a format. TensorFlow has to be the active backend.
 
     Args:
         file_format: `"onnx"`, `"litert"` or `"openvino"`.
-        function: What is served.
+        function: The function to serve.
         signature: One `keras.layers.InputSpec`, or a nested structure of them, for each argument.
         names: The names of the inputs in the file, in flat order.
         samples: None, or representative inputs, for a LiteRT file in int8.

@@ -13,16 +13,16 @@ def guarded_step(
 ) -> Any:
     """Make a training step, and undo it unless the loss and all trained weights are finite.
 
-    For `train_step` of a Keras model. After a step that is undone the loss in the logs is NaN for
-    the rest of the epoch, also where one call of the compiled function takes several steps.
+    It is for `train_step` of a Keras model. After an undone step the loss in the logs is NaN for
+    the rest of the epoch, also if one call of the compiled function makes several steps.
 
     Args:
         model: The Keras model.
         step: The `train_step` of Keras.
         arguments: Its arguments.
-        kept: The variables that get their old values back: weights, state, and the optimizer's.
+        kept: The variables that are restored: weights, state, and those of the optimizer.
 
     Returns:
-        What `step` returns.
+        The result of `step`.
     """
     return backend.guarded_step(model, step, arguments, kept)

@@ -9,7 +9,7 @@ def image_writer(folder: str) -> tuple[Callable[..., None], Callable[[], None]]:
     """Open an event file for TensorBoard.
 
     Returns:
-        A function of name, PNG bytes, width, height and step, which writes an image, and one
+        A function of name, PNG bytes, width, height and step, which writes an image, and a function
         without arguments that closes the file.
 
     Raises:

@@ -51,19 +51,19 @@ class LinearMap(ABC):
 
     @property
     def whole(self) -> LinearMap:
-        """The map without a choice of samples: the map itself, unless it is `Masked`."""
+        """The map for all samples: the map itself, unless it is `Masked`."""
         return self
 
     def counted(self, outputs: Tensor) -> Tensor:
-        """Return outputs, or what else there is of each, with 0 for samples that do not count."""
+        """Return outputs, or similar tensors, with 0 for samples that do not count."""
         return outputs
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean of numbers of which each sample has one, or all the same."""
+        """Return the mean of numbers, one for each sample or one for all samples."""
         return ops.mean(values)
 
-    # What one kernel serves. By default all outputs but those of other units, which lie along the
-    # last axis: each example, and each position, is a sample of the same weights.
+    # The samples of one unit. By default units lie along the last axis of the outputs, and each
+    # example and each position is a sample of the same weights.
 
     def unit_axes(self, rank: int) -> tuple[int, ...]:
         """Return the axes of a kernel of this rank that distinguish its units."""

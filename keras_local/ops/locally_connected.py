@@ -55,14 +55,14 @@ class LocallyConnected(LinearMap):
 
         y_p = W_p^T x_p
 
-    where `x_p` is the patch of the inputs that position `p` sees, flattened as a convolution's
-    kernel is (taps, then channels).
+    where `x_p` is the patch of the inputs that position `p` sees, flattened like the kernel of a
+    convolution (taps, then channels).
 
     Shapes (channels last): inputs `(batch, *space, c_in)`, kernel `(*space', taps * c_in, c_out)`,
     outputs `(batch, *space', c_out)`.
 
-    All products are batched over positions, with the examples on the last axis: then each tap of a
-    patch is one piece of memory. This is about twice as fast as patches with the channels last.
+    All products are batched over positions, with the examples on the last axis, so that each tap of
+    a patch is one piece of memory. This is about twice as fast as patches with the channels last.
 
     Args:
         kernel_size: Number of taps along each spatial dimension.
@@ -96,7 +96,7 @@ class LocallyConnected(LinearMap):
                 max((-(-size // stride) - 1) * stride + taps - size, 0)
                 for size, taps, stride in zip(sizes, self.kernel_size, self.strides, strict=True)
             ]
-            # As in the convolution: the odd zero stands behind.
+            # As in the convolution, an odd zero goes to the end.
             padding = [(total // 2, total - total // 2) for total in needed]
         padded = tuple(size + sum(pair) for size, pair in zip(sizes, padding, strict=True))
         return Windows(padded, self.kernel_size, self.strides, tuple(padding))

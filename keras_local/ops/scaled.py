@@ -12,8 +12,7 @@ from keras_local.ops.linear_maps import LinearMap
 class Scaled(LinearMap):
     """The map `y = scale * M(x, kernel)`, with a scale that broadcasts against the outputs.
 
-    With `scale = 1 / |patch|` it is the map of patches of unit length, without their being
-    written down.
+    With `scale = 1 / |patch|` it is the map of patches of unit length, which need not be stored.
 
     Args:
         linear_map: The map `M`.

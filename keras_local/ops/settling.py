@@ -1,7 +1,7 @@
 """Settling: the same step, repeated until the states are at rest.
 
-The number of steps is fixed, so that one compiled graph serves every batch; how far from rest the
-states are in the end is measured, and never branched on.
+The number of steps is fixed, so that one compiled graph can be used for every batch. How far the
+states are from rest at the end can be measured, but nothing in the graph depends on it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def settle(step: Callable[[States], States], states: States, steps: int) -> Stat
     No gradient passes: a network that settles learns by comparing states.
 
     Args:
-        step: Function from states to states of the same shapes and types.
-        states: Where to begin.
-        steps: How many steps to make.
+        step: Function from states to states of the same shapes and dtypes.
+        states: The first states.
+        steps: Number of steps.
 
     Returns:
         States of the same structure.
@@ -50,7 +50,7 @@ def trajectory(step: Callable[[States], States], states: States, steps: int) -> 
         steps: As for `settle`.
 
     Returns:
-        States of the same structure with an axis of length `steps + 1` in front, time.
+        States of the same structure with a time axis of length `steps + 1` in front.
 
     >>> from keras import ops
     >>> from keras_local.ops import trajectory
@@ -77,7 +77,7 @@ def residual(before: States, after: States) -> Tensor:
         after: States of the same batch, a step later.
 
     Returns:
-        Tensor `(batch,)`; compare it with a tolerance to see what share of the batch is at rest.
+        Tensor `(batch,)`; compare it with a tolerance to find the share of the batch at rest.
 
     >>> from keras import ops
     >>> from keras_local.ops import residual

@@ -13,14 +13,14 @@ from keras_local.ops.precision import precise
 def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
     """Return a loss of value 0 whose gradient at `variable` is `-change`.
 
-    Added to a model's losses, it makes any Keras optimizer, schedule, loss scale and
-    all-reduce carry out `variable <- variable + rate * change`. Gradients of replicas are summed,
-    as those of every other loss, so hand in this replica's share of the change.
+    If it is added to a model's losses, any Keras optimizer, schedule, loss scale and all-reduce
+    makes the step `variable <- variable + rate * change`. Gradients of replicas are summed, like
+    those of every other loss, so pass only this replica's share of the change.
 
     Args:
-        variable: The weight to be changed, or the tensor that was read from it. Where that is a
-            gathering of rows, the gradient on TensorFlow is sparse, and an optimizer without
-            momentum writes these rows only.
+        variable: The weight to be changed, or the tensor that was read from it. If that tensor
+            consists of gathered rows, the gradient on TensorFlow is sparse, and an optimizer
+            without momentum writes only these rows.
         change: Tensor of the same shape; an ascent direction.
 
     Returns:
@@ -40,11 +40,11 @@ def surrogate_loss(variable: keras.Variable | Tensor, change: Tensor) -> Tensor:
 def gradient_loss(tensor: Tensor, gradient: Tensor) -> Tensor:
     """Return a loss of value 0 whose gradient at `tensor` is `gradient`.
 
-    Added to a model's losses, it acts as any other loss that is a mean over the examples: replicas
-    hand in their own means, and the optimizer sees the mean of these.
+    If it is added to a model's losses, it acts like any other loss that is a mean over the
+    examples: each replica passes its own mean, and the optimizer sees the mean of these.
 
     Args:
-        tensor: What was read from the weight to be changed.
+        tensor: The tensor that was read from the weight to be changed.
         gradient: Tensor of the same shape; a descent direction.
 
     Returns:
@@ -54,7 +54,7 @@ def gradient_loss(tensor: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], Tensor]) -> Tensor:
-    # Keras adds up losses as they are: half precision does not add to single.
+    # Keras adds up losses without casts, and half precision cannot be added to single precision.
     dtype = precise(value.dtype)
 
     def forward(value: Tensor, gradient: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], T
     def backward(
         upstream: Tensor, outputs: Tensor, value: Tensor, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        # The scalars first: with the weights' shape, one product is one pass over memory.
+        # Multiply the scalars first, so that there is only one product with the weights' shape.
         scaled = keras.ops.cast(gradient, dtype) * factor(upstream)
         return keras.ops.cast(scaled, value.dtype), None
 
@@ -73,8 +73,8 @@ def _gradient_loss(value: Tensor, gradient: Tensor, factor: Callable[[Tensor], T
 def read(variable: keras.Variable) -> Tensor:
     """Return the tensor of a variable, which is read once.
 
-    What reads a weight in a training step must do so before the optimizer writes it. With one
-    reading for all users, what ties one of them to it ties them all.
+    In a training step a weight must be read before the optimizer writes it. If all users share one
+    reading, a dependency of one of them is enough.
     """
     return backend.read(variable)
 
@@ -98,7 +98,7 @@ def replica_mean(tensor: Tensor) -> Tensor:
     if replica_count() == 1:
         return keras.ops.mean(tensor, axis=0)
     samples = keras.ops.cast(keras.ops.shape(tensor)[0], precise(tensor.dtype))
-    # In half precision the sum over a large batch may lie beyond the range.
+    # In half precision the sum over a large batch may overflow.
     total = replica_sum(keras.ops.sum(keras.ops.cast(tensor, samples.dtype), axis=0))
     return keras.ops.cast(total / replica_sum(samples), tensor.dtype)
 

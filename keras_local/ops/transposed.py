@@ -15,9 +15,9 @@ from keras_local.ops.linear_maps import Convolution, LinearMap
 class TransposedConvolution(LinearMap):
     """A transposed convolution in one to three dimensions, as in `keras.ops.conv_transpose`.
 
-    It is the adjoint, in its inputs, of the convolution with the same kernel. So its own adjoint is
-    that convolution, and its kernel gradient is the convolution's with activity and error
-    exchanged.
+    It is the adjoint, in its inputs, of the convolution with the same kernel. Therefore its own
+    adjoint is that convolution, and its kernel gradient is that of the convolution with activity
+    and error exchanged.
 
     Shapes (channels last): inputs `(batch, *space, c_in)`, kernel `(*kernel_size, c_out, c_in)`,
     outputs `(batch, *space', c_out)`.
