@@ -1,8 +1,8 @@
-"""The state of a run in a file, and its identity: what a run that was killed goes on from.
+"""The state and the identity of a run in a file, so that a killed run can continue.
 
-A file is replaced as a whole, never written in place, so that a process may be killed at any moment
-and leaves one that can be read. It says which run it is of: another one is refused before anything
-has changed.
+A file is replaced as a whole and never written in place. Therefore there is always a readable file,
+even if the process is killed at any moment. The file identifies its run: another run is refused
+before anything has changed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from keras_local import _validation as check
 
 _FORMAT = 1
 _WHOLE = 1 << 24
-"""Up to so many bytes, all of an array is part of a run's identity; of a larger one, some rows."""
+"""Larger arrays (in bytes) count with only some of their rows in the identity of a run."""
 _ROWS = 512
 
 Facts = Mapping[str, Any]
-"""What JSON can hold."""
+"""The values of JSON."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-        facts: What was written beside the arrays.
+        facts: Everything that was written in addition to the arrays.
         arrays: Groups of arrays, by name.
     """
 
@@ -47,7 +47,7 @@ class Saved:
 
 
 def write(path: Path, facts: Facts, arrays: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """Write a file, or leave the one that is there.
+    """Write a file, or keep the existing one if this fails.
 
     The bytes have reached the disk before the new file takes the place of the old one, and the
     directory after that.
@@ -72,7 +72,7 @@ def write(path: Path, facts: Facts, arrays: Mapping[str, Sequence[np.ndarray]]) 
 
 
 def read(argument: str, path: Path) -> Saved | None:
-    """Return what a file holds, None if there is none; refuse one that is not of this kind."""
+    """Return the content of a file, or None if there is none; refuse other files."""
     if not path.exists():
         return None
     allowed = f"a directory whose {path.name} was written by keras_local and is whole"
@@ -93,7 +93,7 @@ def read(argument: str, path: Path) -> Saved | None:
 
 
 def directory(argument: str, value: Any) -> Path:
-    """Return a directory of the user's, made if it is not there, without what killed runs left."""
+    """Return the user's directory, created if necessary, without the rests of killed runs."""
     allowed = "the path of a directory that can be written"
     check.require(isinstance(value, (str, os.PathLike)) and bool(value), argument, allowed, value)
     path = Path(value)
@@ -112,7 +112,7 @@ def numbers_of(variables: Sequence[Any]) -> list[np.ndarray]:
 
 
 def require_shapes(argument: str, variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    """Refuse values that cannot be those of the variables."""
+    """Refuse values that do not fit the variables."""
     allowed = f"a directory of a run with {len(variables)} arrays of the shapes of this model"
     check.require(len(variables) == len(values), argument, allowed, f"{len(values)} arrays")
     for variable, value in zip(variables, values, strict=True):
@@ -129,7 +129,7 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
 
 
 def require_same(argument: str, path: Path, saved: Facts, now: Facts) -> None:
-    """Refuse a directory that holds another run than the one that asks for it."""
+    """Refuse a directory that contains another run."""
     differences = [
         f"{key}: {saved.get(key, 'none')} there, {now.get(key, 'none')} here"
         for key in {**saved, **now}
@@ -143,21 +143,21 @@ def require_same(argument: str, path: Path, saved: Facts, now: Facts) -> None:
 def identity_of_model(model: Any) -> str:
     """Return a hash of the model's config and of its weights' shapes.
 
-    Names do not count: Keras numbers those that it gives through the whole process.
+    Names do not count, because Keras numbers its automatic names through the whole process.
     """
     shapes = [[list(each.shape), str(each.dtype)] for each in model.variables]
     return _hash(json.dumps([identity_of_config(model), shapes]).encode())
 
 
 def identity_of_config(thing: Any) -> str:
-    """Return a hash of what a Keras object says of itself, without names."""
+    """Return a hash of the config of a Keras object, without names."""
     try:
         config = keras.saving.serialize_keras_object(thing)
     except (
         NotImplementedError,
         TypeError,
         ValueError,
-    ):  # Not every model of a user's has a config.
+    ):  # A user's model may have no config.
         config = type(thing).__name__
     return _hash(json.dumps(_nameless(config), sort_keys=True, default=_said).encode())
 
@@ -195,9 +195,9 @@ def seed_from(variables: Sequence[Any]) -> int:
 
 
 def require_order(model: Any, x: Any, shuffle: bool) -> None:
-    """Let a model refuse an order of samples that it cannot learn from.
+    """Let a model refuse an order of samples from which it cannot learn.
 
-    A model that needs one says so by a method `check_order(x, shuffle)`.
+    A model that needs a certain order has a method `check_order(x, shuffle)`.
     """
     says: Callable[[Any, Any], None] | None = getattr(model, "check_order", None)
     if says is not None:
@@ -205,7 +205,7 @@ def require_order(model: Any, x: Any, shuffle: bool) -> None:
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    """Return an array in a type that NumPy can write: half precision may be of another library."""
+    """Return an array in a dtype that NumPy can write; it may not know half precision."""
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
 
 
@@ -214,7 +214,7 @@ def _temporary(name: str, process: int) -> str:
 
 
 def _clear(path: Path) -> None:
-    """Remove the unfinished files of processes of this machine that are no more."""
+    """Remove unfinished files of processes on this machine that do not run any more."""
     if os.name != "posix":  # Elsewhere there is no harmless way to ask for a process.
         return
     for found in path.glob(_temporary("*.npz", 0).replace(".0.tmp", ".*.tmp")):
@@ -234,7 +234,7 @@ def _is_running(process: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Bring the entries of a directory to the disk, where the system lets a program do so."""
+    """Write the entries of a directory to the disk, if the system allows it."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -252,7 +252,7 @@ def _hash(contents: bytes) -> str:
 
 
 def _said(thing: Any) -> str:
-    """Return what stands for an object that JSON does not know."""
+    """Return a replacement for an object that JSON does not know."""
     if hasattr(thing, "shape"):
         return identity_of_data(thing)
     return type(thing).__name__

@@ -8,21 +8,21 @@ from keras_local import ops
 
 
 def multi_worker(cluster_resolver: Any = None, communication_options: Any = None) -> Any:
-    """Make a strategy under which all models, of Keras and of this package, train on many workers.
+    """Return a strategy to train models of Keras and of this package on several workers.
 
-    A worker is a process with its own devices, on this machine or another. Each holds a share of
-    every batch, and after a step all hold the weights that one device would have after a step with
-    the whole batch:
+    A worker is a process with its own devices, on this machine or another. Each worker has a part
+    of every batch. After a step all workers have the weights that one device would have after a
+    step with the whole batch:
 
         g = 1/N sum of the gradients of N replicas,    W <- W - rate g.
 
-    It is `tf.distribute.MultiWorkerMirroredStrategy`, in which `fit` of Keras 3.15 fails with its
-    own layers too, with one public method mended. Nothing is done to models: `fit`, `evaluate`,
-    `predict`, `models.pretrain`, readouts and all networks run as they are, and so do `.keras`
-    files and callbacks.
+    It is `tf.distribute.MultiWorkerMirroredStrategy` with one corrected method, because `fit` of
+    Keras 3.15 fails with the original, also with Keras' own layers. Models need no change: `fit`,
+    `evaluate`, `predict`, `models.pretrain`, readouts, all networks, `.keras` files and callbacks
+    work as always.
 
-    Every worker runs the same program. Make the strategy before anything else that TensorFlow
-    computes, build and compile in its scope, and let a callback that writes have a directory for
+    Every worker runs the same program. Create the strategy before TensorFlow computes anything
+    else, build and compile in its scope, and give callbacks that write files another directory on
     each worker. The guide "From one process to a pod" has the rules for data.
 
     Args:
@@ -35,11 +35,11 @@ def multi_worker(cluster_resolver: Any = None, communication_options: Any = None
         A `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: If an argument is not as said.
+        ValueError: If an argument is invalid.
         NotImplementedError: On another backend than TensorFlow.
-        RuntimeError: By TensorFlow, if it has computed something before.
+        RuntimeError: Raised by TensorFlow, if it has computed something before.
 
-    A worker of two, which is started twice, once with each number:
+    This is the program for two workers. It is started twice, once with each index:
 
         import os
         os.environ["TF_CONFIG"] = (

@@ -1,4 +1,4 @@
-"""Masks of samples: which of them a layer learns from."""
+"""Masks, which say from which samples a layer learns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keras_local.ops.backend import Tensor
 
 
 def spread(mask: Any, inputs: Tensor) -> Tensor:
-    """Return a mask in the shape of the inputs with a last axis of 1.
+    """Return a mask in the shape of the inputs, with a last axis of 1.
 
-    A mask of fewer axes, such as `(batch, time)`, holds for all that lies behind them.
+    A mask of fewer axes, such as `(batch, time)`, applies to all further axes.
     """
     mask = ops.cast(mask, "bool")
     missing = len(inputs.shape) - 1 - len(mask.shape)
@@ -28,16 +28,16 @@ def spread(mask: Any, inputs: Tensor) -> Tensor:
 
 
 def without(inputs: Tensor, present: Tensor) -> Tensor:
-    """Return the inputs with 0 where nothing is present, whatever stood there."""
+    """Return the inputs with 0 for all that the mask leaves out."""
     return ops.where(present, inputs, ops.zeros_like(inputs))
 
 
 def complete(linear_map: LinearMap, present: Tensor, ones: Tensor) -> Tensor:
-    """Return which outputs of a map see nothing but what is present.
+    """Return for which outputs of a map all inputs are present.
 
     Args:
         linear_map: The map.
-        present: What is present of the inputs, `(..., 1)`.
+        present: The mask of the inputs, `(..., 1)`.
         ones: A kernel of ones, from one input channel to one unit.
     """
     there = ops.cast(present, ones.dtype)
@@ -50,13 +50,13 @@ def where_learned(
     changes: Sequence[Tensor],
     otherwise: Sequence[Tensor | None],
 ) -> list[Tensor]:
-    """Return changes where there was a sample to learn from, on any replica.
+    """Return the changes, or zeros if no replica had a sample to learn from.
 
     Args:
         linear_map: The map of the samples that count.
         post: The currents of the samples.
-        changes: What would be written.
-        otherwise: What takes the place of each change; zeros for None.
+        changes: The changes that would be written.
+        otherwise: The values that replace each change; None means zeros.
     """
     seen = replica_sum(linear_map.samples(post)) > 0
     # One number, or one for each position that has units of its own: `(*positions, 1, 1)`.

@@ -12,11 +12,11 @@ OPTIONS: type = type(tf.distribute.experimental.CommunicationOptions())
 
 
 class MultiWorker(tf.distribute.MultiWorkerMirroredStrategy):
-    """`tf.distribute.MultiWorkerMirroredStrategy` that answers what Keras asks of a strategy.
+    """`tf.distribute.MultiWorkerMirroredStrategy` with the reductions that Keras needs.
 
-    Keras 3.15 reduces two things that this strategy of TensorFlow refuses and all others take: a
-    whole batch, of which it wants the shapes only, and scalar logs along axis 0. Everything else
-    goes to TensorFlow as it is; so does all that a mended Keras asks.
+    Keras 3.15 reduces two objects that this strategy refuses, but all other strategies accept: a
+    whole batch, of which Keras needs only the shapes, and scalar logs along axis 0. Everything else
+    is passed on to TensorFlow, also from later versions of Keras without this error.
     """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None) -> Any:

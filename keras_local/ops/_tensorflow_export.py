@@ -29,9 +29,9 @@ IN_FLOAT = (
 )
 """Operators that stay in float32 in an int8 file.
 
-They make lengths and powers of inputs and multiply by them. The numbers go over many orders of
-magnitude there: of the reciprocal lengths of patches, a black one has the largest, and 255 steps up
-to it leave none for those of the others. Convolutions and products of matrices are int8.
+They compute lengths and powers of inputs and multiply by them. These numbers differ by many orders
+of magnitude: a black patch has the largest reciprocal length, and 255 steps up to this length leave
+no steps for the others. Convolutions and matrix products are int8.
 """
 
 
@@ -67,7 +67,7 @@ class Served:
 
     @property
     def loops(self) -> bool:
-        """Whether something is repeated in it."""
+        """Return whether something in the function is repeated."""
         graph = self.traced.graph.as_graph_def()
         bodies = [graph.node, *(function.node_def for function in graph.library.function)]
         return any(node.op in ("While", "StatelessWhile") for body in bodies for node in body)
@@ -75,7 +75,7 @@ class Served:
     def saved(self, folder: str) -> None:
         """Write a SavedModel."""
         module = tf.Module()
-        # What is not tracked is not saved.
+        # An object that is not tracked is not saved.
         module.held = list(self.traced.graph.variables)
         module.serve = self.serve
         tf.saved_model.save(module, folder, signatures={"serving_default": self.traced})
@@ -127,7 +127,7 @@ def litert(served: Served, samples: Sequence[np.ndarray] | None = None) -> dict[
     if samples is not None and served.loops:
         raise CannotConvert("it settles in a loop, through which LiteRT cannot calibrate int8")
     with tempfile.TemporaryDirectory() as folder:
-        # From a SavedModel: only then are variables constants in loops too.
+        # Only from a SavedModel, variables become constants in loops, too.
         served.saved(folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

@@ -39,17 +39,17 @@ def asserted(
 
 @dataclass(frozen=True)
 class Order:
-    """In which order a run takes its samples: a function of the epoch alone, with no state.
+    """The order of the samples in a run, a function of the epoch without state.
 
-    So a run can begin anywhere, and goes on as one that came there by itself.
+    Therefore a run can start at any place, and continues like a run that started at the beginning.
 
     Attributes:
         samples: Number of samples.
-        batch_size: Samples a batch.
-        seed: Numbers that the order is drawn from; None for the order of the data.
-        drop_remainder: Whether samples that fill no whole batch are left out, others each time.
-        epoch: Epoch to begin in.
-        batch: Batch of that epoch to begin with.
+        batch_size: Samples in each batch.
+        seed: Numbers from which the order is drawn; None for the order of the data.
+        drop_remainder: Whether samples that do not fill a batch are left out, others each time.
+        epoch: Epoch in which to start.
+        batch: First batch in that epoch.
     """
 
     samples: int
@@ -61,7 +61,7 @@ class Order:
 
     @property
     def steps(self) -> int:
-        """Number of batches in an epoch."""
+        """The number of batches in an epoch."""
         rest = 0 if self.drop_remainder else self.batch_size - 1
         return (self.samples + rest) // self.batch_size
 
@@ -79,7 +79,7 @@ def ordered(arrays: Any, order: Order) -> Any:
 
     Args:
         arrays: A tuple of inputs, or of inputs, labels and weights; each a structure of arrays.
-        order: The order, and where to begin.
+        order: The order, with the place to start.
     """
     floatx = keras.config.floatx()
     arrays = keras.tree.map_structure(lambda array: _fed(array, floatx), arrays)
@@ -98,7 +98,7 @@ class OrderedBatches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> None:
-        """None: there is no end."""
+        """None, because there is no end."""
         return None
 
     def __getitem__(self, index: int) -> Any:
@@ -112,6 +112,6 @@ class OrderedBatches(keras.utils.PyDataset):
 
 
 def _fed(array: Any, floatx: str) -> np.ndarray:
-    """Return an array in the precision in which Keras feeds it."""
+    """Return an array in the precision that Keras uses for it."""
     fed: np.ndarray = np.asarray(array)
     return fed.astype(floatx) if fed.dtype.kind == "f" and fed.dtype != floatx else fed

@@ -1,4 +1,4 @@
-"""Files that infer and go on learning, made of pure functions of weights and batches."""
+"""Files that infer and continue to learn, made of pure functions of weights and batches."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Entry:
     """One input, output or weight of a file.
 
     Attributes:
-        name: Its name in the file.
-        shape: Its shape, None for a size that is free.
-        dtype: Its type.
-        meaning: What it is, in words.
+        name: Name in the file.
+        shape: Shape, with None for a free size.
+        dtype: Dtype.
+        meaning: Its meaning, in words.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class LearnerFunctions:
-    """What is written: two functions of the weights, and where the weights start.
+    """The functions of a learner, two functions of the weights, and its first weights.
 
     Attributes:
-        weights: The weights, of which some may turn out to be constant.
+        weights: The weights, some of which may be constant.
         values: Their first values, as arrays.
         samples: Inputs of a batch.
-        targets: Labels of a batch; none where learning needs none.
+        targets: Labels of a batch; empty if learning needs no labels.
         infer: Function of weights and samples to a list of outputs.
         learn: Function of weights, samples, targets and the learning rate to the loss and the new
-            weights; a weight that is returned as it was is a constant of the file.
+            weights; a weight that is returned unchanged is a constant of the file.
     """
 
     weights: Sequence[Entry]
@@ -57,7 +57,7 @@ class LearnerFunctions:
 
 @dataclass(frozen=True)
 class Written:
-    """What stands in a file that learns.
+    """The content of a file that learns.
 
     Attributes:
         learn_inputs: Inputs of `learn`: samples, labels, the learning rate, random numbers.
@@ -72,7 +72,7 @@ class Written:
 
 
 class NotPortableError(Exception):
-    """Operations that no runtime on a device has.
+    """An error for operations that no runtime on a device has.
 
     Attributes:
         found: Pairs of the type of an operation and its name in the graph, which holds the names of
@@ -107,7 +107,7 @@ def write_learner(functions: LearnerFunctions, path: str, file_format: str) -> W
 
 
 def derivatives(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:
-    """Return the gradients of a loss in a graph that is being traced; None for no dependence."""
+    """Return the gradients of a loss in a graph that is being traced; None without dependence."""
     tensorflow = import_module("keras_local.ops._tensorflow_learner")
     found: list[Tensor | None] = tensorflow.derivatives(loss, tensors)
     return found

@@ -105,7 +105,7 @@ class RewardModulatedHebb(PlasticityRule):
         activity, reward = own
         mean = Mean()(linear_map.unit_sum(post), linear_map.samples(post))
         mean = ops.reshape(mean, activity.shape)
-        # All replicas have the same number of samples, or the mean is that of all of them.
+        # All replicas have the same number of samples, otherwise the mean is that of all samples.
         total = replica_sum(linear_map.mean(modulator))
         latest = total / replica_sum(ops.ones_like(total))
         rate = self.baseline_rate

@@ -1,1 +1,1 @@
-"""Learners that travel: files that infer and go on learning without Keras."""
+"""Learners: files that infer and continue to learn without Keras."""

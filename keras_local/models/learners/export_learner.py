@@ -1,4 +1,4 @@
-"""Export of a model that goes on learning where neither Keras nor this package is."""
+"""Export of a model that can continue to learn without Keras and this package."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Format = Literal["tf_saved_model", "litert", "onnx"]
 
 @dataclass(frozen=True)
 class LearnerReport:
-    """What `export_learner` has written.
+    """The result of `export_learner`.
 
     Attributes:
         path: File or folder.
         format: Its format.
         inputs: Inputs of `learn`, each with name, shape, type and meaning: samples, labels, the
-            learning rate, and random numbers where the rule draws some.
+            learning rate, and random numbers if the rule draws some.
         weights: The weights that learn, by their names in `weights` and `restore`.
         operators: Names of the operators in the file; empty for a SavedModel.
         size: Bytes on disk.
@@ -59,45 +59,46 @@ def export_learner(
     batch_size: int | None = None,
     format: Format = "tf_saved_model",
 ) -> LearnerReport:
-    """Write a model that infers and goes on learning, without Keras and this package.
+    """Write a model that infers and continues to learn, without Keras and this package.
 
-    The file holds four functions and the weights:
+    The file contains four functions and the weights:
 
     - `infer(x)` returns the `outputs` of the model in inference;
-    - `learn(x, y, rate)` takes one step of training, as `train_on_batch` does with a learning rate
-      of `rate`, and returns the `loss` before it. `y` is left out where learning needs no labels;
-      where it draws random numbers, they are further inputs `noise0`, `noise1`, ...;
+    - `learn(x, y, rate)` makes one step of training, like `train_on_batch` with a learning rate
+      of `rate`, and returns the `loss` before it. `y` is left out if learning needs no labels; if
+      it draws random numbers, they are further inputs `noise0`, `noise1`, ...;
     - `weights()` returns the weights that learn, `w0`, `w1`, ..., with the momenta of SGD;
     - `restore(w0, w1, ...)` sets them.
 
-    What does not learn is a constant of the file. The step is traced from the model itself: rules,
-    layers and networks of your own are written as those of this package are. No gradients are
-    derived where the file runs, and operations that runtimes on devices do not have, such as the
-    gradients of ReLU, convolutions and pooling, are written as formulas of those that they have.
+    Weights that do not learn are constants of the file. The step is traced from the model itself,
+    so that your own rules, layers and networks are written like those of this package. The runtime
+    computes no automatic gradients. Operations that runtimes on devices do not have, such as the
+    gradients of ReLU, convolutions and pooling, are written as formulas of operations that they
+    have.
 
-    In a LiteRT file all operators are built in. State lives in the interpreter: use one for all
-    four signatures, and call `weights` before it ends. An ONNX runtime has no state: the folder
-    has `infer.onnx` and `learn.onnx`, which take `w0`, ... as further inputs, and `learn` returns
-    `new_w0`, ...; the first values are in `weights.npz`.
+    In a LiteRT file all operators are built in. The interpreter holds the state: use one
+    interpreter for all four signatures, and call `weights` before it ends. An ONNX runtime has no
+    state: the folder contains `infer.onnx` and `learn.onnx`, which take `w0`, ... as further
+    inputs, and `learn` returns `new_w0`, ...; the first values are in `weights.npz`.
 
     Args:
         model: A built model of layers that trains as Keras models do, a network, or a readout that
-            has been fitted. Compiled with `keras.optimizers.SGD`, also with `momentum`; without an
-            optimizer, steps are those of SGD. The schedule of the learning rate is the caller's: it
-            is an input. A model of your own with another training step offers a method
+            has been fitted. It is compiled with `keras.optimizers.SGD`, also with `momentum`;
+            without an optimizer, steps are those of SGD. The learning rate is an input, so that the
+            caller can use a schedule. Your own model with another training step needs a method
             `learning_form`, see `kl.layers.LearningForm`.
         path: Folder to write; for `"litert"` a file with the ending `.tflite`.
         batch_size: Samples in every call; None for any number.
         format: `"tf_saved_model"`, `"litert"` or `"onnx"`.
 
     Returns:
-        What was written: inputs of `learn`, weights, operators and size.
+        A report of what was written: inputs of `learn`, weights, operators and size.
 
     Raises:
         ValueError: For a model that is not built, an optimizer other than SGD, a precision other
             than single, or an operation that the format lacks, with its layer; nothing has been
             written.
-        NotImplementedError: On another backend than TensorFlow's.
+        NotImplementedError: On another backend than TensorFlow.
         ImportError: For `"onnx"` without tf2onnx.
 
     >>> import keras, numpy as np, keras_local as kl, tempfile, tensorflow as tf
@@ -217,7 +218,7 @@ def _functions(
 
 
 def _beside_weights(model: Any) -> list[Any]:
-    """Return seeds, and counters of metrics: what they draw or count is no part of a learner."""
+    """Return seeds, and counters of metrics, which are not a part of a learner."""
     layers = [layer for layer in all_layers(model) if layer is not model]
     counters = [
         variable for layer in layers for each in layer.metrics for variable in each.variables
@@ -229,7 +230,7 @@ def _beside_weights(model: Any) -> list[Any]:
 def _guarded(
     loss: Tensor, old: list[Tensor], new: list[Tensor], places: list[int]
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return a step that leaves everything as it was where it went wrong, with a loss of NaN."""
+    """Return a step that changes nothing if it goes wrong, with a loss of NaN."""
     healthy = ops.isfinite(loss)
     for i in places:
         if new[i] is not old[i]:
@@ -275,7 +276,7 @@ def _numbered(
 
 
 def _refusal(model: Any, error: NotPortableError, format: str) -> str:
-    """Return which operations the format lacks, and in which layers they stand."""
+    """Return the operations that the format lacks, and the layers that contain them."""
     names = {layer.name for layer in all_layers(model)} - {model.name}
     found = []
     for operator, place in error.found:
@@ -289,7 +290,7 @@ def _refusal(model: Any, error: NotPortableError, format: str) -> str:
 
 
 def _layer_name(part: str, names: set[str]) -> str | None:
-    """Return which layer a part of an operation's name is of: calls are numbered behind it."""
+    """Return the layer for a part of an operation's name, in which calls are numbered."""
     return next((name for name in (re.sub(r"_\d+$", "", part), part) if name in names), None)
 
 

@@ -1,4 +1,4 @@
-"""What the default training of a Keras model is, as functions."""
+"""The default training of a Keras model as functions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Specs = tuple[keras.layers.InputSpec, ...]
 
 
 def form_of(model: Any) -> LearningForm:
-    """Return what a model says about its learning, or the training of a Keras model of layers.
+    """Return the `learning_form` of a model, or the training of a Keras model of layers.
 
     Raises:
-        ValueError: For a model that says nothing and is not built, or has a step of its own.
+        ValueError: For a model without `learning_form` that is not built or has its own step.
     """
     own = learning_form(model)
     if own is not None:
@@ -41,12 +41,12 @@ def form_of(model: Any) -> LearningForm:
 
 
 def loss_of(model: Any, x: Any, y: Any) -> Any:
-    """Return the loss of a model in training, with what its layers add."""
+    """Return the loss of a model in training, including the losses of its layers."""
     return model.compute_loss(x, y, model(x, training=True), training=True)
 
 
 def specs_of(tensors: Sequence[Any]) -> Specs:
-    """Return the shapes of symbolic tensors, the batch axis free."""
+    """Return the shapes of symbolic tensors, with a free batch axis."""
     return tuple(
         keras.layers.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype)
         for tensor in tensors
@@ -54,9 +54,9 @@ def specs_of(tensors: Sequence[Any]) -> Specs:
 
 
 def targets_of(model: Any, outputs: Sequence[Any]) -> Specs:
-    """Return which labels the compiled loss takes: rows like the outputs, else class numbers.
+    """Return which labels the compiled loss takes: rows like the outputs, or class numbers.
 
-    None where the model is compiled without a loss.
+    It is None if the model is compiled without a loss.
 
     Raises:
         ValueError: If it takes neither.

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as a function of weights, for graphs that know no optimizer."""
+"""Stochastic gradient descent as a function of weights, for graphs without an optimizer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _UNUSED = (
 
 @dataclass(frozen=True)
 class Descent:
-    """`m <- momentum m - rate g`, `w <- w + m`, as in `keras.optimizers.SGD`.
+    """The step of `keras.optimizers.SGD`: `m <- momentum m - rate g`, `w <- w + m`.
 
     Attributes:
         momentum: From 0 to 1; with 0 there are no slots.
-        nesterov: Whether the step looks ahead.
+        nesterov: Whether the momentum is Nesterov's.
         slots: The first values of `m`, one array for each weight; none without momentum.
     """
 
@@ -49,16 +49,16 @@ class Descent:
 
 
 def descent_of(model: keras.Model) -> Descent:
-    """Return the steps that the optimizer of a model takes; plain ones where it has none.
+    """Return the steps of a model's optimizer, or plain steps without an optimizer.
 
     Raises:
-        ValueError: For an optimizer that is not SGD, or does more than it.
+        ValueError: For an optimizer other than SGD, or one that does more than SGD.
     """
     if not model.compiled:
         return Descent(0.0, False, ())
     optimizer = model.optimizer
     kind, sgd = type(optimizer), keras.optimizers.SGD
-    # A class of somebody's own that derives from SGD and takes another step is another optimizer.
+    # A user's class that derives from SGD but makes another step is another optimizer.
     same = all(
         getattr(kind, name, None) is getattr(sgd, name)
         for name in ("update_step", "apply", "build", "apply_gradients")

@@ -1,4 +1,4 @@
-"""How far a pretraining has come: written after each epoch, so that a killed one can go on."""
+"""The progress of a pretraining, written after each epoch, so that a killed run can continue."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ Histories = dict[str, keras.callbacks.History]
 
 
 class Journal:
-    """Which phase of a pretraining runs, and since when; in a file if it has a directory.
+    """The present phase of a pretraining and its progress, in a file if there is a directory.
 
-    A phase is one `fit`: of one layer, or of all at once. The file says which phase and epoch it is
-    of, and holds all variables of the encoder, those of the phase's optimizer, and the histories.
+    A phase is one `fit`, of one layer or of all layers at once. The file contains the number of the
+    phase and the epoch, all variables of the encoder and of the phase's optimizer, and the
+    histories.
 
     Args:
         encoder: The encoder.
         phases: The layers of each phase.
-        initial_epoch: The epoch that a phase begins with.
-        folder: Directory of the file; None to write none.
-        identity: What has to be the same for a run to go on: numbers and strings.
+        initial_epoch: The first epoch of a phase.
+        folder: Directory of the file; None writes no file.
+        identity: Numbers and strings that have to be the same for a run to continue.
 
     Raises:
-        ValueError: If the directory holds another run, or a file that cannot be read.
+        ValueError: If the directory contains another run, or a file that cannot be read.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Journal:
             runs.require_shapes(_ARGUMENT, encoder.variables, values)
 
     def restore(self) -> None:
-        """Go back to where the file says that the run was; write it if there is none."""
+        """Restore the state in the file, or write the file if there is none."""
         if self.path is None:
             return
         if self.saved is None:
@@ -70,7 +71,7 @@ class Journal:
         runs.assign(self.encoder.variables, self.saved.arrays["encoder"])
 
     def histories_of(self, phase: int) -> Histories | None:
-        """Return the histories of a phase that is over, None for one that is not."""
+        """Return the histories of a finished phase, or None."""
         if phase >= len(self.finished):
             return None
         histories = {}
@@ -82,7 +83,7 @@ class Journal:
         return histories
 
     def begin(self, phase: int, optimizer: Any) -> int:
-        """Return the epoch in which a phase begins, and give its optimizer what it had."""
+        """Return the epoch in which a phase begins, and restore its optimizer."""
         if phase != self.phase:
             self.phase, self.epoch = phase, self.initial_epoch
             self.running = {"epoch": [], "history": {}}
@@ -92,20 +93,20 @@ class Journal:
         return self.epoch
 
     def order(self, phase: int) -> Callable[[int, int], Order] | None:
-        """Return the order of samples in a phase; None where no run has to be repeated.
+        """Return the order of samples in a phase; None if no run has to be repeated.
 
-        It is a function of the numbers of samples and of samples a batch.
+        It is a function of the number of samples and of the batch size.
         """
         if self.path is None:
             return None
         return partial(Order, seed=(self.seed, phase), drop_remainder=True, epoch=self.epoch)
 
     def keepers(self) -> list[keras.callbacks.Callback]:
-        """Return the callback that writes at the end of an epoch, behind all others."""
+        """Return the callback that writes at the end of an epoch, after all others."""
         return [] if self.path is None else [_Keeper(self)]
 
     def whole(self, history: keras.callbacks.History) -> keras.callbacks.History:
-        """Return a history together with that of the epochs before the run was killed."""
+        """Return a history together with the epochs before the run was killed."""
         if self.path is None:
             return history
         history.epoch = list(self.running["epoch"])
@@ -113,7 +114,7 @@ class Journal:
         return history
 
     def close(self, phase: int, histories: Histories) -> None:
-        """Note that a phase is over."""
+        """Record that a phase has ended."""
         if self.path is None:
             return
         kept = [
@@ -126,7 +127,7 @@ class Journal:
         self.write()
 
     def note(self, epoch: int, logs: Any, optimizer: Any) -> None:
-        """Note that an epoch is over."""
+        """Record that an epoch has ended."""
         self.epoch = epoch + 1
         self.running["epoch"].append(epoch)
         for key, value in (logs or {}).items():
@@ -157,19 +158,19 @@ class Journal:
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Writes the journal; the last callback of an epoch, since others change weights too."""
+    """Callback that writes the journal; it is the last one, since others change weights, too."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self.journal = journal
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write what the epoch has left."""
+        """Write the state after the epoch."""
         self.journal.note(epoch, logs, self.model.optimizer)
 
 
 def _renamed(history: dict[str, Any], before: Sequence[str], now: Sequence[str]) -> dict[str, Any]:
-    """Return a history in which layers have the names that they have in this process."""
+    """Return a history with the names that the layers have in this process."""
     names = dict(zip(before, now, strict=True))
     renamed = {}
     for key, values in history.items():

@@ -1,4 +1,4 @@
-"""What a readout learns to give out: the units, the loss and the metric that fit its targets."""
+"""The units, the loss and the metric of a readout that fit its targets."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def output_units(expected: Expected, use_bias: bool) -> keras.layers.Dense:
 
 
 def fitting_loss(loss: Any, expected: Expected) -> Any:
-    """Return the loss that was asked for, or the default for the targets.
+    """Return the loss that the user gave, or the default for the targets.
 
     Raises:
-        ValueError: For what is no loss, or one that says that it is for other targets.
+        ValueError: For an object that is not a loss, or for a loss for other targets.
     """
     if loss is None:
         return {
@@ -40,7 +40,7 @@ def fitting_loss(loss: Any, expected: Expected) -> Any:
 
 
 def fitting_metric(expected: Expected) -> keras.metrics.Metric:
-    """Return the metric by which one judges: accuracy, or of values the explained variance."""
+    """Return the metric for the targets: accuracy, or explained variance for values."""
     if expected.kind == "classes":
         return ClassAccuracy()
     if expected.kind == "labels":
@@ -49,5 +49,5 @@ def fitting_metric(expected: Expected) -> keras.metrics.Metric:
 
 
 def as_rows(expected: Expected, y: Any) -> Any:
-    """Return labels and values as rows of the outputs' shape; classes as they are."""
+    """Return labels and values as rows of the outputs' shape, and classes unchanged."""
     return y if expected.kind == "classes" else expected.rows("y", y, "float32")[0]
