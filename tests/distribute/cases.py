@@ -18,6 +18,7 @@ from keras_local import feedback, layers, models, plasticity
 from tests.battery import cells
 from tests.battery.rows import Row
 from tests.battery.table import ROWS as LAYERS
+from tests.distribute import services
 from tests.dynamics import table as networks
 from tests.support import compile_options, weights_of
 
@@ -83,7 +84,6 @@ def alias(name: str) -> Row:
 
 
 SAMPLES, INPUTS = 24, 10
-SPREAD = keras.initializers.RandomNormal(stddev=1.5, seed=3)
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:
@@ -92,16 +92,19 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     return rng.random((SAMPLES, INPUTS)).astype("float32"), rng.integers(0, 3, SAMPLES)
 
 
-def encoder(rule: Any) -> keras.Model:
+def encoder(rule: Any, stddev: float = 1.5) -> keras.Model:
     """Two layers that learn without labels."""
+    spread = keras.initializers.RandomNormal(stddev=stddev, seed=3)
     plastic = [
-        layers.HebbianDense(units, rule, kernel_initializer=SPREAD, activation="relu")
+        layers.HebbianDense(units, rule, kernel_initializer=spread, activation="relu")
         for units in (8, 6)
     ]
     return keras.Sequential([keras.Input((INPUTS,)), *plastic])
 
 
-def pretraining(rule: Callable[[], Any], greedy: bool = True, **options: Any) -> Case:
+def pretraining(
+    rule: Callable[[], Any], greedy: bool = True, stddev: float = 1.5, **options: Any
+) -> Case:
     """Both layers of an encoder, one after the other or at once."""
 
     def train(model: keras.Model) -> list[np.ndarray]:
@@ -117,7 +120,7 @@ def pretraining(rule: Callable[[], Any], greedy: bool = True, **options: Any) ->
         )
         return weights_of(model)
 
-    return Case(lambda: encoder(rule()), train, **options)
+    return Case(lambda: encoder(rule(), stddev), train, **options)
 
 
 def head(make: Callable[[keras.Model], keras.Model], **options: Any) -> Case:
@@ -197,11 +200,13 @@ CASES: dict[str, Case] = {
     "pretrain-krotov": pretraining(lambda: plasticity.KrotovHopfield(p=3, rank=3)),
     "pretrain-krotov-p2": pretraining(lambda: plasticity.KrotovHopfield(p=2)),
     "pretrain-soft_hebb": pretraining(plasticity.SoftHebb),
-    "pretrain-oja": pretraining(plasticity.Oja),
+    "pretrain-oja": pretraining(plasticity.Oja, stddev=0.3),
     "pretrain-bcm": pretraining(plasticity.BCM),
     "pretrain-together": pretraining(lambda: plasticity.KrotovHopfield(p=3), greedy=False),
     "readout": head(lambda below: models.readout(below, 3)),
     "hebbian_readout": head(lambda below: models.hebbian_readout(below, 3)),
+    "services-stock": Case(services.stock, services.plain),
+    "services-interrupted": Case(services.feedback, services.interrupted(services.feedback)),
     **{f"layer-{row.id}": layer(row) for row in LAYERS},
     **{f"network-{row.id}": network(row) for row in networks.ROWS},
 }

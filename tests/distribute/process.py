@@ -18,6 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tests.support import largest_difference, weights_of
+
 
 def strategy_of(order: dict[str, Any]) -> Any:
     """What spreads a training over workers, replicas or devices."""
@@ -42,9 +44,14 @@ def outcome(case: Any, scope: Any, all_in_scope: bool) -> list[np.ndarray]:
     keras.utils.set_random_seed(7)
     with scope():
         model = case.make()
+        before = weights_of(model)
         if all_in_scope:
-            return [np.asarray(part) for part in case.train(model)]
-    return [np.asarray(part) for part in case.train(model)]
+            parts = case.train(model)
+    if not all_in_scope:
+        parts = case.train(model)
+    if largest_difference(before, weights_of(model)) < 1e-4:
+        raise AssertionError("The training has not moved the weights.")
+    return [np.asarray(part) for part in parts]
 
 
 def main(file: Path) -> None:

@@ -59,6 +59,7 @@ FLAGS = {
     "--steps": "steps of settling",
     "--top-down": "kind of the top-down weights",
     "--variance": "variance of the outputs",
+    "--workers": "number of worker processes",
 }
 """Help of every flag; it may go on with the default."""
 
