@@ -159,6 +159,11 @@ def identity_of_config(thing: Any) -> str:
         ValueError,
     ):  # A user's model may have no config.
         config = type(thing).__name__
+    return identity_of(config)
+
+
+def identity_of(config: Any) -> str:
+    """Return a hash of a config, without names."""
     return _hash(json.dumps(_nameless(config), sort_keys=True, default=_said).encode())
 
 
@@ -169,7 +174,7 @@ def identity_of_optimizer(optimizer: Any) -> str:
     """
     config = keras.saving.serialize_keras_object(optimizer)
     _drop_rates(config)
-    return _hash(json.dumps(_nameless(config), sort_keys=True, default=_said).encode())
+    return identity_of(config)
 
 
 def identity_of_data(data: Any) -> str:

@@ -1,4 +1,4 @@
-"""Callbacks that write angles, convergence and figures into the logs of `fit`.
+"""Callbacks that write angles, convergence and figures into the logs of `fit`, and resume it.
 
 They add their measurements to `logs` at the end of each epoch, next to loss and metrics. `History`
 and the progress bar always see them; callbacks that the user passes (`CSVLogger`, `TensorBoard`,
@@ -8,6 +8,15 @@ and the progress bar always see them; callbacks that the user passes (`CSVLogger
 from keras_local.callbacks.alignment import AlignmentMonitor as AlignmentMonitor
 from keras_local.callbacks.convergence import ConvergenceMonitor as ConvergenceMonitor
 from keras_local.callbacks.figures import TensorBoardFigures as TensorBoardFigures
+from keras_local.callbacks.resume import ResumeExactly as ResumeExactly
+from keras_local.callbacks.resumed_fit import resume_fit as resume_fit
 from keras_local.dynamics.monitor import SettlingMonitor as SettlingMonitor
 
-__all__ = ["AlignmentMonitor", "ConvergenceMonitor", "SettlingMonitor", "TensorBoardFigures"]
+__all__ = [
+    "AlignmentMonitor",
+    "ConvergenceMonitor",
+    "ResumeExactly",
+    "SettlingMonitor",
+    "TensorBoardFigures",
+    "resume_fit",
+]

@@ -45,6 +45,10 @@ class Memory(keras.layers.Layer):
         self.place = self.add_weight(**counter("place"))
         self.built = True
 
+    def begin(self) -> None:
+        """Return to the first sample."""
+        self.place.assign(0)
+
     def recall(self, count: Any) -> tuple[Tensor, ...]:
         """Return the states of the next `count` samples."""
         rows = places(self.place, count, self.samples)

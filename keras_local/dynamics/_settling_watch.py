@@ -26,16 +26,22 @@ class Watch(keras.callbacks.Callback):
 
     Args:
         samples: A few samples; None for a network without energy.
+        anew: Whether each epoch begins the data anew, which the network is told.
     """
 
-    def __init__(self, samples: Any) -> None:
+    def __init__(self, samples: Any, anew: bool = False) -> None:
         super().__init__()
-        self.samples = samples
+        self.samples, self.anew = samples, anew
         self.warned = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Check the free phase before anything is changed."""
         self._look()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Tell the network where the data begin; a backup may have restored another place."""
+        if self.anew:
+            self.model.begin_data()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """End a training that has diverged."""

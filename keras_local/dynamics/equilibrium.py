@@ -309,6 +309,11 @@ class EquilibriumNetwork(Network):
         kept = [] if self.memory is None else [id(layer) for layer in self.memory.layers]
         return [each for each in super().undone_variables if id(each) not in kept]
 
+    def begin_data(self) -> None:
+        """Begin with the states of the first samples again."""
+        if self.memory is not None:
+            self.memory.begin()
+
     def check_order(self, x: Any, shuffle: Any) -> None:
         """Refuse, with `persistent`, a changing order or another number of samples."""
         if self.persistent is None or not hasattr(x, "shape"):

@@ -50,6 +50,12 @@ class GuardedModel(Model, ABC):
     def check_order(self, x: Any, shuffle: Any) -> None:
         """Refuse an order of samples that the network cannot use; by default none."""
 
+    def begin_data(self) -> None:
+        """Note that the next batch holds the first samples again; by default nothing follows.
+
+        `fit` says so where it begins its data, and before each epoch that begins them anew.
+        """
+
     def check_arguments(
         self,
         y: Any = None,
@@ -107,7 +113,9 @@ class GuardedModel(Model, ABC):
             )
             validation_data = guard.validation(validation_data, validation_steps)
             samples, x = self._first_samples(x)
-            with _watched(self, callbacks, samples) as callbacks:
+            self.begin_data()
+            anew = steps_per_epoch is None
+            with _watched(self, callbacks, samples, anew) as callbacks:
                 return super().fit(
                     x,
                     y,
@@ -293,9 +301,9 @@ def _check_counts(**counts: Any) -> None:
 
 
 @contextmanager
-def _watched(model: GuardedModel, callbacks: Any, samples: Any) -> Iterator[Any]:
+def _watched(model: GuardedModel, callbacks: Any, samples: Any, anew: bool) -> Iterator[Any]:
     """Add a `Watch` to callbacks, and remove it from a user's `CallbackList` afterwards."""
-    watch = Watch(samples)
+    watch = Watch(samples, anew)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
         yield [*(each for each in given if each is not None), watch]

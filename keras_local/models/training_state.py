@@ -126,7 +126,8 @@ def refuse_divergence(what: str, remedy: str) -> None:
 def with_callback(callbacks: Any, further: keras.callbacks.Callback) -> Any:
     """Return the callbacks of the caller, followed by one more."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(further)
+        further.set_model(callbacks.model)
+        callbacks.callbacks.append(further)
         return callbacks
     given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
     return [*(each for each in given if each is not None), further]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +15,7 @@ from keras import ops
 from keras_local.dynamics import EquilibriumNetwork
 from tests.dynamics import phases
 from tests.oracles_dynamics import Equilibrium, relative_error, steep_sigmoid
-from tests.support import BACKEND, array, tensorflow_only
+from tests.support import BACKEND, array, tensorflow_only, two_replicas
 
 pytestmark = pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless asked for")
 
@@ -338,6 +340,67 @@ def test_persistent_states_need_an_order() -> None:
     assert not np.any(array(network.memory.layers[0]))
     network.fit(inputs, labels, shuffle=False, batch_size=4, verbose=0)
     assert np.all(np.any(array(network.memory.layers[0]) != 0, axis=1))
+
+
+def test_persistent_states_begin_with_the_data(tmp_path: Path) -> None:
+    """Not where a training that was broken off, or a backup from inside of an epoch, left them."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    def make() -> EquilibriumNetwork:
+        network = EquilibriumNetwork([8, 5, 3], persistent=7, free_steps=2)
+        network.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        return network
+
+    inputs, labels = np.random.default_rng(1).random((7, 8)), np.arange(7) % 3
+    fit = partial(EquilibriumNetwork.fit, x=inputs, y=labels, batch_size=3, verbose=0)
+    network = make()
+    with pytest.raises(KeyboardInterrupt):
+        fit(network, shuffle=False, callbacks=[Stop()])
+    states = [array(layer) for layer in network.memory.layers]
+    assert np.all(np.any(states[0][:6] != 0, axis=1))
+    fit(network, shuffle=False, callbacks=[keras.callbacks.LambdaCallback()])
+    assert int(array(network.memory.place)) == 0
+    backup = partial(keras.callbacks.BackupAndRestore, tmp_path / "backup", save_freq=2)
+    broken, resumed = make(), make()
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, shuffle=False, callbacks=[backup(), Stop()])
+    fit(resumed, shuffle=False, callbacks=[backup()])
+    # The epoch was begun anew, with weights and states from inside of it.
+    fit(broken, shuffle=False)
+    for one, other in zip(resumed.memory.layers, broken.memory.layers, strict=True):
+        np.testing.assert_allclose(array(one), array(other), atol=1e-6)
+
+
+@tensorflow_only
+@pytest.mark.daily
+def test_persistent_states_of_two_replicas(tmp_path: Path) -> None:
+    """Equal to one device's, in each replica and in a file."""
+    inputs = np.random.default_rng(1).random((12, 8)).astype("float32")
+    labels = np.arange(12) % 3
+
+    def make() -> EquilibriumNetwork:
+        network = EquilibriumNetwork([8, 5, 3], persistent=12, free_steps=2)
+        network.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        return network
+
+    one = make()
+    with two_replicas().scope():
+        both = make()
+    both.set_weights(one.get_weights())
+    for network in (one, both):
+        network.fit(inputs, labels, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    for found, expected in zip(both.weights, one.weights, strict=True):
+        np.testing.assert_allclose(array(found), array(expected), atol=1e-6)
+    both.save_weights(tmp_path / "net.weights.h5")
+    again = make()
+    again.load_weights(tmp_path / "net.weights.h5")
+    for layer, expected in zip(both.memory.layers, again.memory.layers, strict=True):
+        for replica in layer.value.values:
+            np.testing.assert_array_equal(replica.numpy(), array(expected))
 
 
 def test_presets() -> None:
