@@ -320,7 +320,7 @@ class EquilibriumNetwork(Network):
             return
         allowed = f"{self.persistent} samples, as many as `persistent`"
         check.require(len(x) == self.persistent, "x", allowed, f"{len(x)} samples")
-        allowed = "False with `persistent`, which knows samples by their order"
+        allowed = "False with `persistent`, which identifies samples by their order"
         check.require(not shuffle, "shuffle", allowed, shuffle)
 
     def energy(self, inputs: Any, states: States) -> Tensor | None:

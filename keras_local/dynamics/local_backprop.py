@@ -156,7 +156,7 @@ class LocalBackpropNetwork(Network):
         above = tuple(check.positive_integer("error_sizes", size) for size in given)
         identities = {"all": above, "last": above[-1:], None: ()}[self.fix_A]
         fitting = identities == units[len(units) - len(identities) :]
-        allowed = f"those of the layers where `A` is the identity, {units}"
+        allowed = f"equal to the sizes of the layers where `A` is the identity, {units}"
         check.require(fitting, "error_sizes", allowed, error_sizes)
         return above
 

@@ -122,8 +122,8 @@ class Network(GuardedModel):
     """Whether the network is compiled with XLA also on devices where Keras does not use it."""
 
     refused_targets: ClassVar[Mapping[str, str]] = {
-        "labels": "a network that learns them says so by `refused_targets`",
-        "values": "a network that learns them says so by `refused_targets`",
+        "labels": "a network that learns them overrides `refused_targets`",
+        "values": "a network that learns them overrides `refused_targets`",
     }
     """The kinds of `targets` that the rule cannot learn, each with what to do instead."""
 

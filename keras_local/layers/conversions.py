@@ -52,13 +52,15 @@ def register_conversion(
         check.require(layers, argument, "a class of Keras layers", kind)
     allowed = "a class of layers that takes an argument `feedback`"
     check.require("feedback" in named_arguments(our_class), "our_class", allowed, our_class)
-    check.require(plain_class is not our_class, "our_class", "another than plain_class", our_class)
+    check.require(
+        plain_class is not our_class, "our_class", "another class than plain_class", our_class
+    )
     overwrite = check.flag("overwrite", overwrite)
     present = _OURS.get(plain_class, our_class)
     check.require(
         overwrite or present is our_class,
         "plain_class",
-        f"a class that is not registered, or overwrite=True: {present.__name__} stands for it",
+        f"a class that is not registered, or overwrite=True: it is paired with {present.__name__}",
         plain_class,
     )
     _OURS[plain_class] = our_class

@@ -89,7 +89,7 @@ def win_counts(layer_or_counts: Any, inputs: Any = None, title: str | None = Non
     """
     listed = hasattr(layer_or_counts, "shape") or hasattr(layer_or_counts, "__len__")
     if not listed:
-        check.require(inputs is not None, "inputs", "what the layer receives", inputs)
+        check.require(inputs is not None, "inputs", "the inputs of the layer", inputs)
         counts = metrics.win_counts(layer_or_counts, inputs)
     else:
         check.require(inputs is None, "inputs", "None with counts", type(inputs).__name__)

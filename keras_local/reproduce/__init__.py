@@ -1,1 +1,1 @@
-"""The command `keras-local`: experiments as data, what runs them, and their reports."""
+"""The command `keras-local`: settings of experiments, functions that run them, and reports."""

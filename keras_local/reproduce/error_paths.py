@@ -1,4 +1,4 @@
-"""First part of the demo: one network, trained with each way back for the error."""
+"""First part of the demo: one network, trained with each error path."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RULES: dict[str, tuple[feedback.FeedbackRule, str, str]] = {
 def error_paths(
     settings: DemoSettings, data: Data, seed: int, stages: Stages, figures: dict[str, Figure]
 ) -> list[Trained]:
-    """Train the same net with each error path, from the same weights and in the same order."""
+    """Train the same network with each error path, from the same weights and in the same order."""
     images = settings.error_paths.images
     used = dataclasses.replace(data, x_train=data.x_train[:images], y_train=data.y_train[:images])
     rows = []

@@ -1,4 +1,4 @@
-"""What the demo notes about each model that it trained."""
+"""What the demo records about each model that it trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_local.reproduce.results import Score, Trained
 
 
 def curve_of(history: keras.callbacks.History, passes: int = 1) -> dict[str, list[float]]:
-    """Return the test error after each epoch, and how many passes over the images that was."""
+    """Return the test error after each epoch, and the number of passes over the images."""
     return {
         "passes": [passes * (epoch + 1) for epoch in history.epoch],
         "test_error": [1.0 - accuracy for accuracy in history.history["val_accuracy"]],
@@ -56,5 +56,5 @@ def score(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Score:
 
 
 def say_error(stage: Stage, row: Trained) -> None:
-    """Show the test error in the line of a stage."""
+    """Show the test error on the line of a stage."""
     stage.say(f"test error {row.test.error:.2%}")

@@ -27,7 +27,7 @@ print("keras" in sys.modules)
 
 
 def serve(model: keras.Model, images: np.ndarray, folder: Path) -> Served:
-    """Export a model, let a process without this package predict, and compare."""
+    """Export a model, predict in a process without this package, and compare."""
     start = time.perf_counter()
     models.export(model, folder)
     expected = np.asarray(model.predict(images, batch_size=1000, verbose=0))

@@ -22,7 +22,7 @@ class Data:
     Attributes:
         name: A name that `datasets.load` knows.
         training: How many of the training images are used, the first ones; None for all.
-        test: Likewise of the test images.
+        test: How many of the test images are used, the first ones; None for all.
     """
 
     name: str
@@ -44,8 +44,8 @@ class ErrorPaths:
         kernel_size: Side of their kernels.
         hidden: Units of the dense layer below the class units.
         activation: Activation of all layers but the last.
-        learning_rate: Of SGD at the start; it decays to zero along a cosine.
-        momentum: Of SGD.
+        learning_rate: Learning rate of SGD at the start; it decays to zero along a cosine.
+        momentum: Momentum of SGD.
         batch_size: Images in each step.
         epochs: Passes over the images.
         images: How many training images this part uses, the first ones; None for all.
@@ -76,8 +76,8 @@ class Encoder:
     Attributes:
         units: Number of units.
         p: As in `plasticity.KrotovHopfield`.
-        rank: Likewise.
-        delta: Likewise.
+        rank: As in `plasticity.KrotovHopfield`.
+        delta: As in `plasticity.KrotovHopfield`.
         initial: Initializer of the weights: `"uniform"` from 0 to 1, or `"normal"` with standard
             deviation 1.
         step_size: Largest change of a weight in a step of the first epoch.
@@ -112,7 +112,7 @@ class Readout:
         power: Power of the rectified currents.
         loss_power: Exponent of the loss.
         beta: Slope of the loss.
-        learning_rate: Of Adam at the start; it decays to zero along a cosine.
+        learning_rate: Learning rate of Adam at the start; it decays to zero along a cosine.
         batch_size: Images in each step.
         passes: Passes over the images.
     """
@@ -137,7 +137,7 @@ class Softmax:
     """The other baselines, trained by Adam and softmax cross-entropy.
 
     Attributes:
-        learning_rate: Of Adam at the start; it decays to zero along a cosine.
+        learning_rate: Learning rate of Adam at the start; it decays to zero along a cosine.
         batch_size: Images in each step.
         passes: Passes over the images.
     """
@@ -186,7 +186,7 @@ class DemoSettings:
             source: Name of the text in error messages.
 
         Raises:
-            ValueError: If the text is no TOML, if an entry is missing, unknown or of the wrong
+            ValueError: If the text is not TOML, if an entry is missing, unknown or of the wrong
                 type, or a value is out of its range; the message names source, table and entry.
         """
         try:
@@ -215,7 +215,7 @@ def _counts(settings: Any, *names: str) -> None:
 
 
 def _read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Build a dataclass from a table whose entries are exactly its fields."""
+    """Return a dataclass from a table whose entries are exactly its fields."""
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(table) - set(fields))
@@ -255,7 +255,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _is(kind: type, value: Any) -> bool:
-    # TOML knows 1 from 1.0 and from true; a whole number is a number all the same.
+    # TOML distinguishes 1 from 1.0 and from true, but a whole number is also a number.
     if isinstance(value, bool) or kind is bool:
         return kind is bool and isinstance(value, bool)
     return isinstance(value, (int, float) if kind is float else kind)

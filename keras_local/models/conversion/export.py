@@ -105,7 +105,7 @@ def export(
     try:
         result = written(format, function, signature, names, samples)
     except CannotConvert as error:
-        allowed = f"one that can be converted to {format!r}. {error}"
+        allowed = f"a model that can be converted to {format!r}. {error}"
         raise ValueError(check.refusal("model", allowed, model)) from error
     if samples is not None:
         _warn_of_deviation(result)

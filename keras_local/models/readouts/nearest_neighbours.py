@@ -361,7 +361,7 @@ class NearestNeighbours(keras.Model):
         Raises:
             ValueError: If `fit` has stored nothing yet.
         """
-        check.require(self.memory is not None, "model", "fitted", "one that has stored nothing")
+        check.require(self.memory is not None, "model", "fitted", "a model without stored samples")
         memory, offset, teacher, gain = map(
             ops.convert_to_numpy, (self.memory, self.offset, self.teacher, self.scale.scale)
         )

@@ -152,7 +152,7 @@ class TestArguments:
             register_conversion(Rows, keras.layers.Dense)
 
     def test_with_itself(self) -> None:
-        with pytest.raises(ValueError, match=r"`our_class` must be another than plain_class"):
+        with pytest.raises(ValueError, match=r"`our_class` must be another class than plain_class"):
             register_conversion(FeedbackRows, FeedbackRows)
 
     def test_what_is_there_stays_unless_overwritten(self) -> None:
