@@ -156,7 +156,7 @@ class TestArguments:
             register_conversion(FeedbackRows, FeedbackRows)
 
     def test_what_is_there_stays_unless_overwritten(self) -> None:
-        with pytest.raises(ValueError, match=r"`plain_class` must be .*FeedbackDense stands for"):
+        with pytest.raises(ValueError, match=r"`plain_class` must be .*paired with FeedbackDense"):
             register_conversion(keras.layers.Dense, FeedbackRows)
         with pytest.raises(ValueError, match="`overwrite` must be True or False"):
             register_conversion(keras.layers.Dense, FeedbackRows, overwrite=1)
