@@ -13,6 +13,7 @@ from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
 from keras_local.ops.direct import direct as direct
+from keras_local.ops.direct import examples as direct_examples
 from keras_local.ops.draws import random_rows as random_rows
 from keras_local.ops.eager import Once as Once
 from keras_local.ops.eager import eagerly as eagerly
@@ -59,6 +60,7 @@ __all__ = [
     "assured",
     "asymmetric",
     "direct",
+    "direct_examples",
     "eagerly",
     "gradient_loss",
     "gradients",

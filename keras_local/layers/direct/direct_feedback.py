@@ -52,6 +52,9 @@ class DirectFeedback(DirectLayer):
         trainable: As in every Keras layer; the weights of this layer never learn.
 
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
+    Over time, logits `(batch, time, classes)` send the error of each token to the same token of
+    hidden tensors `(batch, time, ...)`, through weights without a time axis, so that lengths may
+    be unknown; a hidden tensor `(batch, units)` gets the sum over time.
 
     Raises:
         ValueError: For inputs of other shapes, or a hidden tensor that errors reach by the chain

@@ -58,6 +58,8 @@ class DirectRandomTarget(DirectLayer):
         trainable: As in every Keras layer; the weights of this layer never learn.
 
     Inputs: `[logits, hidden_1, ...]`, `(batch, classes)` and `(batch, ...)`. Outputs: the logits.
+    Over time, logits `(batch, time, classes)` send the target of each token to the same token of
+    hidden tensors `(batch, time, ...)`; a token without an error, such as a masked one, sends none.
 
     Raises:
         ValueError: For inputs of other shapes, logits of one class, or a hidden tensor that errors

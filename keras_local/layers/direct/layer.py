@@ -16,7 +16,8 @@ from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import ops
 from keras_local._types import DType, InitializerLike, RegularizerLike
-from keras_local.layers.direct.error_paths import is_stop_gradient, open_path
+from keras_local.layers.direct.cut import is_cut
+from keras_local.layers.direct.error_paths import open_path
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.unsupported import layer_arguments
 from keras_local.layers.plain_form import ErrorKernel, PlainForm
@@ -104,20 +105,17 @@ class DirectLayer(keras.layers.Layer):
     def build(self, input_shape: list[Shape]) -> None:
         """Create the weights `(classes, *units)` for each hidden tensor."""
         logits, *hidden = (tuple(shape) for shape in input_shape)
-        check.require(
-            len(logits) == 2 and logits[1] is not None, "inputs", "logits (batch, classes)", logits
-        )
-        for shape in hidden:
-            defined = len(shape) > 1 and None not in shape[1:]
-            check.require(defined, "inputs", "hidden tensors of defined shapes", shape)
+        allowed = "logits (batch, classes) or (batch, time, classes)"
+        check.require(len(logits) in (2, 3) and logits[-1] is not None, "inputs", allowed, logits)
+        units = [_units(logits, shape) for shape in hidden]
         self.feedback_kernels = [
             self.add_weight(
                 name=f"feedback_kernel_{place}",
-                shape=(logits[1], *shape[1:]),
+                shape=(logits[-1], *shape),
                 initializer=self._initializer(place),
                 trainable=False,
             )
-            for place, shape in enumerate(hidden, start=1)
+            for place, shape in enumerate(units, start=1)
         ]
         self.built = True
 
@@ -146,6 +144,8 @@ class DirectLayer(keras.layers.Layer):
             return logits
         signal = self._signal_of_mean if self._measured else self.signal
         weights = [weight.value for weight in self.feedback_kernels]
+        if len(logits.shape) == 3:
+            hidden = [_in_step(tensor, logits) for tensor in hidden]
         outputs, loss = ops.direct(signal, logits, hidden, weights, self.checked)
         if self.reads_share:
             self.add_loss(loss)
@@ -164,7 +164,7 @@ class DirectLayer(keras.layers.Layer):
         return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
 
     def _signal_of_mean(self, error: Tensor, share: Tensor) -> Tensor:
-        share = 1.0 / keras.ops.cast(keras.ops.shape(error)[0], "float32")
+        share = 1.0 / ops.direct_examples(error, "float32")
         return self.signal(error, share)
 
     @contextmanager
@@ -197,6 +197,34 @@ class DirectLayer(keras.layers.Layer):
         """Return the constructor's arguments."""
         initializer = initializers.serialize(self.feedback_initializer)
         return {**super().get_config(), "feedback_initializer": initializer}
+
+
+def _units(logits: tuple[Any, ...], hidden: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return the axes of the units of a hidden tensor, without those of examples and tokens."""
+    units = hidden[1:]
+    if len(logits) == 3 and len(hidden) > 2:
+        allowed = (
+            f"hidden tensors with the time axis of the logits {logits}, or without one: "
+            "(batch, time, ...) or (batch, units)"
+        )
+        check.require(hidden[1] == logits[1], "inputs", allowed, hidden)
+        units = hidden[2:]
+    defined = len(hidden) > 1 and None not in units
+    check.require(defined, "inputs", "hidden tensors of defined shapes", hidden)
+    return units
+
+
+def _in_step(hidden: Tensor, logits: Tensor) -> Tensor:
+    """Return a hidden tensor; stop where it has not as many steps as the logits."""
+    if len(hidden.shape) < 3:
+        return hidden
+    allowed = "hidden tensors with as many time steps as the logits"
+    if None not in (hidden.shape[1], logits.shape[1]):
+        same = hidden.shape[1] == logits.shape[1]
+        check.require(same, "inputs", f"{allowed}, {logits.shape[1]}", tuple(hidden.shape))
+        return hidden
+    shapes = (keras.ops.shape(tensor)[1] for tensor in (hidden, logits))
+    return ops.assured(hidden, keras.ops.equal(*shapes), f"`inputs` must be {allowed}")
 
 
 @contextmanager
@@ -232,7 +260,7 @@ def _logits(inputs: list[Any]) -> Any:
 
 def cuts_for_direct_layer(operation: Any) -> bool:
     """Return whether an operation is a `stop_gradient` above a direct layer's hidden tensor."""
-    if not is_stop_gradient(operation):
+    if not is_cut(operation):
         return False
     tensor = operation._inbound_nodes[0].input_tensors[0]
     above = tensor._keras_history.operation._outbound_nodes

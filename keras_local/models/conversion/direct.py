@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.layers.direct.cut import Cut
 from keras_local.layers.direct.layer import DirectLayer
 from keras_local.layers.direct.resolve import DirectAlias, direct_layer
 from keras_local.models.conversion.cloning import Cloning, copy_of, require_graph
@@ -47,7 +48,12 @@ def direct(
     graph. `to_plain` is the way back.
 
     Args:
-        model: A built Sequential or functional model with one output `(batch, classes)`.
+        model: A built Sequential or functional model with one output, `(batch, classes)` or
+            `(batch, time, classes)`. Over time, the error of a token goes to the hidden states of
+            the same token, and lengths may be unknown. Between two hooks errors pass from token to
+            token by the chain rule, as in attention; across hooks they do not. In a transformer,
+            name the last layer of each block as a hook: what adds to the stream of residuals would
+            otherwise carry errors past the hooks.
         feedback: `"direct_feedback"`, `"direct_random_target"`, or a `layers.DirectFeedback` or
             `layers.DirectRandomTarget` that is not built.
         hooks: Names of the layers whose outputs get a direct error.
@@ -72,8 +78,8 @@ def direct(
     """
     check.require(isinstance(model, keras.Model), "model", "a keras.Model", type(model).__name__)
     require_graph(model)
-    flat = len(model.outputs) == 1 and len(model.outputs[0].shape) == 2
-    allowed = "a model with one output (batch, classes)"
+    flat = len(model.outputs) == 1 and len(model.outputs[0].shape) in (2, 3)
+    allowed = "a model with one output (batch, classes) or (batch, time, classes)"
     check.require(flat, "model", allowed, [tuple(output.shape) for output in model.outputs])
     keep_weights = check.flag("keep_weights", keep_weights)
     layer = direct_layer("feedback", feedback)
@@ -114,7 +120,8 @@ class _Direct(Cloning):
             return outputs
         if id(old) in self.hooks:
             self.hidden.append(outputs)
-            return keras.ops.stop_gradient(outputs)
+            masked = getattr(outputs, "_keras_mask", None) is not None
+            return Cut()(outputs) if masked else keras.ops.stop_gradient(outputs)
         if old is self.top:
             allowed = "a model whose last layer is used once"
             check.require(not self.ended, "model", allowed, f"{old.name!r}, used again")

@@ -460,7 +460,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="different tensors"):
         layers.DirectFeedback()([logits, hidden, hidden])
     with pytest.raises(ValueError, match=r"`inputs` must be logits \(batch, classes\)"):
-        layers.DirectFeedback()([keras.Input((4, 3)), hidden])
+        layers.DirectFeedback()([keras.Input((4, 3, 3)), hidden])
     with pytest.raises(ValueError, match="hidden tensors of defined shapes"):
         layers.DirectFeedback()([logits, keras.Input((None, 5))])
     with pytest.raises(ValueError, match="`sign` must be True or False"):
