@@ -36,25 +36,32 @@ SOME = 2
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares runs: a file, or in the battery a row of its table."""
-    if keras.backend.backend() != "tensorflow":
-        _leave_some(items)
+    _leave_some(items)
     for item in items:
         row = getattr(item, "callspec", None) and item.callspec.params.get("row")
         item.add_marker(pytest.mark.xdist_group(row if isinstance(row, str) else item.path.stem))
 
 
 def _leave_some(items: list[pytest.Item]) -> None:
-    """Mark the cases of each test as thorough, but for some that are spread over all of them."""
+    """Mark the cases of a test as daily or thorough, but for some that are spread over all."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("thorough") is None:
             cases.setdefault(item.nodeid.split("[")[0], []).append(item)
     for each in cases.values():
+        few = each[0].get_closest_marker("few")
+        if keras.backend.backend() != "tensorflow":
+            count, rest = SOME, pytest.mark.thorough
+        elif few is not None:
+            count = few.args[0]
+            rest = getattr(pytest.mark, few.kwargs.get("rest", "daily"))
+        else:
+            continue
         last = len(each) - 1
-        chosen = {round(place * last / (SOME - 1)) for place in range(SOME)}
+        chosen = {round(place * last / max(count - 1, 1)) for place in range(count)}
         for place, item in enumerate(each):
             if place not in chosen:
-                item.add_marker(pytest.mark.thorough)
+                item.add_marker(rest)
 
 
 @pytest.fixture(autouse=True)

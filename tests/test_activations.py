@@ -85,6 +85,7 @@ def test_nan_is_not_hidden(activation):
     assert np.isnan(value(activation(np.array([np.nan], "float32"))))[0]
 
 
+@pytest.mark.few(6, rest="thorough")
 @pytest.mark.parametrize("activation", ALL)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_type_and_shape_are_kept(activation, dtype):
@@ -138,6 +139,7 @@ def test_in_a_layer_saved_and_loaded(activation, tmp_path):
     assert restored.layers[0].activation.get_config() == activation.get_config()
 
 
+@pytest.mark.daily
 @pytest.mark.slow
 def test_plain_form_needs_no_package(tmp_path):
     inputs = keras.Input((5,))

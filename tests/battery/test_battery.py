@@ -51,6 +51,7 @@ def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
     reference.model.set_weights(reference.end)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "options", [{"run_eagerly": True}, {"jit_compile": True}], ids=["eager", "xla"]
 )
@@ -63,6 +64,7 @@ def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
     assert largest_difference(other.end, reference.end) < 5e-6
 
 
+@pytest.mark.few(2)
 def test_two_replicas_equal_one_device(row: Row) -> None:
     reference = cells.reference(row.id)
     keras.utils.set_random_seed(cells.SEED)
@@ -79,10 +81,12 @@ def test_two_replicas_equal_one_device(row: Row) -> None:
 TOLERANCE = {"mixed_float16": 0.01, "mixed_bfloat16": 0.05}
 
 
+@pytest.mark.few(1)
 def test_mixed_float16_is_near_float32(row: Row) -> None:
     check_half_precision(row, "mixed_float16")
 
 
+@pytest.mark.few(1)
 def test_mixed_bfloat16_is_near_float32(row: Row) -> None:
     check_half_precision(row, "mixed_bfloat16")
 

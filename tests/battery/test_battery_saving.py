@@ -47,6 +47,7 @@ def without_names(config: Any) -> Any:
     return config
 
 
+@pytest.mark.few(2)
 def test_keras_file(row: Row, tmp_path: Path) -> None:
     model = cells.reference(row.id).model
     path = tmp_path / "model.keras"
@@ -61,6 +62,7 @@ def test_keras_file(row: Row, tmp_path: Path) -> None:
     check_continued_training(model, restored, row)
 
 
+@pytest.mark.few(2)
 def test_weights_file(row: Row, tmp_path: Path) -> None:
     model = cells.reference(row.id).model
     path = tmp_path / "model.weights.h5"
@@ -73,6 +75,7 @@ def test_weights_file(row: Row, tmp_path: Path) -> None:
     check_continued_training(model, restored, row)
 
 
+@pytest.mark.few(3)
 def test_served(row: Row, tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -111,6 +111,7 @@ def noisy(feedback):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "feedback",
     cases(
@@ -144,6 +145,7 @@ def test_measuring_gradients_changes_nothing(feedback):
     assert min(values[-1] for key, values in angles.items() if key[0] == "l") > 1
 
 
+@pytest.mark.daily
 def test_gradient_angles_with_two_replicas():
     """As by the formula, and measuring them changes no weight on any replica."""
     if keras.backend.backend() != "tensorflow":

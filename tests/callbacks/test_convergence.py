@@ -50,6 +50,7 @@ def convergence(layer, inputs, tolerance):
     }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("p", [2.0, 3.0])
 def test_convergence_of_a_trained_encoder(p):
     x = np.random.default_rng(0).random((60, 6)).astype("float32")
@@ -221,6 +222,7 @@ def test_layers_that_need_two_inputs_need_data_by_layer():
         monitor.on_train_begin()
 
 
+@pytest.mark.daily
 def test_two_replicas():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("MirroredStrategy")

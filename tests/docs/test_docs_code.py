@@ -45,10 +45,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parameters() -> list[Any]:
-    """The pages; all but the two that newcomers read first are run daily."""
+    """The pages; all but the one that newcomers read first are run daily."""
     names = [(page, page.relative_to(ROOT).as_posix()) for page in pages()]
-    first = ("README.md", "docs/tour.md")
-    marks = {name: () if name in first else pytest.mark.daily for _, name in names}
+    marks = {name: () if name == "README.md" else pytest.mark.daily for _, name in names}
     return [pytest.param(page, id=name, marks=marks[name]) for page, name in names]
 
 

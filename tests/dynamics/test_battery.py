@@ -84,6 +84,7 @@ def moving(network: Any, row: Row) -> list[bool]:
     return [not {w.name, *w.path.split("/")[-2:-1]} & still for w in network.weights]
 
 
+@pytest.mark.few(4)
 @each
 def test_it_trains(row: Row) -> None:
     network, begin, losses, end = trained(row.id)
@@ -94,6 +95,7 @@ def test_it_trains(row: Row) -> None:
         assert not moves or np.abs(after - before).max() > 1e-4, weight.path
 
 
+@pytest.mark.few(3)
 @each
 def test_nothing_moves_without_a_learning_rate(row: Row) -> None:
     network, _, _, end = trained(row.id)
@@ -133,6 +135,7 @@ def test_two_replicas_equal_one_device(row: Row) -> None:
     assert largest_difference(weights_of(network), wanted) < 1e-5
 
 
+@pytest.mark.few(1)
 @stateful
 def test_resumed_equals_uninterrupted(row: Row, tmp_path: Path) -> None:
     """Weights, state of the network and of the optimizer are in the file."""
@@ -244,6 +247,7 @@ def test_bad_data_change_nothing(row: Row) -> None:
     assert largest_difference(begin, weights_of(network)) == 0.0
 
 
+@pytest.mark.daily
 @shared
 @tensorflow_only
 @pytest.mark.parametrize("where", ["inputs", "labels"])

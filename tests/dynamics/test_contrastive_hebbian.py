@@ -95,6 +95,7 @@ def test_without_feedback_it_is_the_feedforward_network() -> None:
         network.compile("sgd")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("output", ["linear", "sigmoid"])
 def test_nothing_is_learned_where_the_output_is_the_target(output: str) -> None:
     network, _, inputs, targets = problem(0.1, output, free_steps=400)

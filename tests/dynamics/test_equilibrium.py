@@ -122,6 +122,7 @@ def test_the_gradient_is_that_of_the_equilibrium_not_of_the_feedforward_network(
         assert min(far) > 0.1
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cost", ["mse", "cross_entropy"])
 def test_holomorphic_nudges(cost: str) -> None:
     """Two points are the centred estimate; with four, half the nudge, a sixteenth of the error."""
@@ -204,6 +205,7 @@ def feedforward_gradient(oracle: Equilibrium, inputs: np.ndarray, targets: np.nd
     return found
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("nudging", ["one_sided", "random_sign", "centred"])
 @pytest.mark.parametrize("form", ["hopfield", "prototypical"])
 def test_nothing_is_learned_where_the_output_is_the_target(form: str, nudging: str) -> None:
@@ -306,6 +308,7 @@ def test_a_step_of_fit_moves_the_weights_by_the_changes() -> None:
         np.testing.assert_allclose(array(weight) - before[path], 0.5 * changes[path], atol=1e-14)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cost", ["mse", "cross_entropy"])
 def test_persistent_states_go_on_where_they_were_left(cost: str) -> None:
     """Without a learning rate, an epoch of 3 steps after one is one of 6 steps, in any batches."""

@@ -186,6 +186,7 @@ def test_draws_begin_anew_only_after_all_of_them() -> None:
     assert int(array(network.draw_count)) == 40000 - 2 * 16381
 
 
+@pytest.mark.daily
 @pytest.mark.slow
 def test_it_learns_digits() -> None:
     pytest.importorskip("sklearn")

@@ -51,6 +51,7 @@ SCALED: list[Any] = [
 ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("optimizer", SCALE_FREE, ids=lambda each: type(each).__name__)
 def test_scale_free_optimizers_are_refused(optimizer: Any) -> None:
     assert ignores_gradient_scale(optimizer)
@@ -66,6 +67,7 @@ def test_optimizers_whose_step_follows_the_gradient_are_taken(optimizer: Any) ->
     ContrastiveHebbianNetwork([4, 5, 3]).compile(optimizer)
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("optimizer", [*SCALE_FREE, *SCALED], ids=lambda each: type(each).__name__)
 def test_what_the_optimizers_do(optimizer: Any) -> None:
     """A gradient a thousand times as large makes the same step, or one as much larger."""

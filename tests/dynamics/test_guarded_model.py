@@ -50,6 +50,7 @@ def test_the_table_has_every_network() -> None:
     assert classes == public - layers
 
 
+@pytest.mark.few(4)
 @every
 def test_nothing_changes_with_trainable_false(kind: str) -> None:
     row = find(kind)
@@ -67,6 +68,7 @@ def test_nothing_changes_with_trainable_false(kind: str) -> None:
     assert_same(before, state(network))
 
 
+@pytest.mark.few(5)
 @every
 def test_a_step_that_is_not_finite_is_undone(kind: str) -> None:
     """Weights, momentum, counters, memories and seeds are those of before; training goes on."""
@@ -84,6 +86,7 @@ def test_a_step_that_is_not_finite_is_undone(kind: str) -> None:
     assert max(np.abs(a - b).max() for a, b in zip(before, state(network), strict=True)) > 0
 
 
+@pytest.mark.few(9, rest="thorough")
 @every
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
 def test_outputs_have_the_type_of_the_policy(kind: str, policy: str) -> None:
@@ -107,6 +110,7 @@ def test_synapses_called_alone_have_the_type_of_the_policy(policy: str) -> None:
         assert layer.kernel.dtype == "float32"
 
 
+@pytest.mark.few(5)
 @every
 def test_configs_clones_and_summaries(kind: str) -> None:
     network = find(kind).make()
@@ -119,6 +123,7 @@ def test_configs_clones_and_summaries(kind: str) -> None:
     assert network.name in "".join(lines)
 
 
+@pytest.mark.daily
 def test_one_undone_step_among_several_of_one_execution() -> None:
     """The loss says so behind the step, and the steps behind it change nothing either."""
     network = made(run_eagerly=False, jit_compile=False)
@@ -134,6 +139,7 @@ def test_one_undone_step_among_several_of_one_execution() -> None:
         assert_same(before, state(network))
 
 
+@pytest.mark.few(1)
 @tensorflow_only
 @pytest.mark.parametrize("mode", ["xla", "replicas"])
 def test_undone_with_xla_and_in_replicas(mode: str) -> None:
@@ -211,6 +217,7 @@ NOT_A_NUMBER[-1] = np.nan
 HUGE = (X.astype("float64") * 1e300, Y)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", list(SOURCES))
 def test_streams_train_as_arrays_do_and_are_checked(kind: str) -> None:
     if kind == "dataset" and BACKEND != "tensorflow":

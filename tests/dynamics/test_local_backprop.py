@@ -118,6 +118,7 @@ def test_states_and_changes_are_those_of_the_oracle(kind: str, tau: float | None
     np.testing.assert_allclose(scores.T, oracle.A[1] @ rates[1], atol=1e-12)
 
 
+@pytest.mark.few(2)
 @double
 @pytest.mark.parametrize("kind", ["relu", "resu", "linear"])
 @pytest.mark.parametrize("blocked", [True, False])
@@ -361,6 +362,7 @@ def test_fixed_weights_are_no_trainable_ones() -> None:
     assert "A_2" not in frozen
 
 
+@pytest.mark.daily
 def test_ten_digits_are_learned_without_an_error() -> None:
     """The first experiment of the slides, on scikit-learn's digits."""
     datasets = pytest.importorskip("sklearn.datasets")

@@ -103,6 +103,7 @@ def test_compartments_and_changes_are_those_of_the_oracle(form: str) -> None:
         assert np.abs(rules["T"][k]).max() > 1e-2
 
 
+@pytest.mark.few(2)
 @double
 @pytest.mark.parametrize("top_down", ["fixed", "transposed"])
 @pytest.mark.parametrize("form", ["consistent", "ode"])
@@ -174,6 +175,7 @@ def test_the_differential_equations_rest_near_the_steady_form() -> None:
     assert max(distances[1]) < 0.1
 
 
+@pytest.mark.daily
 @double
 def test_apical_plasticity_finds_silence_by_itself() -> None:
     """From random lateral weights, with a teacher that agrees: they become the negative of `T`."""

@@ -153,6 +153,7 @@ def encoder(**arguments: Any) -> Any:
     return network
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("tied", [False, True])
 def test_it_learns_to_encode_four_patterns_in_two_units(tied: bool) -> None:
     network = encoder(tied=tied)

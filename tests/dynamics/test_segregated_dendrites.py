@@ -184,6 +184,7 @@ def test_apical_dendrites_do_not_reach_the_soma() -> None:
     np.testing.assert_array_equal(after["synapses_1/kernel"], before["synapses_1/kernel"])
 
 
+@pytest.mark.daily
 @pytest.mark.slow
 def test_it_aligns_and_learns() -> None:
     """The angle between the changes of hidden weights and the gradient falls as it learns."""

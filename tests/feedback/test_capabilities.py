@@ -229,6 +229,7 @@ LOCAL = [
 ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("rule", LOCAL, ids=str)
 @pytest.mark.parametrize("frozen", ["layer", "model"])
 def test_a_frozen_layer_does_not_learn_from_activity(rule: Any, frozen: str) -> None:

@@ -30,6 +30,7 @@ def form(request: pytest.FixtureRequest) -> feedback.KolenPollack:
     return FORMS[request.param]
 
 
+@pytest.mark.few(3, rest="thorough")
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_difference_is_constant(
@@ -57,6 +58,7 @@ DECAYING = {
 }
 
 
+@pytest.mark.few(3, rest="thorough")
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 @pytest.mark.parametrize(("optimizer", "factor"), DECAYING.values(), ids=DECAYING)
 def test_difference_shrinks_under_decoupled_decay(

@@ -60,6 +60,7 @@ def run(rate: float, seed: int) -> tuple[float, float]:
     return float(0.5 * np.mean(np.sum((targets - outputs) ** 2, axis=1))), float(drift)
 
 
+@pytest.mark.daily
 @tensorflow_only
 @pytest.mark.slow
 @pytest.mark.parametrize(

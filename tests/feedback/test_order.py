@@ -14,6 +14,7 @@ from tests.support import tensorflow_only
 OFFSET, SEPARATE = feedback.KolenPollack(), feedback.KolenPollack(separate=True)
 
 
+@pytest.mark.few(6)
 @tensorflow_only
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ PAIRS = [(name, *options) for name in RULES for options in OPTIONS]
 DAILY = [(name, True, True) for name in RULES] + [("mirror", *options) for options in OPTIONS[:3]]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("name", "centre", "respond"), cases(PAIRS, DAILY))
 def test_both_kernels_descend_the_regulariser(name: str, centre: bool, respond: bool) -> None:
     make, terms = RULES[name]

@@ -64,6 +64,7 @@ def test_every_registered_name_is_there_still() -> None:
     assert [name for name in values()["registered"] if name not in known] == []
 
 
+@pytest.mark.few(20)
 @pytest.mark.parametrize("name", NAMES)
 def test_it_loads_and_predicts_the_same(name: str) -> None:
     model = load(name)

@@ -85,6 +85,7 @@ RULES = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_two_replicas_equal_one_device(rule: Any, optimizer: Callable[[], Any]) -> None:
@@ -98,6 +99,7 @@ def test_two_replicas_equal_one_device(rule: Any, optimizer: Callable[[], Any]) 
             )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "options", [{"dilation_rate": 2}, {"groups": 2}], ids=["dilated", "grouped"]
 )
@@ -108,6 +110,7 @@ def test_convolutions_that_need_the_compiler(options: dict[str, int]) -> None:
     assert largest_difference(*(weights_of(model) for model in models)) < 5e-6
 
 
+@pytest.mark.daily
 def test_compiled_steps_on_replicas_are_what_keras_makes_of_them() -> None:
     """Keras 3.15 cannot: a replica's variable lies on another device than the compiled step."""
     expected = outcome(stock)

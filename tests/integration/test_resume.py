@@ -69,6 +69,7 @@ def fit(model: keras.Model, *callbacks: keras.callbacks.Callback) -> list[float]
     return history.history["loss"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("rule", "optimizer"), CASES.values(), ids=CASES)
 def test_resumed_equals_uninterrupted(rule: Any, optimizer: Any, tmp_path: Path) -> None:
     whole = net(rule, optimizer())

@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants.choice import AREAS, Mutant, sample
+from tests.mutants.choice import AREAS, Mutant, changed, patch, sample
 from tests.mutants.run import KILLED, Copy, Record, Verdict, summary
 
 
@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     record = Record(path)
     if given.again:
         record.forget_survivors()
-    missing = [mutant for mutant in chosen if mutant.key not in record.known]
+    keys = {mutant: _key(given.root, mutant) for mutant in chosen}
+    missing = [mutant for mutant in chosen if keys[mutant] not in record.known]
     print(f"{len(chosen)} lines, {len(chosen) - len(missing)} of them known from {path}")
     copies: queue.Queue[Copy] = queue.Queue()
     for _ in range(min(given.workers, len(missing))):
@@ -49,20 +50,22 @@ def main(arguments: list[str] | None = None) -> int:
             copies.put(copy)
 
     with ThreadPoolExecutor(max_workers=max(given.workers, 1)) as pool:
-        for verdict in pool.map(one, missing):
+        for mutant, verdict in zip(missing, pool.map(one, missing), strict=True):
             record.add(verdict)
-            print(
-                f"{verdict.outcome:8} {verdict.seconds:6.0f} s  {verdict.key}  {verdict.by}",
-                flush=True,
-            )
+            shown = f"{verdict.outcome:8} {verdict.seconds:6.0f} s"
+            print(f"{shown}  {mutant.place}  {verdict.by}", flush=True)
     while not copies.empty():
         copies.get().close()
-    verdicts = [record.known[mutant.key] for mutant in chosen]
+    verdicts = [record.known[keys[mutant]] for mutant in chosen]
     print(summary(verdicts))
     killed = sum(verdict.outcome == KILLED for verdict in verdicts)
     return int(
         killed < given.least / 100.0 * len(verdicts) or bool(unjust_killers(given, verdicts))
     )
+
+
+def _key(root: Path, mutant: Mutant) -> tuple[str, str]:
+    return mutant.path, patch((root / mutant.path).read_text(), changed(root, mutant) or "")
 
 
 def unjust_killers(given: argparse.Namespace, verdicts: list[Verdict]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import re
 from collections import defaultdict
@@ -25,8 +26,10 @@ AREAS = (
 SKIPPED_FILES = re.compile(r"/(_jax|_torch|__init__)\.py$")
 """Backends that the tests of one run do not see, and lists of names."""
 
-# Changes that mean nothing: unions of types, and what only a reader or a type checker sees.
-SKIPPED_OPERATORS = re.compile(r"BinaryOperator_BitOr_|VariableReplacer|VariableInserter")
+# Changes that mean nothing: unions of types, and equality for identity of what equals only itself.
+SKIPPED_OPERATORS = re.compile(
+    r"BinaryOperator_BitOr_|VariableReplacer|VariableInserter|Operator_Is_Eq|Operator_IsNot_NotEq"
+)
 MEANINGLESS_DECORATORS = ("abstractmethod", "final", "overload", "functools.cache", "dataclass")
 
 
@@ -47,8 +50,8 @@ class Mutant:
     occurrence: int
 
     @property
-    def key(self) -> str:
-        return f"{self.path}:{self.line}:{self.operator}:{self.occurrence}"
+    def place(self) -> str:
+        return f"{self.path}:{self.line}:{self.operator.removeprefix('core/')}"
 
 
 def files(root: Path, areas: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -115,17 +118,25 @@ def mutants_of(root: Path, path: str) -> list[Mutant]:
 
 
 def changed(root: Path, mutant: Mutant) -> str | None:
-    """The file with the change; None where that is no Python, such as `>>` for a lone `*`."""
+    """The file with the change; None where it is no Python (`>>` for a lone `*`), or nothing."""
     import cosmic_ray.plugins
     from cosmic_ray.mutating import mutate_code
 
     operator = cosmic_ray.plugins.get_operator(mutant.operator)()
-    after = mutate_code((root / mutant.path).read_text(), operator, mutant.occurrence)
+    before = (root / mutant.path).read_text()
+    after = mutate_code(before, operator, mutant.occurrence) or "?"
     try:
-        ast.parse(after or "?")
+        ast.parse(after)
     except SyntaxError:
         return None
-    return after
+    # Lengths that agree are what `strict` asserts.
+    return after if after.replace("strict=False", "strict=True") != before else None
+
+
+def patch(before: str, after: str) -> str:
+    """The lines that are changed, without their numbers."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
 def shares(sizes: dict[str, int], count: int, least: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import multiprocessing
 import os
@@ -16,11 +15,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.mutants.choice import Mutant, changed
+from tests.mutants.choice import Mutant, changed, patch
 
 SURVIVED, KILLED, UNFINISHED, UNTESTED = "survived", "killed", "unfinished", "untested"
 
@@ -35,18 +33,22 @@ class Verdict:
     """What became of a change.
 
     Attributes:
-        key: The change.
+        path: The file.
+        difference: The lines before and after. They name a change, also when others move it.
         outcome: Whether the tests noticed.
         seconds: How long they took.
-        difference: The change as a patch.
         by: The first test that failed.
     """
 
-    key: str
+    path: str
+    difference: str
     outcome: str
     seconds: float
-    difference: str
     by: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.path, self.difference
 
 
 def copy_project(root: Path, target: Path) -> None:
@@ -123,7 +125,7 @@ class Copy:
         before = path.read_text()
         after = changed(self.root, mutant)
         if after is None:
-            raise ValueError(f"{mutant.key} does not apply: the file is another one than before.")
+            raise ValueError(f"{mutant.place} does not apply: the file is another one than before.")
         tests = mirror_tests(self.root, mutant.path)
         start = time.monotonic()
         path.write_text(after)
@@ -131,10 +133,8 @@ class Copy:
             outcome, by = self.ask(tests)
         finally:
             path.write_text(before)
-        patch = difflib.unified_diff(
-            before.splitlines(), after.splitlines(), mutant.path, mutant.path, "", "", 0, ""
-        )
-        return Verdict(mutant.key, outcome, time.monotonic() - start, "\n".join(patch), by)
+        seconds = time.monotonic() - start
+        return Verdict(mutant.path, patch(before, after), outcome, seconds, by)
 
     def ask(self, tests: Sequence[str]) -> tuple[str, str]:
         """Run tests up to the first that fails; all that are not thorough count."""
@@ -216,7 +216,7 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, Verdict] = {}
+        self.known: dict[tuple[str, str], Verdict] = {}
         if path.exists():
             for line in path.read_text().splitlines():
                 verdict = Verdict(**json.loads(line))
@@ -236,6 +236,6 @@ class Record:
 def summary(verdicts: list[Verdict]) -> str:
     """The survivors, and how many there are."""
     alive = [each for each in verdicts if each.outcome != KILLED]
-    parts: list[Any] = [f"{each.outcome}: {each.key}\n{each.difference}\n" for each in alive]
+    parts = [f"{each.outcome}: {each.path}\n{each.difference}\n" for each in alive]
     killed = len(verdicts) - len(alive)
     return "\n".join([*parts, f"{killed} of {len(verdicts)} killed"])

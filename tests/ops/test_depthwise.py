@@ -79,6 +79,7 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sum(np.asarray(a, "float64") * np.asarray(b, "float64")))
 
 
+@pytest.mark.few(10, rest="thorough")
 def test_against_loops(case: Case) -> None:
     """As a convolution with a group for each channel."""
     x, kernel = case.tensors()
@@ -101,6 +102,7 @@ def test_against_loops(case: Case) -> None:
     assert inner(change, kernel) == pytest.approx(inner(error, outputs), abs=EXACT)
 
 
+@pytest.mark.few(10, rest="thorough")
 def test_against_autodiff(case: Case) -> None:
     x, kernel = case.tensors(5)
     error = whole_numbers(array(case.ours.apply(x, kernel)).shape, 7)

@@ -45,6 +45,7 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sum(np.asarray(a, "float64") * np.asarray(b, "float64")))
 
 
+@pytest.mark.few(8, rest="thorough")
 def test_against_numpy(case: tuple[ops.Einsum, str, np.ndarray, np.ndarray]) -> None:
     ours, plain, x, kernel = case
     outputs = np.einsum(plain, x, kernel)
@@ -69,6 +70,7 @@ def units(shape: tuple[int, ...]) -> np.ndarray:
     return np.eye(size, dtype="float32").reshape(size, *shape)
 
 
+@pytest.mark.few(8, rest="thorough")
 def test_against_autodiff(case: tuple[ops.Einsum, str, np.ndarray, np.ndarray]) -> None:
     ours, plain, x, kernel = case
     error = whole_numbers(np.einsum(plain, x, kernel).shape, 7)

@@ -131,6 +131,7 @@ def test_corners(case: Case, channels_first: bool) -> None:
     replace(case, channels_first=channels_first).check()
 
 
+@pytest.mark.few(6, rest="thorough")
 @pytest.mark.parametrize("channels_first", FORMATS.values(), ids=FORMATS)
 def test_adjoints_are_what_the_backend_differentiates(case: Case, channels_first: bool) -> None:
     """A layer without feedback weights leaves the gradient to the backend."""
@@ -143,6 +144,7 @@ def test_adjoints_are_what_the_backend_differentiates(case: Case, channels_first
     np.testing.assert_array_equal(change, case.oracle.kernel_gradient(x, error, kernel.shape))
 
 
+@pytest.mark.few(6, rest="thorough")
 @pytest.mark.parametrize("channels_first", FORMATS.values(), ids=FORMATS)
 def test_one_kernel_for_all_positions_is_a_convolution(case: Case, channels_first: bool) -> None:
     case = replace(case, channels_first=channels_first)
@@ -185,6 +187,7 @@ def test_fans_are_those_of_the_convolution(name: str) -> None:
     assert case.ours.fans(kernel.shape) == expected
 
 
+@pytest.mark.few(4, rest="thorough")
 @tensorflow_only
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
 def test_compiled_with_any_batch_size(case: Case, jit_compile: bool) -> None:

@@ -91,6 +91,7 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sum(np.asarray(a, "float64") * np.asarray(b, "float64")))
 
 
+@pytest.mark.few(10, rest="thorough")
 def test_against_loops(case: Case) -> None:
     """As the adjoint of the convolution that leads from the outputs to the inputs."""
     x, kernel, error = case.tensors()
@@ -112,6 +113,7 @@ def test_against_loops(case: Case) -> None:
     assert inner(change, kernel) == pytest.approx(inner(error, outputs), abs=EXACT)
 
 
+@pytest.mark.few(10, rest="thorough")
 def test_against_autodiff(case: Case) -> None:
     x, kernel, error = case.tensors(5)
 

@@ -143,6 +143,7 @@ CHECKED = {
 }
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", CHECKED)
 def test_it_passes(name: str) -> None:
     checked = CHECKED[name]

@@ -43,6 +43,7 @@ def test_formula(case: Case) -> None:
     assert_close(reduced(case, x, w, own), expected, 2e-5)
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("case", PARAMETERS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolution_equals_dense_on_patches(case: Case, stride: int) -> None:
@@ -58,6 +59,7 @@ def test_convolution_equals_dense_on_patches(case: Case, stride: int) -> None:
     assert_close(change.reshape(18, 5), dense.astype("float64"), 3e-5)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_locally_connected_equals_a_dense_layer_at_each_position(case: Case) -> None:
     images = probe((6, 5, 4, 2))
@@ -81,6 +83,7 @@ def test_locally_connected_equals_a_dense_layer_at_each_position(case: Case) -> 
         assert_close(change[place], dense.astype("float64"), 3e-5)
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_a_modulator_of_one_changes_nothing(case: Case) -> None:
     x, w = tensor(probe((10, 7))), tensor(case.scale * probe((7, 5), 1))

@@ -46,6 +46,7 @@ def test_every_method_of_the_interface_is_handed_on() -> None:
     assert methods - set(vars(WrappedPlasticity)) - NOT_HANDED_ON == set()
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", CASES)
 def test_a_bare_wrapper_is_the_rule(name: str) -> None:
     case = CASES[name]

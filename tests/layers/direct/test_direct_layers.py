@@ -347,6 +347,7 @@ def open_chains() -> dict[str, Callable[[Any, Any], Any]]:
     }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", open_chains())
 def test_chains_are_followed_through_every_kind_of_node(name: str) -> None:
     inputs = keras.Input((6,))

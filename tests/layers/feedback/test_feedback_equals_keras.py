@@ -259,6 +259,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], tuple[int
     return CASES[request.param]
 
 
+@pytest.mark.few(14)
 def test_outputs_and_gradients(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> None:
     name, options, shape = case
     ours, theirs = (model(layer, shape) for layer in pair(name, options))
@@ -307,6 +308,7 @@ def test_ten_steps_of_fit(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> 
         equal(ours, theirs)
 
 
+@pytest.mark.few(8)
 def test_shapes_masks_and_names(case: tuple[str, dict[str, Any], tuple[int, ...]]) -> None:
     name, options, shape = case
     ours, theirs = pair(name, options)
@@ -388,6 +390,7 @@ def test_shapes_of_unknown_size(name: str) -> None:
     assert ours(keras.Input(shape[1:])).shape == theirs(keras.Input(shape[1:])).shape
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     "policy",
     # JAX has no float64 unless it is told so before it starts.
@@ -417,6 +420,7 @@ def test_types_follow_the_policy(name: str, policy: str) -> None:
 LEFT_OUT = ("lora", "quantization", "gptq")
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", TWINS)
 def test_every_argument_of_the_keras_layer(name: str) -> None:
     (ours, theirs), options = TWINS[name], needed(name)

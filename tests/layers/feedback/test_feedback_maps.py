@@ -143,6 +143,7 @@ def step(layer: Any, below: Any, x: np.ndarray, error: np.ndarray) -> list[np.nd
     return [old - new for old, new in zip(before, weights_of(model), strict=True)]
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_error_goes_down_through_the_feedback_kernel(name: str, rule: Any) -> None:
@@ -249,6 +250,7 @@ def test_the_law_of_an_einstein_sum_counts_by_the_equation() -> None:
     assert layer.get_config()["feedback_initializer"]["config"]["input_axes"] is None
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_saving(name: str, rule: Any, tmp_path: Path) -> None:

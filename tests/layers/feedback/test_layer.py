@@ -32,6 +32,7 @@ def built(name: str, rule: Any, **options: Any) -> Any:
     return layer
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_feedback_kernel_has_the_kernels_shape(name: str, rule: Any) -> None:
@@ -40,6 +41,7 @@ def test_the_feedback_kernel_has_the_kernels_shape(name: str, rule: Any) -> None
     assert np.abs(array(layer.feedback_kernel) - array(layer.kernel)).max() > 0.1
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_assignment(name: str, rule: Any) -> None:
@@ -55,6 +57,7 @@ def test_assignment(name: str, rule: Any) -> None:
     np.testing.assert_array_equal(array(layer.feedback_kernel), kernel)
 
 
+@pytest.mark.few(6, rest="thorough")
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("shape", [(3, 4), (4,), (4, 3, 1), (1, 3), ()])
 def test_an_assignment_of_another_shape_is_refused(rule: Any, shape: tuple[int, ...]) -> None:
@@ -88,6 +91,7 @@ def test_training_after_assigning_the_kernel_itself() -> None:
     np.testing.assert_array_equal(array(layer.kernel), array(layer.feedback_kernel))
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_error_goes_down_through_the_feedback_kernel(name: str, rule: Any) -> None:

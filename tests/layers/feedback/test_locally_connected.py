@@ -67,6 +67,7 @@ def between(layer: Any, shape: tuple[int, ...]) -> keras.Model:
     return keras.Sequential([keras.Input(shape), below, layer])
 
 
+@pytest.mark.few(5, rest="thorough")
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_copy_of_a_convolution_equals_it_forward_and_backward(name: str, rule: Any) -> None:

@@ -38,6 +38,7 @@ def model(request: pytest.FixtureRequest) -> keras.Model:
 
 
 class TestTwin:
+    @pytest.mark.few(4)
     def test_same_predictions(self, model: keras.Model) -> None:
         x = inputs_of(model, seed=10)
         twin = quietly(model, FA)
@@ -45,6 +46,7 @@ class TestTwin:
             assert np.std(one) > 1e-3
             np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.few(4)
     def test_symmetric_learns_as_the_model_does(self, model: keras.Model) -> None:
         """Also through dropout: the states of random generators are carried over."""
         plain = to_plain(model)
@@ -54,6 +56,7 @@ class TestTwin:
         for one, other in pairs:
             np.testing.assert_allclose(other, one, rtol=0, atol=1e-5 * np.abs(one).max())
 
+    @pytest.mark.few(4)
     def test_every_layer_that_has_a_form_has_it(self, model: keras.Model) -> None:
         twin = quietly(model, FA)
         kinds = {type(part) for part in twin._flatten_layers(include_self=False)}
@@ -73,6 +76,7 @@ class TestTwin:
             for part in feedback_layers(twin).values()
         )
 
+    @pytest.mark.few(4)
     def test_round_trip(self, model: keras.Model) -> None:
         again = to_plain(quietly(model, FA))
         plain = to_plain(model)
@@ -83,6 +87,7 @@ class TestTwin:
         for one, other in zip(outputs_of(again, x), outputs_of(plain, x), strict=True):
             np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.few(4)
     def test_names_kind_and_structure(self, model: keras.Model) -> None:
         twin = quietly(model, FA)
         assert (type(twin), twin.name, twin.compiled) == (type(model), model.name, False)
@@ -91,6 +96,7 @@ class TestTwin:
             keras.tree.assert_same_structure(twin.input, model.input)
             keras.tree.assert_same_structure(twin.output, model.output)
 
+    @pytest.mark.few(3)
     def test_the_model_is_as_it_was(self, model: keras.Model) -> None:
         before = weights_of(model)
         kinds = [type(layer) for layer in model.layers]
@@ -104,6 +110,7 @@ class TestTwin:
         assert [type(layer) for layer in model.layers] == kinds
         assert model.compiled
 
+    @pytest.mark.few(3)
     def test_saved_and_loaded(self, model: keras.Model, tmp_path: Any) -> None:
         twin = quietly(model, "kolen_pollack")
         if any(isinstance(layer, keras.layers.Lambda) for layer in twin.layers):
@@ -277,6 +284,7 @@ class TestFeedbackKernels:
 
 
 class TestChoice:
+    @pytest.mark.few(3)
     @pytest.mark.parametrize(
         ("options", "converted"),
         [
@@ -310,6 +318,7 @@ class TestChoice:
         kinds = {type(part.feedback) for part in feedback_layers(twin).values()}
         assert (len(feedback_layers(twin)), kinds) == (2, {feedback.KolenPollack})
 
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("name", ["sequential", "residual"])
     def test_the_lowest_layers_need_no_feedback_kernel(self, name: str) -> None:
         """Without one all forward weights learn the same."""

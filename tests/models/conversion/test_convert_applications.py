@@ -44,6 +44,7 @@ def application(name: str) -> keras.Model:
 
 
 class TestApplications:
+    @pytest.mark.daily
     @pytest.mark.slow
     @pytest.mark.parametrize("name", cases(APPLICATIONS, daily=["MobileNetV2"]))
     def test_symmetric(self, name: str) -> None:
@@ -101,6 +102,7 @@ def test_a_converted_resnet_trains(rule: str) -> None:
     assert moved == expected
 
 
+@pytest.mark.daily
 @pytest.mark.parametrize("rule", cases([FA, "kolen_pollack"], daily=["kolen_pollack"]))
 def test_a_converted_net_learns_digits(rule: str) -> None:
     keras.utils.set_random_seed(0)

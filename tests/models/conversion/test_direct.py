@@ -87,6 +87,7 @@ def direct_layer(model: keras.Model) -> Any:
     return next(layer for layer in model.layers if hasattr(layer, "feedback_kernels"))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "feedback"),
     cases(

@@ -32,6 +32,7 @@ CASES = [
 
 
 class TestSteps:
+    @pytest.mark.few(4, rest="thorough")
     @pytest.mark.parametrize(("oracle", "units"), CASES)
     def test_one_step(self, oracle: Krotov, units: int) -> None:
         x, kernel = problem(units)

@@ -45,6 +45,7 @@ def dead(layer: Any, data: np.ndarray = X) -> int:
     return int(np.count_nonzero(win_counts(layer, data) == 0))
 
 
+@pytest.mark.few(6, rest="thorough")
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, 4.5])
 @pytest.mark.parametrize("kind", KERNELS)
 def test_fewer_are_dead_never_more(kind: str, p: float) -> None:

@@ -69,6 +69,7 @@ class TestFormula:
         powers = np.maximum(x @ unit_kernel(), 0.0) ** 4.5 * scale
         assert np.sqrt(np.mean(powers[:, USED] ** 2)) == pytest.approx(1.0, rel=1e-5)
 
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("p", [2.0, 3.0])
     def test_the_norm_of_the_rule_says_who_never_won(self, p: float) -> None:
         """With p = 3 a unit at rest may be longer than 1.2 in the Euclidean norm."""
