@@ -69,6 +69,32 @@ def _is_finite(op: Any, x: tf.Tensor) -> Sequence[tf.Tensor]:
     return [tf.abs(x) <= x.dtype.max]
 
 
+def _erfc(op: Any, x: tf.Tensor) -> Sequence[tf.Tensor]:
+    """Return `1 - erf(x)`, with an error of at most 2e-7 (Abramowitz & Stegun 7.1.26)."""
+    t, total = 1.0 / (1.0 + 0.3275911 * tf.abs(x)), 0.0
+    for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        total = (total + factor) * t
+    tail = total * tf.exp(-x * x)
+    return [tf.where(x < 0.0, 2.0 - tail, tail)]
+
+
+def _broadcast_gradient_args(op: Any, *shapes: tf.Tensor) -> Sequence[tf.Tensor]:
+    """Return along which axes two tensors were repeated: those of length 1 against others."""
+    sources = [tensor.op for tensor in op.inputs]
+    if any(source.type != "Shape" for source in sources):
+        raise NotImplementedError("a product of tensors of unknown shapes")
+    first, second = ([*source.inputs[0].shape] for source in sources)
+    rank = max(len(first), len(second))
+    first, second = ([1] * (rank - len(each)) + each for each in (first, second))
+    for one, other in zip(first, second, strict=True):
+        if one != other and 1 not in (one, other):
+            raise NotImplementedError("a free size against another one")
+    return [
+        tf.constant([i for i in range(rank) if own[i] == 1 != other[i]], tf.int32)
+        for own, other in ((first, second), (second, first))
+    ]
+
+
 def _sparse_cross_entropy(op: Any, logits: tf.Tensor, labels: tf.Tensor) -> Sequence[tf.Tensor]:
     rows = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return _cross_entropy(op, logits, rows)
@@ -358,6 +384,9 @@ FORMS: dict[str, Form] = {
     "ReciprocalGrad": lambda op, y, upstream: [-upstream * y * y],
     "Expm1": lambda op, x: [tf.exp(x) - 1.0],
     "Log1p": lambda op, x: [tf.math.log(1.0 + x)],
+    "BroadcastGradientArgs": _broadcast_gradient_args,
+    "Erf": lambda op, x: [1.0 - _erfc(op, x)[0]],
+    "Erfc": _erfc,
     "BiasAddGrad": _bias_add_grad,
     "IsFinite": _is_finite,
     "IsNan": lambda op, x: [tf.not_equal(x, x)],

@@ -38,6 +38,7 @@ FLAGS = {
     "--labels": "numbers of labels (default: all of them)",
     "--lam": "`lam` of the network",
     "--lam-out": "`lam_out` of the network",
+    "--learner": "file for the learner (.tflite), which is kept",
     "--limit": "largest initial weight",
     "--p": "`p` of the rule",
     "--points": "number of tests during training",
