@@ -55,6 +55,7 @@ parser.add_argument(
 
 # %%
 def train(x: np.ndarray, y: np.ndarray, epochs: int) -> keras.Model:
+    """Return class means on competing units that saw the images without their labels."""
     rule = kl.plasticity.KrotovHopfield(p=3, rank=2, delta=0.2)
     start = keras.initializers.RandomUniform(0.0, 1.0)
     encoder = keras.Sequential(
@@ -75,6 +76,7 @@ def train(x: np.ndarray, y: np.ndarray, epochs: int) -> keras.Model:
 
 # %%
 def main() -> None:
+    """Train here, export, and let another process learn."""
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
     (x, y), (test_x, test_y) = kl.datasets.load("digits", flatten=True)

@@ -85,7 +85,7 @@ class Rewriter:
         if kind == "IdentityN":
             return inputs
         if kind in _CALLS:
-            return self._call(operation.get_attr("f").name, inputs)
+            return self._within(operation.name, operation.get_attr("f").name, inputs)
         with tf.name_scope(f"{operation.name}/"):
             if kind in _DRAWS:
                 if self._depth:
@@ -103,6 +103,14 @@ class Rewriter:
         if any(tensor.dtype == tf.resource for tensor in operation.inputs):
             raise NotPortable(kind, operation.name, "a variable that is no weight of the model")
         return _copy(operation, inputs)
+
+    def _within(self, place: str, name: str, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Write a function in the place of its call, under the name that this has."""
+        try:
+            with tf.name_scope(f"{place}/"):
+                return self._call(name, inputs)
+        except NotPortable as error:
+            raise NotPortable(error.operator, f"{place}/{error.place}", error.why) from error
 
     def _call(self, name: str, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         graph = function_def_to_graph(self.library[name])
