@@ -70,8 +70,8 @@ def copy_project(root: Path, target: Path) -> None:
 def mirror_tests(root: Path, path: str) -> list[str]:
     """The examples of a file, its own tests, and those of its room that name what it defines.
 
-    All tests of its room where none does, and for what is private, which others use. Defaults of
-    public arguments are known to one test for all rooms.
+    Where none does, those of other rooms that do, or all of its room, as for what is private.
+    Defaults of public arguments are known to one test for all rooms.
     """
     parts = Path(path).with_suffix("").parts[1:]
     own: list[Path] = []
@@ -84,7 +84,9 @@ def mirror_tests(root: Path, path: str) -> list[str]:
             room = sorted(place.rglob("test_*.py"))
             break
     names = public_names((root / path).read_text())
+    every = sorted((root / "tests").rglob("test_*.py"))
     naming = [each for each in room if names and names.search(with_support(root, each))]
+    naming = naming or [each for each in every if names and names.search(each.read_text())]
     private = parts[-1].startswith("_")
     found = [*own, *(room if private or not naming else naming)]
     found += (root / "tests/golden").glob("test_signatures.py")

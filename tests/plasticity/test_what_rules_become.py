@@ -195,3 +195,25 @@ class Silent(Convallis):
 
     def gains(self, post: Any, *own: Any) -> Any:
         return 0.0 * post
+
+
+LOW, HIGH = 0.5, 1.5
+FUNCTIONS = {
+    "linear": lambda u: u,
+    "relu": lambda u: max(u - LOW, 0.0),
+    "squared_relu": lambda u: max(u - LOW, 0.0) ** 2,
+    "quadratic": lambda u: max(u - LOW, 0.0) * (u - HIGH),
+    "cubic": lambda u: u**3,
+    "sigmoid": lambda u: 1.0 / (1.0 + np.exp(-u)),
+    "sparse_coding": lambda u: u - np.tanh(u),
+    "soft_threshold": lambda u: np.sign(u) * max(abs(u) - LOW, 0.0),
+    "bcm": lambda u: max(u, 0.0) * (u - LOW),
+}
+
+
+@pytest.mark.parametrize("nonlinearity", FUNCTIONS)
+def test_nonlinearities_are_those_of_their_table(nonlinearity: Any) -> None:
+    currents = [-2.0, -0.7, -0.3, 0.0, 0.2, 0.6, 1.2, 1.7, 3.0]
+    found = array(NonlinearHebbian(nonlinearity, LOW, HIGH).gains(np.array([currents], "float32")))
+    wanted = [FUNCTIONS[nonlinearity](u) for u in currents]
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-5, atol=1e-7)

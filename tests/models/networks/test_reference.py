@@ -135,6 +135,17 @@ class TestUntied:
         for layer in local:
             assert np.ptp(array(layer.kernel), axis=(0, 1)).max() > 1e-7
 
+    def test_synapses_that_do_not_exist_stay_away(self) -> None:
+        """All positions start with the same kernels, of which each has its own synapses."""
+        model = reference.simpnet(FA, input_shape=(16, 16, 3), untied=True, connectivity=0.5)
+        (layer,) = (p for p in model.layers if isinstance(p, layers.LocallyConnected2D))
+        weights = array(layer.feedback_kernel)
+        exist = weights != 0.0
+        assert 0.45 < exist.mean() < 0.55
+        assert np.ptp(exist.astype(int), axis=(0, 1)).min() == 1
+        same = np.max(weights, axis=(0, 1)) + np.min(weights, axis=(0, 1))
+        np.testing.assert_allclose(weights, exist * same, rtol=1e-5)
+
     def test_equals_the_tied_network(self) -> None:
         tied = reference.simpnet(FA, input_shape=(16, 16, 3))
         untied = reference.simpnet(FA, input_shape=(16, 16, 3), untied=True)

@@ -92,6 +92,16 @@ def test_fit_again_forgets() -> None:
         assert len(model.weights) == count
 
 
+def test_callbacks_see_one_epoch() -> None:
+    seen: list[tuple[str, int]] = []
+    look = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(("begin", epoch)),
+        on_epoch_end=lambda epoch, logs: seen.append(("end", epoch)),
+    )
+    nearest_neighbours(encoder(), 3).fit(X, Y, verbose=0, callbacks=[look])
+    assert seen == [("begin", 0), ("end", 0)]
+
+
 def test_forms_of_data() -> None:
     expected = fitted().predict(XE, verbose=0)
     for data in ((dataset(X, Y),), (X, Y[:, None]), (X, np.eye(3, dtype="float32")[Y])):
