@@ -39,7 +39,7 @@ class PredictiveCodingNetwork(Network):
 
     Each layer `l = 1..L` has value units `x_l` and error units
 
-        e_l = x_l - f(x_{l-1}) W_l - b_l, e_L divided by `output_variance`; f(x_0) = inputs.
+        e_l = x_l - f(x_{l-1}) W_l - b_l,   e_L divided by `output_variance`;   f(x_0) = inputs.
 
     Without labels the values are the feedforward pass, and all errors are zero. With labels,
     `x_L` is held at the target, for classes the one-hot label, and the others descend the energy

@@ -38,7 +38,11 @@ class ConstantRate(RatePolicy):
 class LinearDecay(RatePolicy):
     """A step size that decreases linearly: the factor is `1 - e/E` in epoch e of E.
 
-    The last epoch still learns, with 1/E of the first step size. [1.0, 0.75, 0.5, 0.25]
+    The last epoch still learns, with 1/E of the first step size.
+
+    >>> from keras_local.plasticity import LinearDecay
+    >>> [LinearDecay().at(epoch, 4) for epoch in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
     """
 
     def at(self, epoch: int, epochs: int) -> float:

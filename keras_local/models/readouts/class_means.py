@@ -40,7 +40,7 @@ class ClassMeans(keras.layers.Layer):
     The teacher makes the unit of the correct class active, `t_c = 1`, and all others silent.
     Changes and scores are
 
-        dw_c = sum_b t_bc (h_b - w_c) / sum_b t_bc, score_c = w_c . h / |w_c|
+        dw_c = sum_b t_bc (h_b - w_c) / sum_b t_bc,     score_c = w_c . h / |w_c|
 
     so that the weights of a class that is not in the batch do not change.
 
