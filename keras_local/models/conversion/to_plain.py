@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import keras
@@ -88,6 +89,9 @@ class _ToPlain(Cloning):
         if form.before is not None:
             # A plastic layer is called without the third factor, which affects only learning.
             arguments, keywords = (form.before(arguments[0]),), {}
+        if "mask" not in signature(operation.call).parameters:
+            # A plain layer that takes no mask passes it on by itself.
+            keywords = {name: value for name, value in keywords.items() if name != "mask"}
         outputs = operation(*arguments, **keywords)
         return outputs if form.behind is None else form.behind(outputs, arguments[0])
 
