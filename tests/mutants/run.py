@@ -89,7 +89,7 @@ def mirror_tests(root: Path, path: str) -> list[str]:
     naming = naming or [each for each in every if names and names.search(each.read_text())]
     private = parts[-1].startswith("_")
     found = [*own, *(room if private or not naming else naming)]
-    found += (root / "tests/golden").glob("test_signatures.py")
+    found = [*(root / "tests/golden").glob("test_signatures.py"), *found]
     return [path, *dict.fromkeys(each.relative_to(root).as_posix() for each in found)]
 
 

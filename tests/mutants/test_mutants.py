@@ -35,8 +35,10 @@ def test_checked():
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("cosmic_ray")
+    # The project needs no TensorFlow.
+    monkeypatch.setattr("tests.mutants.run.HEAVY", ())
     for name, text in {
         "toy/__init__.py": "",
         "toy/part.py": MODULE,
@@ -83,8 +85,9 @@ def test_every_area_has_its_share() -> None:
 
 def test_the_tests_of_a_file() -> None:
     root = Path(__file__).parents[2]
-    assert mirror_tests(root, "keras_local/losses.py")[:2] == [
+    assert mirror_tests(root, "keras_local/losses.py")[:3] == [
         "keras_local/losses.py",
+        "tests/golden/test_signatures.py",
         "tests/test_losses.py",
     ]
     found = mirror_tests(root, "keras_local/layers/feedback/dense.py")
