@@ -1,5 +1,6 @@
 """Keras layers with feedback rules, with plasticity rules, and with direct feedback."""
 
+from keras_local.layers.converted import Converted as Converted
 from keras_local.layers.direct.direct_feedback import DirectFeedback as DirectFeedback
 from keras_local.layers.direct.direct_random_target import DirectRandomTarget as DirectRandomTarget
 from keras_local.layers.feedback.convolution import FeedbackConv1D as FeedbackConv1D
@@ -48,6 +49,7 @@ from keras_local.layers.plain_form import ErrorKernel as ErrorKernel
 from keras_local.layers.plain_form import PlainForm as PlainForm
 
 __all__ = [
+    "Converted",
     "DirectFeedback",
     "DirectRandomTarget",
     "ErrorKernel",

@@ -133,7 +133,13 @@ def twin_config(config: dict[str, Any], plain: type[keras.layers.Layer]) -> dict
 
     The rule's arguments are left out, and all others that the plain class does not have.
     """
-    known = (named_arguments(plain) | _OF_EVERY_LAYER) - _RULE_ARGUMENTS
+    kept = known_arguments(config, plain)
+    return {name: value for name, value in kept.items() if name not in _RULE_ARGUMENTS}
+
+
+def known_arguments(config: dict[str, Any], kind: type[keras.layers.Layer]) -> dict[str, Any]:
+    """Return what a class, or `keras.layers.Layer`, names among its arguments."""
+    known = named_arguments(kind) | _OF_EVERY_LAYER
     return {name: value for name, value in config.items() if name in known}
 
 
@@ -199,6 +205,23 @@ def norm_exponent(layer: Any) -> float | None:
 def rule_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Return the weights of a layer that its plain form does not have."""
     return list(getattr(layer, "rule_weights", ()))
+
+
+def inner_layers(layer: keras.layers.Layer) -> list[tuple[str, keras.layers.Layer]]:
+    """Return paths and layers of what a layer says that it has exchanged inside of another."""
+    own = getattr(layer, "inner_layers", None)
+    return list(own()) if callable(own) else []
+
+
+def around_inner_layers(
+    layer: keras.layers.Layer,
+) -> tuple[keras.layers.Layer, Callable[[], keras.layers.Layer] | None]:
+    """Return the layer in which others have been exchanged, and what makes a fresh copy of it.
+
+    That is the layer itself, and None, unless it says its `inner_layers`.
+    """
+    original = getattr(layer, "original", None)
+    return (layer.layer, original) if inner_layers(layer) and original else (layer, None)
 
 
 def learns_from_activity(layer: keras.layers.Layer) -> bool:

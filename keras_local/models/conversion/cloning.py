@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_local import _validation as check
-from keras_local.layers.plain_form import all_layers
+from keras_local.layers.plain_form import all_layers, known_arguments
 
 
 class Cloning(ABC):
@@ -148,7 +148,11 @@ def copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
             layer.function, layer._output_shape, layer.mask, layer.arguments, **config
         )
     try:
-        return from_config(type(layer), layer.get_config(), layer)
+        try:
+            return from_config(type(layer), layer.get_config(), layer)
+        except TypeError:
+            # Some layers write down more than their constructor takes.
+            return from_config(type(layer), known_arguments(layer.get_config(), type(layer)), layer)
     except (NotImplementedError, TypeError) as error:
         described = f"{type(layer).__name__} {layer.name!r}"
         allowed = "a model of layers that can be copied by `get_config` and `from_config`"

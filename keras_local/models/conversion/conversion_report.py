@@ -11,10 +11,14 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.layers.inner_layers import directly_inside
 from keras_local.layers.plain_form import (
+    all_layers,
+    around_inner_layers,
     error_kernels,
     forward_weights,
     has_one_kernel,
+    inner_layers,
     rule_names,
     with_error_path,
 )
@@ -158,8 +162,31 @@ def leaves(model: keras.Model, path: str = "") -> Iterator[tuple[str, Any]]:
     for layer in model.layers:
         if isinstance(layer, keras.Model) and layer.layers:
             yield from leaves(layer, f"{path}{layer.name}/")
+        elif inner_layers(layer):
+            yield from _inside(layer, f"{path}{layer.name}/")
         else:
             yield path + layer.name, layer
+
+
+def _inside(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
+    """Return what has been exchanged inside of a layer, and what else has kernels there."""
+    known: set[int] = set()
+    for place, part in inner_layers(layer):
+        known |= {id(each) for each in all_layers(part)}
+        if isinstance(part, keras.Model) and part.layers:
+            yield from leaves(part, f"{path}{place}/")
+        else:
+            yield path + place, part
+    around, _ = around_inner_layers(layer)
+    for place, part in _all_inside(around, path):
+        if id(part) not in known and not directly_inside(part):
+            yield place, part
+
+
+def _all_inside(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
+    for place, part in directly_inside(layer).items():
+        yield path + place, part
+        yield from _all_inside(part, f"{path}{place}/")
 
 
 def kernels(layer: keras.layers.Layer) -> list[keras.Variable]:

@@ -21,15 +21,24 @@ from keras_local.layers.plain_form import (
     forward_values,
     forward_weights,
     has_one_kernel,
+    inner_layers,
     plain_form,
     speaks,
     takes_rule,
     with_error_path,
 )
 from keras_local.models.conversion.cloning import Cloning, around, copy_of, is_graph, require_graph
+from keras_local.models.conversion.composites import (
+    Composite,
+    holds_layers,
+    inside,
+    is_built_in,
+    passes_no_error,
+)
 from keras_local.models.conversion.conversion_report import conversion_report, kernels
 from keras_local.models.conversion.scope import (
     Choice,
+    Place,
     Scope,
     paths_for_seeds,
     places_of,
@@ -47,6 +56,7 @@ def convert(
     connectivity: float | Callable[[Any], float | None] | None = None,
     seed: int | None = None,
     verbose: bool = True,
+    composites: bool = False,
 ) -> keras.Model:
     """Return a model with the same predictions whose errors return by a feedback rule.
 
@@ -56,6 +66,12 @@ def convert(
     change (normalisation with its statistics, pooling, sums, the graph itself, shared layers).
     `model` is not changed and shares no weight with the result; `to_plain` is the way back. With
     `feedback="symmetric"` the result learns like the model, bit for bit.
+
+    With `composites=True`, layers of other packages that hold layers (for example a transformer
+    block of KerasHub) are opened. The layers in their attributes are converted, also in lists,
+    dicts, further such layers and models with a graph. In the result, `layers.Converted` is around
+    them. Derivatives on random inputs test that errors go only through what is converted, and the
+    outputs are compared.
 
     A layer that sends errors down through its own kernels and has no feedback form (a recurrent
     layer, a wrapper other than `TimeDistributed`, a subclass of a built-in layer) would keep
@@ -87,13 +103,19 @@ def convert(
             it one, otherwise on the layer's place in the model. None uses the present state of the
             generator that `keras.utils.set_random_seed` sets. That state is never changed.
         verbose: Whether to print the `conversion_report`.
+        composites: Whether to convert the layers inside of layers that are not built in and have no
+            feedback form. `include` and `exclude` take the paths of attributes there, such as
+            `"encoder/blocks/0/attention"`; a function `feedback` is called for each of them.
 
     Returns:
         A model of the same kind and name, not compiled.
 
     Raises:
         ValueError: For a model or layers that cannot be converted, which the message names; for a
-            choice that fits no layer; for an unknown rule. Then nothing has been changed.
+            choice that fits no layer; for an unknown rule. With `composites`, also for a layer in
+            which errors would go another way: a layer that uses a kernel without calling its layer
+            (tied embeddings), that holds a built-in layer with another `call`, or whose parts are
+            not built. Then nothing has been changed.
 
     >>> import keras, keras_local as kl
     >>> layers = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
@@ -105,6 +127,7 @@ def convert(
     _check_model(model)
     verbose = check.flag("verbose", verbose)
     keep_weights = check.flag("keep_weights", keep_weights)
+    composites = check.flag("composites", composites)
     rule_of = _rules(feedback)
     if connectivity is not None and not callable(connectivity):
         connectivity = check.real(
@@ -117,9 +140,11 @@ def convert(
         if initializer is not None:
             initializer = objects.initializer("feedback_initializer", initializer)
         origin = random.getrandbits(64) if seed is None else seed
-        scope = Scope(model, include, exclude, lowest)
-        plan = _Plan(rule_of, initializer, connectivity, origin).of(model, scope)
-        converted = _Convert(plan, keep_weights).model(model)
+        scope = Scope(model, include, exclude, lowest, composites)
+        plan = _Plan(rule_of, initializer, connectivity, origin, scope, composites, keep_weights)
+        converted = _Convert(plan.of(model), keep_weights).model(model)
+        if keep_weights and connectivity is None:
+            plan.compare()
     if verbose:
         print(conversion_report(converted))
     return converted
@@ -148,7 +173,8 @@ class _Convert(Cloning):
             _copy(layer.weights, new.weights)
             _copy(_states(layer), _states(new))
             return
-        values = plain_form(layer).weights if speaks(layer) else forward_values(layer)
+        exchanged = not speaks(layer) or inner_layers(layer)
+        values = forward_values(layer) if exchanged else plain_form(layer).weights
         for value, target in zip(values, forward_weights(new), strict=True):
             target.assign(value)
         before = {part.name: part for part in with_error_path(layer)}
@@ -166,37 +192,127 @@ class _Plan:
         initializer: Any,
         connectivity: Any,
         origin: int,
+        scope: Scope,
+        composites: bool,
+        keep_weights: bool,
     ) -> None:
         self.rule_of = rule_of
         self.initializer = initializer
         self.connectivity = connectivity
         self.origin = origin
+        self.scope = scope
+        self.opens = composites
+        self.keep_weights = keep_weights
+        self.plan: dict[int, keras.layers.Layer] = {}
+        self.refused: list[str] = []
+        self.composites: list[Composite] = []
 
-    def of(self, model: keras.Model, scope: Scope) -> dict[int, keras.layers.Layer]:
-        """Return the new layers of a model, or refuse the model before anything else happens."""
-        paths = paths_for_seeds(model)
-        plan: dict[int, keras.layers.Layer] = {}
-        refused: list[str] = []
-        for places in places_of(model):
-            path, layer = places[0].path, places[0].layer
-            kind = _kind(layer)
-            if not scope.covers(places, kind) or not (kind or kernels(layer)):
-                continue
-            rule = self.rule_of(layer)
-            if rule is None:
-                continue
-            if kind is None:
-                refused.append(f"{path!r} ({_why(layer)})")
-                continue
-            try:
-                plan[id(layer)] = self._made(layer, kind, rule, paths[id(layer)])
-            except (TypeError, ValueError) as error:
-                reason = str(error).rsplit("Exception encountered: ", 1)[-1]
-                refused.append(f"{path!r} ({type(layer).__name__}: {reason})")
+    def of(self, model: keras.Model) -> dict[int, keras.layers.Layer]:
+        """Return the new layers of a model, or refuse it; nothing else has happened then."""
+        self._layers(model)
         allowed = "a model in which every layer with kernels has a feedback form or is excluded"
-        check.require(not refused, "model", allowed, ", ".join(refused))
-        check.require(bool(plan), "model", "a model with a layer to convert", model.name)
-        return plan
+        check.require(not self.refused, "model", allowed, ", ".join(self.refused))
+        check.require(bool(self.plan), "model", "a model with a layer to convert", model.name)
+        return self.plan
+
+    def compare(self) -> None:
+        """Refuse a composite whose outputs have changed."""
+        for composite in self.composites:
+            allowed = "a model whose composite layers compute the same with exchanged layers"
+            layer = composite.layer
+            agrees = composite.agrees(self.plan[id(layer)])
+            check.require(agrees, "model", allowed, f"{type(layer).__name__} {layer.name!r}")
+
+    def _layers(self, model: keras.Model, around: Place | None = None, seeds: str = "") -> None:
+        """Plan the layers of a model, which may stand inside of another layer."""
+        paths = paths_for_seeds(model)
+        for places in places_of(model):
+            if around is not None:
+                places = [place.inside(around) for place in places]
+            self._layer(places, f"{seeds}{paths[id(places[0].layer)]}")
+
+    def _layer(self, places: list[Place], seeds: str) -> None:
+        path, layer = places[0].path, places[0].layer
+        kind = _kind(layer)
+        exchanged = bool(inner_layers(layer))
+        if kind is None and (exchanged or (self.opens and holds_layers(layer))):
+            self._composite(places, seeds)
+            return
+        if not self.scope.covers(places, kind) or not (kind or kernels(layer)):
+            return
+        rule = self.rule_of(layer)
+        if rule is None or (kind is None and self.opens and passes_no_error(layer)):
+            return
+        if kind is None:
+            self.refused.append(f"{path!r} ({_why(layer)})")
+            return
+        new = self._new(layer, kind, rule, path, seeds)
+        if new is not None:
+            self.plan[id(layer)] = new
+
+    def _new(
+        self, layer: keras.layers.Layer, kind: Any, rule: FeedbackRule, path: str, seeds: str
+    ) -> keras.layers.Layer | None:
+        try:
+            return self._made(layer, kind, rule, seeds)
+        except (TypeError, ValueError) as error:
+            reason = str(error).rsplit("Exception encountered: ", 1)[-1]
+            self.refused.append(f"{path!r} ({type(layer).__name__}: {reason})")
+        return None
+
+    def _composite(self, places: list[Place], seeds: str) -> None:
+        """Plan what is inside of a layer that holds layers."""
+        layer = places[0].layer
+        if self.opens and not inner_layers(layer) and passes_no_error(layer):
+            return
+        found = len(self.refused)
+        composite = self._parts_of(places, seeds)
+        covered = self.scope.covers(places, None) and self.rule_of(layer) is not None
+        path, kind = places[0].path, type(layer).__name__
+        if composite is None:
+            if covered and kernels(layer) and len(self.refused) == found:
+                self.refused.append(f"{path!r} ({_why(layer)})")
+            return
+        self.refused += [f"{path!r} ({kind}: {reason})" for reason in composite.refusals()]
+        if len(self.refused) == found:
+            self.plan[id(layer)] = composite.wrapped()
+            self.composites.append(composite)
+
+    def _parts_of(self, places: list[Place], seeds: str) -> Composite | None:
+        layer = places[0].layer
+        converted, news, left = [], [], []
+        for inner in inside(layer, lambda part: _kind(part) is not None):
+            part, kind = inner.layer, _kind(inner.layer)
+            here = [
+                Place(part, f"{place.path}/{path}", (*place.around, layer))
+                for place in places
+                for path in inner.paths
+            ]
+            new = None
+            if is_graph(part):
+                new = self._inner_model(part, here[0], f"{seeds}/{inner.paths[0]}/")
+            elif not self.scope.covers(here, kind):
+                left.append(part)
+            elif kind is not None and not part.built:
+                self.refused.append(f"{here[0].path!r} ({type(part).__name__}, not built)")
+            elif kind is not None:
+                rule = self.rule_of(part)
+                if rule is None:
+                    left.append(part)
+                else:
+                    new = self._new(part, kind, rule, here[0].path, f"{seeds}/{inner.paths[0]}")
+            if new is not None:
+                converted.append(inner)
+                news.append(new)
+        return Composite(layer, converted, news, left) if converted else None
+
+    def _inner_model(self, model: keras.Model, here: Place, seeds: str) -> keras.Model | None:
+        """Convert a model with a graph that stands in an attribute of a layer."""
+        planned, refused = len(self.plan), len(self.refused)
+        self._layers(model, here, seeds)
+        if len(self.plan) == planned or len(self.refused) > refused:
+            return None
+        return _Convert(self.plan, self.keep_weights).model(model)
 
     def _made(
         self,
@@ -248,9 +364,10 @@ def _why(layer: keras.layers.Layer) -> str:
     kind = type(layer).__name__
     if isinstance(layer, keras.Model):
         return f"{kind}, a model with a `call` of its own"
-    inside = [part for part in all_layers(layer) if part is not layer and kernels(part)]
-    if inside:
-        return f"{kind}, which holds {type(inside[0]).__name__} {inside[0].name!r}"
+    held_parts = [part for part in all_layers(layer) if part is not layer and kernels(part)]
+    if held_parts:
+        held = f"{kind}, which holds {type(held_parts[0]).__name__} {held_parts[0].name!r}"
+        return held if is_built_in(layer) else f"{held}; see the argument `composites`"
     return f"{kind}, which has kernels and no feedback form"
 
 

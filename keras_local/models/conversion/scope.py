@@ -12,9 +12,10 @@ import keras
 
 from keras_local import _validation as check
 from keras_local.layers.conversions import plain_class_of
-from keras_local.layers.plain_form import has_one_kernel
+from keras_local.layers.plain_form import around_inner_layers, has_one_kernel
 from keras_local.models.conversion.cloning import is_graph
 from keras_local.models.conversion.graph_walks import without_trained_weights_below
+from keras_local.models.conversion.inner_parts import inner_parts
 
 Choice = Any
 """A layer's name or path, a class of layers, or a function from a layer to a bool."""
@@ -26,13 +27,18 @@ class Place:
 
     layer: keras.layers.Layer
     path: str
-    around: tuple[keras.Model, ...]
+    around: tuple[keras.layers.Layer, ...]
 
     @property
     def names(self) -> set[str]:
         """The names and paths of the layer and of the models around it."""
         parts = self.path.split("/")
         return {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
+
+    def inside(self, other: Place) -> Place:
+        """Return the place of the layer seen from outside of a model that has a place itself."""
+        around = (*other.around, other.layer, *self.around)
+        return Place(self.layer, f"{other.path}/{self.path}", around)
 
 
 def places_of(model: keras.Model) -> list[list[Place]]:
@@ -50,6 +56,28 @@ def _places(model: keras.Model, around: tuple[keras.Model, ...] = ()) -> Iterato
         else:
             path = "/".join(part.name for part in (*around, layer))
             yield Place(layer, path, around)
+
+
+def inner_places(place: Place, composites: bool) -> list[Place]:
+    """Return the places of the layers inside of a layer, by the attributes that hold them.
+
+    Without `composites` they are those of a layer in which some have been exchanged.
+    """
+    layer, made_anew = around_inner_layers(place.layer)
+    if isinstance(layer, keras.layers.Wrapper) or not (composites or made_anew):
+        return []
+    around = (*place.around, place.layer)
+    found = []
+    for inner in inner_parts(layer, lambda part: False):
+        for path in inner.paths:
+            here = Place(inner.layer, f"{place.path}/{path}", around)
+            found.append(here)
+            if is_graph(inner.layer):
+                found += [
+                    Place(each.layer, f"{here.path}/{each.path}", (*around, *each.around))
+                    for each in _places(inner.layer)
+                ]
+    return found
 
 
 def paths_for_seeds(model: keras.Model) -> dict[int, str]:
@@ -88,12 +116,16 @@ def _automatic_name(layer: Any) -> str:
 class Scope:
     """The layers to convert, selected by `include`, `exclude` and `lowest`."""
 
-    def __init__(self, model: keras.Model, include: Any, exclude: Any, lowest: Any) -> None:
+    def __init__(
+        self, model: keras.Model, include: Any, exclude: Any, lowest: Any, composites: bool = False
+    ) -> None:
         lowest = check.flag("lowest", lowest)
         self.unused = set() if lowest else without_trained_weights_below(model)
         self.include = None if include is None else _choices("include", include)
         self.exclude = [] if exclude is None else _choices("exclude", exclude)
-        known = {name for place in _places(model) for name in place.names}
+        places = list(_places(model))
+        places += [inner for place in places for inner in inner_places(place, composites)]
+        known = {name for place in places for name in place.names}
         for argument, choices in (("include", self.include or []), ("exclude", self.exclude)):
             names = [choice for choice in choices if isinstance(choice, str)]
             unknown = [name for name in names if name not in known]
