@@ -1,0 +1,31 @@
+"""Kill runs, and print what followed: `python -m tests.kills [CASE ...] --kills 5 --seed 1`."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from tests.kills.cases import CASES
+from tests.kills.runner import killed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all by default")
+    parser.add_argument("--kills", type=int, default=5, help="of each case")
+    parser.add_argument("--seed", type=int, default=1, help="of weights and moments")
+    arguments = parser.parse_args()
+    print("| run | kills | unreadable files | largest difference |")
+    print("|---|---|---|---|", flush=True)
+    failed = False
+    for name in arguments.cases or CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            kills, unreadable, gap = killed(name, arguments.kills, arguments.seed, Path(folder))
+        print(f"| {name} | {kills} | {unreadable} | {gap:g} |", flush=True)
+        failed |= bool(unreadable) or gap != 0.0
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()
