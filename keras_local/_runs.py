@@ -92,11 +92,19 @@ def read(argument: str, path: Path) -> Saved | None:
     return Saved(facts, arrays)
 
 
-def directory(argument: str, value: Any) -> Path:
-    """Return the user's directory, created if necessary, without the rests of killed runs."""
+def path_of(argument: str, value: Any) -> Path:
+    """Return a path of the user's, which need not exist."""
     allowed = "the path of a directory that can be written"
-    check.require(isinstance(value, (str, os.PathLike)) and bool(value), argument, allowed, value)
-    path = Path(value)
+    valid = isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)
+    check.require(valid and "\0" not in os.fspath(value), argument, allowed, value)
+    check.require(bool(os.fspath(value)), argument, allowed, value)
+    return Path(value)
+
+
+def directory(argument: str, value: Any) -> Path:
+    """Return a directory of the user's, made if it is not there, without what killed runs left."""
+    allowed = "the path of a directory that can be written"
+    path = path_of(argument, value)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

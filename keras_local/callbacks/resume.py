@@ -83,7 +83,7 @@ class ResumeExactly(keras.callbacks.Callback):
         valid = valid and all(isinstance(each, (str, int, float, bool)) for each in run.values())
         check.require(valid, "run", allowed, run)
         self.run = dict(run)
-        self.path = runs.directory("directory", directory) / _NAME
+        self.path = runs.path_of("directory", directory) / _NAME
         self.seed = 0
         self.stopped = False
         self.record: dict[str, Any] = {"epoch": [], "history": {}}
@@ -109,6 +109,7 @@ class ResumeExactly(keras.callbacks.Callback):
         check.require(compiled, "model", "compiled with an optimizer", model.name)
         allowed = "built: call it on a batch of inputs, or give it a `keras.Input`"
         check.require(model.built and bool(model.variables), "model", allowed, model.name)
+        runs.directory("directory", self.path.parent)
         with _scope(model):
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)

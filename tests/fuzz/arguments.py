@@ -397,6 +397,10 @@ OTHERS: dict[str, dict[str, Kind]] = {
             lambda value: not isinstance(value, (list, tuple)) or "a" in value or None in value,
         ),
         "data": Kind((lambda: np.ones((4, 3), "float32"),), lambda value: False),
+        "directory": Kind(constants("run"), lambda value: not isinstance(value, str) or not value),
+        "run": optional(
+            Kind(constants({}, {"batch_size": 32}), lambda value: not isinstance(value, dict))
+        ),
         "log_dir": Kind(constants("logs"), lambda value: not isinstance(value, (str, bytes))),
         "figures": Kind((lambda: {"one": abs},), lambda value: not isinstance(value, dict)),
         "dpi": integer(50, 100),
