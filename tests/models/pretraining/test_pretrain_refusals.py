@@ -31,6 +31,15 @@ class TestWarnings:
         with pytest.warns(UserWarning, match=r"'small' start inside.*kernel_initializer"):
             pretrain(model, x, epochs=1, batch_size=8, verbose=0)
 
+    def test_units_inside_the_sphere_above_a_layer_that_draws(self) -> None:
+        """Then the layer learns in the graph, and not on inputs that were computed once."""
+        x, kernel = problem(units=15, batch=24)
+        layer = layers.HebbianDense(15, KrotovHopfield(), name="small")
+        model = keras.Sequential([keras.Input((30,)), keras.layers.Dropout(0.1), layer])
+        layer.kernel.assign(0.02 * kernel)
+        with pytest.warns(UserWarning, match=r"'small' start inside.*kernel_initializer"):
+            pretrain(model, x, epochs=1, batch_size=8, verbose=0)
+
     def test_it_points_at_the_caller(self) -> None:
         x, kernel = problem(units=15, batch=24)
         model = hebbian(0.02 * kernel, KrotovHopfield())
