@@ -22,21 +22,46 @@ class Watch(keras.callbacks.Callback):
     If the loss of a batch is not finite, the training ends; the network has not applied this batch
     to the weights. Before the first epoch and after each epoch, the network is asked whether it can
     settle. If it has an energy, the energy of a few samples is computed through the free phase; it
-    must not rise in the second half.
+    must not rise in the second half. After the last epoch, outputs that no longer depend on the
+    inputs are those of a network that has saturated.
 
     Args:
-        samples: A few samples; None for a network without energy.
+        samples: A few samples; None for none to watch.
         anew: Whether each epoch begins the data anew, which the network is told.
+        varied: Whether the targets of the samples differ, so that the outputs should.
     """
 
-    def __init__(self, samples: Any, anew: bool = False) -> None:
+    def __init__(self, samples: Any, anew: bool = False, varied: bool = False) -> None:
         super().__init__()
-        self.samples, self.anew = samples, anew
+        self.samples, self.anew, self.varied = samples, anew, varied
         self.warned = False
+        self.spread: float | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Check the free phase before anything is changed."""
         self._look()
+        self.spread = self._spread()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Warn of a network that has saturated."""
+        before, after = self.spread, self._spread()
+        if self.warned or not before or after is None or after > self.model.saturation * before:
+            return
+        self.warned = True
+        name = type(self.model).__name__
+        warnings.warn(
+            f"{name} has saturated: its outputs are the same for all inputs (they differ by "
+            f"{after:.2g}, and differed by {before:.2g} before training), so that nothing more is "
+            f"learned. Train a new network with {self.model.remedy}.",
+            stacklevel=2,
+        )
+
+    def _spread(self) -> float | None:
+        """Return by how much the outputs differ between samples; None if there are not two."""
+        if self.samples is None or not self.varied:
+            return None
+        scores = ops.convert_to_numpy(self.model(self.samples, training=False))
+        return float(np.ptp(scores.astype("float64"), axis=0).max())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Tell the network where the data begin; a backup may have restored another place."""
@@ -63,7 +88,7 @@ class Watch(keras.callbacks.Callback):
                 stacklevel=2,
             )
             return
-        if self.samples is None:
+        if self.samples is None or not self.model.has_energy:
             return
         rise = energy_rise(self.model, self.samples)
         if rise is not None and not rise <= _RISE:

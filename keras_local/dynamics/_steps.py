@@ -8,6 +8,9 @@ from typing import Any
 
 from keras import ops
 
+from keras_local._data_gate import Gate
+from keras_local._labels import as_numpy
+from keras_local._streams import first_batches, is_dataset, is_stream
 from keras_local.ops import replica_sum
 from keras_local.ops.backend import Tensor
 from keras_local.ops.settling import States
@@ -47,3 +50,27 @@ class Handover:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Handover:
         return Handover()
+
+
+def first_samples(gate: Gate, x: Any, y: Any, count: int) -> tuple[Any, Any, Any]:
+    """Return some samples and their targets, None if there are none, and the whole source.
+
+    Of arrays they are spread over all of it; of a stream they are the first ones.
+
+    Args:
+        gate: Which samples the network takes.
+        x: An array or a stream.
+        y: The targets of an array.
+        count: How many samples there shall be at most.
+    """
+    if not is_stream(x):
+        step = max(1, len(x) // count)
+        return x[::step][:count], None if y is None else as_numpy(y)[::step][:count], x
+    if is_dataset(x) and not hasattr(x, "map"):
+        return None, None, x  # Distributed by a strategy.
+    batches, x = first_batches(x, 1)
+    if not batches:
+        return None, None, x
+    inputs, *others = batches[0]
+    samples = as_numpy(gate.inputs("x", inputs, " in every batch of `x`"))[:count]
+    return samples, as_numpy(others[0])[:count] if others else None, x

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -158,6 +159,10 @@ class BurstpropNetwork(Network):
         """Return the factors of the learning rates of the layers, and of recurrent weights."""
         recurrent = [self.recurrent_rate] if self.recurrent and self.recurrent_rate else []
         return (*self.rate_factors, *recurrent)
+
+    def default_optimizer(self) -> Any:
+        """Return `SGD(10.0)`."""
+        return keras.optimizers.SGD(10.0)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the event rates of all layers."""

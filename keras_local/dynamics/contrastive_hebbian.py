@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -161,6 +162,10 @@ class ContrastiveHebbianNetwork(Network):
         erased = self.erased_rates(optimizer, self.rate_factors)
         allowed = f"one that keeps the factors gamma^(k-L) of {name}. {erased}"
         check.require(erased is None, "optimizer", allowed, type(optimizer).__name__)
+
+    def default_optimizer(self) -> Any:
+        """Return `SGD(0.1)`."""
+        return keras.optimizers.SGD(0.1)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the activities of all layers of units after `free_steps`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -236,6 +237,10 @@ class ConvEquilibriumNetwork(Network):
     def layer_rates(self) -> Sequence[float]:
         """Return the factors of the learning rates of the layers."""
         return self.rate_factors
+
+    def default_optimizer(self) -> Any:
+        """Return SGD with a momentum of 0.9 and a rate of 0.1; 1.0 if `rate_factors` differ."""
+        return keras.optimizers.SGD(0.1 if len(set(self.rate_factors)) == 1 else 1.0, momentum=0.9)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all layers of units after `free_steps` from zero."""

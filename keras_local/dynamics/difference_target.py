@@ -179,6 +179,10 @@ class DifferenceTargetPropagation(Network):
         both = self.inverse_biases and self.inverse_rate and self.phase == "both"
         return (1.0, self.inverse_rate) if both else ()
 
+    def default_optimizer(self) -> Any:
+        """Return `SGD(0.1)`."""
+        return keras.optimizers.SGD(0.1)
+
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all hidden layers, and the scores."""
         rates, below = [], inputs

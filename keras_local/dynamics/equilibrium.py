@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -258,6 +259,10 @@ class EquilibriumNetwork(Network):
     def layer_rates(self) -> Sequence[float]:
         """Return the factors of the learning rates of the layers."""
         return self.rate_factors
+
+    def default_optimizer(self) -> Any:
+        """Return `SGD(0.2)`; of `rate_factors` that differ, `SGD(1.0)`."""
+        return keras.optimizers.SGD(0.2 if len(set(self.rate_factors)) == 1 else 1.0)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all layers of units after `free_steps` from zero."""

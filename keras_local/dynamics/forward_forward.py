@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import keras
 import numpy as np
 from keras import initializers, ops
 
@@ -142,6 +143,10 @@ class ForwardForwardNetwork(Network):
     def smoothed(self) -> bool:
         """Return False: a single label is written into the input."""
         return False
+
+    def default_optimizer(self) -> Any:
+        """Return `Adam(0.01)`."""
+        return keras.optimizers.Adam(0.01)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the activities `(batch, classes, units)` of all layers, with each label."""

@@ -112,10 +112,10 @@ class GuardedModel(Model, ABC):
                 x, y, sample_weight, class_weight=class_weight, steps_per_epoch=steps_per_epoch
             )
             validation_data = guard.validation(validation_data, validation_steps)
-            samples, x = self._first_samples(x)
+            samples, varied, x = self._first_samples(x, y)
             self.begin_data()
             anew = steps_per_epoch is None
-            with _watched(self, callbacks, samples, anew) as callbacks:
+            with _watched(self, callbacks, samples, anew, varied) as callbacks:
                 return super().fit(
                     x,
                     y,
@@ -273,9 +273,14 @@ class GuardedModel(Model, ABC):
         with strategy.scope():
             self.optimizer.build(self.trainable_variables)
 
-    def _first_samples(self, x: Any) -> tuple[Any, Any]:
-        """Return some samples to watch, or None, and the source without losing them."""
-        return None, x
+    @property
+    def has_energy(self) -> bool:
+        """Whether the free phase descends an energy, so that it can be watched."""
+        return False
+
+    def _first_samples(self, x: Any, y: Any) -> tuple[Any, bool, Any]:
+        """Return some samples to watch, or None, whether targets differ, and the whole source."""
+        return None, False, x
 
     def _require_finite_loss(self, logs: Any, after: str) -> None:
         values = list(logs.values()) if isinstance(logs, dict) else np.atleast_1d(logs).tolist()
@@ -301,9 +306,11 @@ def _check_counts(**counts: Any) -> None:
 
 
 @contextmanager
-def _watched(model: GuardedModel, callbacks: Any, samples: Any, anew: bool) -> Iterator[Any]:
+def _watched(
+    model: GuardedModel, callbacks: Any, samples: Any, anew: bool, varied: bool
+) -> Iterator[Any]:
     """Add a `Watch` to callbacks, and remove it from a user's `CallbackList` afterwards."""
-    watch = Watch(samples, anew)
+    watch = Watch(samples, anew, varied)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
         yield [*(each for each in given if each is not None), watch]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+import keras
 import numpy as np
 from keras import initializers, ops
 
@@ -224,6 +225,10 @@ class LocalBackpropNetwork(Network):
     def steps(self) -> int:
         """The number of evaluations of the dynamics in a phase."""
         return math.floor(self.simulation_time / self.time_step + 1e-9) + 1
+
+    def default_optimizer(self) -> Any:
+        """Return `SGD(0.1)`."""
+        return keras.optimizers.SGD(0.1)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the potentials of all layers at the last evaluation, without labels."""

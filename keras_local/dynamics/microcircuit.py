@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -239,6 +240,10 @@ class MicrocircuitNetwork(Network):
     def layer_rates(self) -> Sequence[float]:
         """Return the factors of the changes of pyramidal neurons, and of interneurons."""
         return self.scales if self.interneurons else self.scales[:-1]
+
+    def default_optimizer(self) -> Any:
+        """Return `SGD(0.3)`."""
+        return keras.optimizers.SGD(0.3)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the somata of all layers without labels; with `"ode"` also of the interneurons."""

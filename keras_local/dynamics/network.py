@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, ClassVar, Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
@@ -24,7 +25,7 @@ from keras_local._targets import (
 )
 from keras_local._types import DType, Targets
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
-from keras_local.dynamics._steps import Handover, alarm
+from keras_local.dynamics._steps import Handover, alarm, first_samples
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
 from keras_local.dynamics.guarded_model import GuardedModel
 from keras_local.layers.learning_form import LearningForm
@@ -241,7 +242,7 @@ class Network(GuardedModel):
 
     def compile(
         self,
-        optimizer: Any = "sgd",
+        optimizer: Any = "recommended",
         loss: None = None,
         loss_weights: None = None,
         metrics: Any = None,
@@ -254,7 +255,9 @@ class Network(GuardedModel):
         """Configure the training; arguments as in `keras.Model.compile`, without a loss.
 
         With `jit_compile="auto"` most networks are compiled with XLA on the CPU as well, because it
-        is fast for many small steps. Keras does not use it there on TensorFlow.
+        is fast for many small steps. Keras does not use it there on TensorFlow. The default
+        optimizer is `default_optimizer()`, with the learning rate that the network's page
+        recommends.
 
         Raises:
             ValueError: If a `loss` is given, or the optimizer is not suitable for the rule.
@@ -265,7 +268,9 @@ class Network(GuardedModel):
         check.require(loss_weights is None, "loss_weights", allowed, loss_weights)
         metrics = fitting_metrics(metrics, self.targets)
         weighted_metrics = fitting_metrics(weighted_metrics, self.targets)
-        allowed = "a Keras optimizer, or the name of one"
+        if isinstance(optimizer, str) and optimizer == "recommended":
+            optimizer = self.default_optimizer()
+        allowed = '"recommended", a Keras optimizer, or the name of one'
         check.require(optimizer is not None, "optimizer", allowed, optimizer)
         optimizer = check.resolved("optimizer", optimizer, keras.optimizers.get, allowed)
         run_eagerly = check.flag("run_eagerly", run_eagerly)
@@ -449,12 +454,28 @@ class Network(GuardedModel):
             f", the range of the outputs of {type(self).__name__}",
         )
 
-    def _first_samples(self, x: Any) -> tuple[Any, Any]:
-        if type(self).energy is Network.energy:
-            return None, x
-        samples, x = self.gate.peeked(x, 1)
-        first = samples if len(samples) > 1 or not hasattr(x, "shape") else x
-        return first[:_WATCHED], x
+    @property
+    def saturation(self) -> float:
+        """What is left of the differences of the outputs before training if units no longer move.
+
+        Scores of classes and labels are far apart after training. The range of values is unknown.
+        """
+        return 1e-3 if self.targets == "values" else 0.1
+
+    def _first_samples(self, x: Any, y: Any) -> tuple[Any, bool, Any]:
+        samples, labels, x = first_samples(self.gate, x, y, _WATCHED)
+        if samples is None or labels is None:
+            return samples, False, x
+        return samples, len(labels) > 1 and bool(np.any(labels != labels[:1])), x
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the network defines `energy`."""
+        return type(self).energy is not Network.energy
+
+    def default_optimizer(self) -> Any:
+        """Return the optimizer of `compile()` without arguments, a new one each time."""
+        return keras.optimizers.SGD()
 
     def _prepared(self, inputs: Any) -> Tensor:
         return ops.stop_gradient(ops.cast(ops.convert_to_tensor(inputs), self.working_dtype))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -148,6 +149,10 @@ class PredictiveCodingNetwork(Network):
             if not synapses.built:
                 synapses.build((None, inputs))
         self.built = True
+
+    def default_optimizer(self) -> Any:
+        """Return `Adam(0.01)`."""
+        return keras.optimizers.Adam(0.01)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the values of all layers in the feedforward pass."""

@@ -142,6 +142,11 @@ class RecirculationAutoencoder(Network):
             )
         self.built = True
 
+    def default_optimizer(self) -> Any:
+        """Return SGD of the rate `2.5 / (1 - regression)`, and a hundredth with linear units."""
+        rate = 2.5 if self.activation == "sigmoid" else 0.025
+        return keras.optimizers.SGD(rate / (1.0 - self.regression))
+
     def encode(self, inputs: Any) -> Tensor:
         """Return the code `(batch, hidden)` of samples.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import initializers, ops
 
 from keras_local import _validation as check
@@ -149,6 +150,10 @@ class SegregatedDendritesNetwork(Network):
             if not synapses.built:
                 synapses.build((None, units))
         self.built = True
+
+    def default_optimizer(self) -> Any:
+        """Return `SGD(2.0)`."""
+        return keras.optimizers.SGD(2.0)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the somatic potentials of all layers without labels."""

@@ -162,6 +162,10 @@ class TemporalDifferenceNetwork(Network):
         for memory in self.memory:
             memory.assign(ops.zeros(memory.shape, memory.dtype))
 
+    def default_optimizer(self) -> Any:
+        """Return `SGD(0.2)`."""
+        return keras.optimizers.SGD(0.2)
+
     def free_phase(self, inputs: Tensor) -> States:
         """Return the activities of all hidden layers, and the scores."""
         layers, below = [], inputs
