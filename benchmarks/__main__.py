@@ -3,6 +3,7 @@
 import runpy
 
 for script in (
+    "benchmarks.distribution",
     "benchmarks.feedback_step",
     "benchmarks.hebbian_convolution",
     "benchmarks.krotov_epoch",

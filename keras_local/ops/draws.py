@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Literal
 
 import keras
@@ -36,15 +37,19 @@ def random_rows(
     >>> tuple(ops.random_rows((2, 3), stddev=0.1, seed=1).shape)
     (2, 3)
     """
-    rows = shape[0]
+    bound = 3.0**0.5 * stddev
     replicas = replica_count()
-    whole = (replicas * rows, *shape[1:])
+    if replicas > 1:
+        tensorflow = import_module("keras_local.ops._tensorflow_distribute")
+        own = tensorflow.own_rows(shape, law, dtype, seed)
+        if own is not None:
+            return own * stddev if law == "normal" else own * (2.0 * bound) - bound
+    whole = (replicas * shape[0], *shape[1:])
     if law == "normal":
         draw = keras.random.normal(whole, stddev=stddev, dtype=dtype, seed=seed)
     else:
-        bound = 3.0**0.5 * stddev
         draw = keras.random.uniform(whole, -bound, bound, dtype=dtype, seed=seed)
     if replicas == 1:
         return draw
-    first = replica_index() * rows
-    return draw[first : first + rows]
+    first = replica_index() * shape[0]
+    return draw[first : first + shape[0]]

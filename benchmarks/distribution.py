@@ -1,0 +1,162 @@
+"""What several workers or replicas cost, for feedback layers beside stock Keras layers.
+
+    python -m benchmarks.distribution [--kind workers replicas] [--rounds 15]
+
+Two worker processes, or two replicas in one process, take the steps that one device takes with the
+same global batch. Rounds are interleaved: each of them takes some steps of every net, on one device
+and on two. `cost` is the time of a step on two over that on one; `ours / stock` is the quotient of
+our cost and that of stock layers within a round. Medians over the rounds, with quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+KINDS = ("workers", "replicas")
+RULES = {
+    "fixed feedback": "feedback_alignment",
+    "updated feedback": "kolen_pollack",
+    "weight mirror": "weight_mirror",
+}
+BATCH = 128
+
+
+def parser():
+    """Return the parser; the processes that are started get the same arguments, and their kind."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
+    made.add_argument("--rounds", type=int, default=15)
+    made.add_argument("--steps", type=int, default=20, help="steps of each net in a round")
+    made.add_argument("--units", type=int, default=1024, help="units of the two hidden layers")
+    made.add_argument("--process", choices=KINDS, help=argparse.SUPPRESS)
+    return made
+
+
+def start(kind, arguments):
+    """Run this script as two workers, or as one process with two replicas; print what it prints."""
+    environments = [dict(os.environ)]
+    if kind == "workers":
+        sockets = [socket.socket() for _ in range(2)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+        for each in sockets:
+            each.close()
+        configs = [
+            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": place}}
+            for place in range(2)
+        ]
+        environments = [{**os.environ, "TF_CONFIG": json.dumps(config)} for config in configs]
+    command = [sys.executable, "-m", "benchmarks.distribution", "--process", kind, *arguments]
+    started = [subprocess.Popen(command, env=environment) for environment in environments]
+    if any([each.wait() for each in started]):
+        raise SystemExit("A process failed.")
+
+
+def strategy_of(kind):
+    """Return what spreads a step over two; it comes before all other use of TensorFlow."""
+    import tensorflow as tf
+
+    if kind == "workers":
+        import keras_local as kl
+
+        return kl.distribute.multi_worker()
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def net(rule, units, strategy):
+    """Return a function that takes some steps of `fit`, on two or on one device."""
+    from contextlib import nullcontext
+
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import keras_local as kl
+
+    def dense(*arguments, **options):
+        if rule is None:
+            return keras.layers.Dense(*arguments, **options)
+        return kl.layers.FeedbackDense(*arguments, feedback=rule, **options)
+
+    keras.utils.set_random_seed(0)
+    with strategy.scope() if strategy else nullcontext():
+        layers = [dense(units, activation="relu"), dense(units, activation="relu"), dense(10)]
+        model = keras.Sequential([keras.Input((784,)), *layers])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss, jit_compile=False)
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(BATCH, 784)).astype("float32"), rng.integers(0, 10, BATCH)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    data = tf.data.Dataset.from_tensors(samples).repeat().with_options(options)
+
+    def run(steps):
+        model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
+
+    return run
+
+
+def measure(kind, arguments):
+    """Take all steps, and let the first process print."""
+    strategy = strategy_of(kind)
+    config = json.loads(os.environ["TF_CONFIG"]) if kind == "workers" else None
+    first = config is None or config["task"]["index"] == 0
+    runs = {}
+    for name, rule in {"stock": None, **RULES}.items():
+        # The workers wait for the first one: it then has the machine for itself.
+        runs[name, 1] = net(rule, arguments.units, None) if first else None
+        runs[name, 2] = net(rule, arguments.units, strategy)
+    times = {key: [] for key in runs}
+    for count in range(arguments.rounds + 1):
+        for key, run in runs.items():
+            if run is None:
+                continue
+            began = time.perf_counter()
+            run(arguments.steps)
+            if count:  # The first round traces.
+                times[key].append(1e3 * (time.perf_counter() - began) / arguments.steps)
+    if not first:
+        return
+    print(f"\ntwo {kind}, 784-{arguments.units}-{arguments.units}-10, batches of {BATCH}")
+    print(f"{'':20}{'one, ms':>9}{'two, ms':>9}{'cost':>8}    ours / stock")
+    stock = [b / a for a, b in zip(times["stock", 1], times["stock", 2], strict=True)]
+    for name in ("stock", *RULES):
+        one, two = (times[name, count] for count in (1, 2))
+        cost = [b / a for a, b in zip(one, two, strict=True)]
+        low, middle, high = statistics.quantiles(
+            [mine / other for mine, other in zip(cost, stock, strict=True)], n=4
+        )
+        print(
+            f"{name:20}{statistics.median(one):9.1f}{statistics.median(two):9.1f}"
+            f"{statistics.median(cost):8.2f}    {middle:.3f}  [{low:.3f}, {high:.3f}]",
+            flush=True,
+        )
+
+
+def main():
+    """Measure and print."""
+    arguments = parser().parse_args()
+    if arguments.process:
+        measure(arguments.process, arguments)
+        return
+    flags = ("rounds", "steps", "units")
+    handed_on = [text for flag in flags for text in (f"--{flag}", str(getattr(arguments, flag)))]
+    for kind in arguments.kind:
+        start(kind, handed_on)
+
+
+if __name__ == "__main__":
+    main()
