@@ -33,15 +33,13 @@ class Case:
     Attributes:
         make: Builds and compiles, in the scope of the strategy if there is one.
         train: Trains what was made; what it returns has to be equal, wherever it was trained.
-        thorough: Whether it is tested before a release only.
     """
 
     make: Callable[[], Any]
     train: Callable[[Any], list[np.ndarray]]
-    thorough: bool = True
 
 
-def layer(row: Row, **options: Any) -> Case:
+def layer(row: Row) -> Case:
     """A row of the battery of layers and rules."""
 
     def make() -> keras.Model:
@@ -53,10 +51,10 @@ def layer(row: Row, **options: Any) -> Case:
         losses = cells.fit(model, row, STEPS * cells.BATCH // cells.SAMPLES)
         return [*weights_of(model), np.asarray(losses)]
 
-    return Case(make, train, **options)
+    return Case(make, train)
 
 
-def network(row: networks.Row, **options: Any) -> Case:
+def network(row: networks.Row) -> Case:
     """A row of the battery of networks, with what it remembers."""
 
     def make() -> keras.Model:
@@ -71,7 +69,7 @@ def network(row: networks.Row, **options: Any) -> Case:
         made.fit(inputs, labels, batch_size=networks.BATCH, epochs=epochs, shuffle=False, verbose=0)
         return weights_of(made)
 
-    return Case(make, train, **options)
+    return Case(make, train)
 
 
 def alias(name: str) -> Row:
@@ -102,9 +100,7 @@ def encoder(rule: Any, stddev: float = 1.5) -> keras.Model:
     return keras.Sequential([keras.Input((INPUTS,)), *plastic])
 
 
-def pretraining(
-    rule: Callable[[], Any], greedy: bool = True, stddev: float = 1.5, **options: Any
-) -> Case:
+def pretraining(rule: Callable[[], Any], greedy: bool = True, stddev: float = 1.5) -> Case:
     """Both layers of an encoder, one after the other or at once."""
 
     def train(model: keras.Model) -> list[np.ndarray]:
@@ -120,10 +116,10 @@ def pretraining(
         )
         return weights_of(model)
 
-    return Case(lambda: encoder(rule(), stddev), train, **options)
+    return Case(lambda: encoder(rule(), stddev), train)
 
 
-def head(make: Callable[[keras.Model], keras.Model], **options: Any) -> Case:
+def head(make: Callable[[keras.Model], keras.Model]) -> Case:
     """A readout of an encoder: its weights, and what it says of data."""
 
     def train(model: keras.Model) -> list[np.ndarray]:
@@ -132,7 +128,7 @@ def head(make: Callable[[keras.Model], keras.Model], **options: Any) -> Case:
         said = model.predict(x, batch_size=8, verbose=0)
         return [*weights_of(model), said]
 
-    return Case(lambda: make(encoder(plasticity.KrotovHopfield())), train, **options)
+    return Case(lambda: make(encoder(plasticity.KrotovHopfield())), train)
 
 
 STOCK = Row("stock-dense", lambda: [keras.layers.Dense(units, "tanh") for units in (7, 6)], (8,))
