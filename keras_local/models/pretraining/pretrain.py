@@ -253,7 +253,8 @@ def _checked_callbacks(callbacks: Any) -> list[Any]:
     check.require(isinstance(callbacks, (list, tuple)), "callbacks", allowed, callbacks)
     for callback in callbacks:
         check.instance("callbacks", callback, keras.callbacks.Callback, allowed)
-        for each in getattr(callback, "callbacks", [callback]):
+        several = isinstance(callback, keras.callbacks.CallbackList)
+        for each in callback.callbacks if several else [callback]:
             backup = isinstance(each, keras.callbacks.BackupAndRestore)
             allowed = (
                 "callbacks other than BackupAndRestore, which knows one fit and not one for each "
