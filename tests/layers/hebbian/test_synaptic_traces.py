@@ -12,7 +12,7 @@ import pytest
 from keras_local import layers
 from keras_local.plasticity import Convallis
 from tests.plasticity.encoders import assert_close
-from tests.support import BACKEND, array, compile_options
+from tests.support import BACKEND, array, compile_options, probe
 
 tensor = keras.ops.convert_to_tensor
 
@@ -108,3 +108,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_bad_input(arguments: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be.*Received"):
         layers.SynapticTraces(**arguments)
+
+
+@pytest.mark.parametrize("tau_rise", [None, 2.0])
+def test_steps_that_are_left_out_take_no_time(tau_rise: float | None) -> None:
+    """The potentials of the other steps are those of the series without them."""
+    layer = layers.SynapticTraces(8.0, tau_rise)
+    x = probe((2, 6, 3))
+    present = np.array([True, False, True, True, False, True])
+    short = array(layers.SynapticTraces(8.0, tau_rise)(x[:, present]))
+    masked = array(layer(x, mask=np.stack([present] * 2)))
+    np.testing.assert_allclose(masked[:, present], short, rtol=1e-5, atol=1e-6)
+    whole = array(layer(x, mask=np.ones((2, 6), bool)))
+    np.testing.assert_allclose(whole, array(layer(x)), rtol=1e-5, atol=1e-6)
