@@ -254,7 +254,9 @@ def _compare(
     expected |= {w.name: v for w, v in zip(weights, learner.state, strict=True)}
     for name, value in expected.items():
         here, there = np.asarray(value, "float64"), np.asarray(found[name], "float64")
-        if not np.allclose(here, there, _CLOSE, _CLOSE * np.max(np.abs(here)), equal_nan=True):
+        # A weight may be nothing but rounding: a bias below a normalisation.
+        bound = _CLOSE * max(1e-3, float(np.max(np.abs(here))))
+        if not np.allclose(here, there, _CLOSE, bound, equal_nan=True):
             apart = float(np.max(np.abs(here - there)))
             raise NotPortableError([], f"{name} of the file differs by {apart:.1e} after a step")
 
