@@ -133,8 +133,8 @@ _ALIASES: dict[str, Callable[[], FeedbackRule]] = {
 }
 
 
-def get(identifier: Any) -> FeedbackRule:
-    """Return the rule for an alias, a config or a rule.
+def get(identifier: Any, argument: str = "feedback") -> FeedbackRule:
+    """Return the rule for an alias, a config or a rule, given as `argument`.
 
     >>> from keras_local import feedback
     >>> feedback.get("urfb").get_config()
@@ -143,7 +143,7 @@ def get(identifier: Any) -> FeedbackRule:
     Raises:
         ValueError: For an unknown alias; the message lists the known ones.
     """
-    return resolve(identifier, FeedbackRule, _ALIASES, "feedback")
+    return resolve(identifier, FeedbackRule, _ALIASES, argument)
 
 
 def serialize(rule: FeedbackRule) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class KolenPollack(FeedbackRule):
         return False
 
     @property
+    def has_local_terms(self) -> bool:
+        """Whether weights decay."""
+        return self.decay != 0.0
+
+    @property
     def follows_kernel(self) -> bool:
         """Return True."""
         return True

@@ -71,6 +71,11 @@ class RandomConnectivity(WrappedRule):
         """Return whether an error is sent at all: a forward kernel is masked too."""
         return self.rule.has_own_kernel or self.rule.sends_errors
 
+    @property
+    def has_local_terms(self) -> bool:
+        """As the rule inside."""
+        return self.rule.has_local_terms
+
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Make the inner rule hold `B` as a weight: another mask has other updates."""
         return super().adapt(kernel_has_own_terms=True)

@@ -137,6 +137,15 @@ class FeedbackRule(Strategy, ABC):
         return type(self).local_gradients is not FeedbackRule.local_gradients
 
     @property
+    def has_local_terms(self) -> bool:
+        """Whether `local_gradients` may return anything; by default, whether there is one.
+
+        Such a rule needs to see the activity of a whole call: a layer that is called in a loop over
+        time cannot use it, and a recurrent layer asks it behind its loop.
+        """
+        return type(self).local_gradients is not FeedbackRule.local_gradients
+
+    @property
     def follows_kernel(self) -> bool:
         """Return whether the feedback kernel receives the kernel's updates; False by default.
 
@@ -192,19 +201,28 @@ class FeedbackRule(Strategy, ABC):
 
         This method is final. A rule changes what it does by its other methods and properties.
         """
+        outputs = self.transmit(synapses, inputs, training)
+        if training:
+            self.learn_locally(synapses, inputs, outputs)
+        return outputs
+
+    @final
+    def transmit(self, synapses: RuleContext, inputs: Tensor, training: bool | None) -> Tensor:
+        """Apply the map with this rule's error path; half of `connect`, for layers with a loop."""
         if not self.sends_errors:
             inputs = keras.ops.stop_gradient(inputs)
         feedback = self.signals(synapses, training)
         if feedback or self.has_own_kernel:
-            outputs = ops.asymmetric(synapses.linear_map, self, inputs, synapses.kernel, feedback)
-        else:
-            outputs = synapses.linear_map.apply(inputs, synapses.kernel)
-        if training:
-            detached = keras.ops.stop_gradient(inputs), keras.ops.stop_gradient(outputs)
-            gradients = self.local_gradients(synapses, *detached)
-            if gradients is not None:
-                synapses.learn(gradients)
-        return outputs
+            return ops.asymmetric(synapses.linear_map, self, inputs, synapses.kernel, feedback)
+        return synapses.linear_map.apply(inputs, synapses.kernel)
+
+    @final
+    def learn_locally(self, synapses: RuleContext, inputs: Tensor, outputs: Tensor) -> None:
+        """Hand on what activity alone teaches; the other half of `connect`."""
+        detached = keras.ops.stop_gradient(inputs), keras.ops.stop_gradient(outputs)
+        gradients = self.local_gradients(synapses, *detached)
+        if gradients is not None:
+            synapses.learn(gradients)
 
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Return the form of the rule for a layer whose kernel is regularised or constrained.

@@ -50,6 +50,12 @@ class WrappedRule(FeedbackRule):
         return self.rule.learns_from_activity
 
     @property
+    def has_local_terms(self) -> bool:
+        """As the rule inside, or whether the wrapper has terms of its own."""
+        own = type(self).local_gradients is not WrappedRule.local_gradients
+        return own or self.rule.has_local_terms
+
+    @property
     def follows_kernel(self) -> bool:
         """Return what the inner rule returns."""
         return self.rule.follows_kernel

@@ -47,6 +47,11 @@ from keras_local.layers.hebbian.zca_whitening import ZCAWhitening as ZCAWhitenin
 from keras_local.layers.learning_form import LearningForm as LearningForm
 from keras_local.layers.plain_form import ErrorKernel as ErrorKernel
 from keras_local.layers.plain_form import PlainForm as PlainForm
+from keras_local.layers.recurrent.cells import FeedbackRNN as FeedbackRNN
+from keras_local.layers.recurrent.gru import FeedbackGRU as FeedbackGRU
+from keras_local.layers.recurrent.leaky import LeakyRNN as LeakyRNN
+from keras_local.layers.recurrent.lstm import FeedbackLSTM as FeedbackLSTM
+from keras_local.layers.recurrent.simple import FeedbackSimpleRNN as FeedbackSimpleRNN
 
 __all__ = [
     "Converted",
@@ -63,15 +68,20 @@ __all__ = [
     "FeedbackDepthwiseConv1D",
     "FeedbackDepthwiseConv2D",
     "FeedbackEinsumDense",
+    "FeedbackGRU",
+    "FeedbackLSTM",
     "FeedbackLayer",
     "FeedbackMultiHeadAttention",
+    "FeedbackRNN",
     "FeedbackSeparableConv1D",
     "FeedbackSeparableConv2D",
+    "FeedbackSimpleRNN",
     "HebbianConv1D",
     "HebbianConv2D",
     "HebbianDense",
     "HebbianLayer",
     "HebbianLocallyConnected2D",
+    "LeakyRNN",
     "LearningForm",
     "LocallyConnected1D",
     "LocallyConnected2D",

@@ -11,6 +11,8 @@ from keras_local.ops.assertions import assured as assured
 from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
+from keras_local.ops.columns import Columns as Columns
+from keras_local.ops.columns import Joined as Joined
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
 from keras_local.ops.direct import direct as direct
 from keras_local.ops.direct import examples as direct_examples
@@ -27,6 +29,8 @@ from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.linear_maps import is_sparse as is_sparse
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
 from keras_local.ops.masked import Masked as Masked
+from keras_local.ops.recurrence import Recurrence as Recurrence
+from keras_local.ops.recurrence import recurrence as recurrence
 from keras_local.ops.scaled import Scaled as Scaled
 from keras_local.ops.settling import residual as residual
 from keras_local.ops.settling import settle as settle
@@ -44,15 +48,18 @@ from keras_local.ops.transposed import TransposedConvolution as TransposedConvol
 from keras_local.ops.workers import multi_worker as multi_worker
 
 __all__ = [
+    "Columns",
     "Convolution",
     "Dense",
     "DepthwiseConvolution",
     "Einsum",
     "ErrorPath",
+    "Joined",
     "LinearMap",
     "LocallyConnected",
     "Masked",
     "Once",
+    "Recurrence",
     "Scaled",
     "Signals",
     "TransposedConvolution",
@@ -71,6 +78,7 @@ __all__ = [
     "multi_worker",
     "random_rows",
     "read",
+    "recurrence",
     "replica_count",
     "replica_index",
     "replica_mean",

@@ -83,6 +83,28 @@ def gradients(function: Callable[..., jax.Array], tensors: list[Any]) -> list[ja
     return list(jax.grad(lambda tensors: function(*tensors))(list(tensors)))
 
 
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: tuple[jax.Array, ...],
+    sequences: tuple[jax.Array, ...],
+    like: Sequence[tuple[Any, Any]],
+    reverse: bool = False,
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Return the last carry and the stacked outputs of a step along the first axis."""
+    carry, outputs = jax.lax.scan(step, tuple(carry), tuple(sequences), reverse=reverse)
+    return carry, outputs
+
+
+def pull_back(
+    function: Callable[..., Any], tensors: Sequence[jax.Array], upstream: Sequence[jax.Array]
+) -> Sequence[jax.Array]:
+    """Return the errors at the tensors for those at the several outputs of a function."""
+    outputs, back = jax.vjp(lambda *tensors: tuple(function(*tensors)), *tensors)
+    pairs = zip(upstream, outputs, strict=True)
+    found: Sequence[jax.Array] = back(tuple(error.astype(each.dtype) for error, each in pairs))
+    return found
+
+
 def matmul(
     a: jax.Array, b: jax.Array, transpose_a: bool = False, transpose_b: bool = False
 ) -> jax.Array:

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from keras_local.ops._tensorflow_graphs import assured as assured
+from keras_local.ops._tensorflow_graphs import pull_back as pull_back
+from keras_local.ops._tensorflow_graphs import scan as scan
+
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution
     from keras_local.ops.linear_maps import Convolution
@@ -493,9 +497,3 @@ def _pad(tensor: tf.Tensor, axis: int, before: int, behind: int) -> tf.Tensor:
     amounts = [(0, 0)] * tensor.shape.rank
     amounts[axis] = (before, behind)
     return tf.pad(tensor, amounts)
-
-
-def assured(tensor: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
-    """Return the tensor behind an assertion, which XLA ignores."""
-    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
-        return tf.identity(tensor)

@@ -65,6 +65,36 @@ def gradients(function: Callable[..., torch.Tensor], tensors: list[Any]) -> list
     return [torch.zeros_like(leaf) if each is None else each for leaf, each in pairs]
 
 
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: tuple[torch.Tensor, ...],
+    sequences: tuple[torch.Tensor, ...],
+    like: Sequence[tuple[Any, Any]],
+    reverse: bool = False,
+) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """Return the last carry and the stacked outputs of a step along the first axis."""
+    elements = list(zip(*sequences, strict=True))
+    written = []
+    for element in reversed(elements) if reverse else elements:
+        carry, outputs = step(carry, element)
+        written.append(outputs)
+    in_order = reversed(written) if reverse else written
+    return carry, tuple(torch.stack(each) for each in zip(*in_order, strict=True))
+
+
+def pull_back(
+    function: Callable[..., Any], tensors: Sequence[torch.Tensor], upstream: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Return the errors at the tensors for those at the several outputs of a function."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    with torch.enable_grad():
+        outputs = tuple(function(*leaves))
+    errors = [error.to(each.dtype) for error, each in zip(upstream, outputs, strict=True)]
+    found = torch.autograd.grad(outputs, leaves, errors, allow_unused=True)
+    pairs = zip(leaves, found, strict=True)
+    return [torch.zeros_like(leaf) if each is None else each for leaf, each in pairs]
+
+
 def matmul(
     a: torch.Tensor, b: torch.Tensor, transpose_a: bool = False, transpose_b: bool = False
 ) -> torch.Tensor:

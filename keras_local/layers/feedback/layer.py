@@ -42,6 +42,7 @@ from keras_local.layers.feedback.unsupported import (
     enable_lora,
     layer_arguments,
     quantize,
+    refuse_in_a_loop,
     refuse_quantised,
 )
 from keras_local.layers.masks import spread
@@ -236,9 +237,9 @@ class FeedbackLayer(keras.layers.Layer):
 
         A rule that learns from activity learns nothing from samples that `mask` leaves out.
         """
-        if training and not self._told and (optimizer := training_optimizer(self)) is not None:
-            self._told = True
-            warn_of_optimizer(self, optimizer)
+        self._warn_once(training)
+        if training and self.trainable:
+            refuse_in_a_loop(self, self._rule)
         if is_sparse(inputs):
             inputs = self._of_sparse(inputs)
         synapses = self._synapses()
@@ -246,6 +247,12 @@ class FeedbackLayer(keras.layers.Layer):
             synapses = replace(synapses, present=spread(mask, inputs))
         outputs = self._rule.connect(synapses, inputs, training and self.trainable)
         return synapses.respond(outputs)
+
+    def _warn_once(self, training: bool | None) -> None:
+        """Warn of an optimizer that does not suit the rule, in the first training step."""
+        if training and not self._told and (optimizer := training_optimizer(self)) is not None:
+            self._told = True
+            warn_of_optimizer(self, optimizer)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         """Return the outputs as a symbolic tensor, or refuse unsupported inputs."""
@@ -430,8 +437,8 @@ class FeedbackLayer(keras.layers.Layer):
         return config
 
 
-def feedback_initializer_of(identifier: Any) -> Any:
-    """Resolve `feedback_initializer` without drawing from the global stream of seeds.
+def feedback_initializer_of(identifier: Any, argument: str = "feedback_initializer") -> Any:
+    """Resolve a feedback initializer without drawing from the global stream of seeds.
 
     Keras draws a seed for each initializer. With one more draw in each layer, all kernels above it
     would start with other values than in a stock network, or with another rule, under the same
@@ -439,8 +446,8 @@ def feedback_initializer_of(identifier: Any) -> Any:
     """
     state = random.getstate()
     try:
-        check.require(identifier is not None, "feedback_initializer", "an initializer", identifier)
-        return objects.initializer("feedback_initializer", identifier)
+        check.require(identifier is not None, argument, "an initializer", identifier)
+        return objects.initializer(argument, identifier)
     finally:
         random.setstate(state)
 

@@ -7,7 +7,9 @@ rule, so that the plain model offers both.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any, NoReturn
 
 import keras
@@ -69,6 +71,37 @@ def refuse_quantised(argument: str, policy: Any) -> None:
     quantised = getattr(policy, "quantization_mode", None) is not None
     allowed = f"a precision without quantisation for a feedback layer {ADVICE}"
     check.require(not quantised, argument, allowed, getattr(policy, "name", policy))
+
+
+def refuse_in_a_loop(layer: keras.layers.Layer, rule: Any) -> None:
+    """Raise a `ValueError` where a rule would learn or draw inside of a loop over time.
+
+    What a layer hands on or writes inside of a loop of the backend does not come out of it.
+
+    Args:
+        layer: A layer that is being called in training.
+        rule: Its feedback rule.
+    """
+    if not (rule.has_local_terms or rule.draws) or not _in_a_loop():
+        return
+    learns = "learns from activity" if rule.has_local_terms else "draws random numbers"
+    raise ValueError(
+        f"`feedback` must be a rule that learns from errors alone for {layer.name!r}, which is "
+        f"called in the loop of a recurrent layer: {type(rule).__name__} {learns}, which a loop "
+        "cannot hand on. Use `kl.layers.FeedbackSimpleRNN`, `FeedbackLSTM` or `FeedbackGRU`, or "
+        "`unroll=True`"
+    )
+
+
+def _in_a_loop() -> bool:
+    """Tell whether a recurrent layer of Keras with a loop is being called, around this call."""
+    # A cell does not know its layer, and Keras' call context knows the outermost one alone.
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is keras.layers.RNN.inner_loop.__code__:
+            return not frame.f_locals["self"].unroll
+        frame = frame.f_back
+    return False
 
 
 def _policy(self: keras.layers.Layer) -> Any:

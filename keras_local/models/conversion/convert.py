@@ -36,6 +36,7 @@ from keras_local.models.conversion.composites import (
     passes_no_error,
 )
 from keras_local.models.conversion.conversion_report import conversion_report, kernels
+from keras_local.models.conversion.directions import around_both, directions
 from keras_local.models.conversion.scope import (
     Choice,
     Place,
@@ -60,8 +61,8 @@ def convert(
 ) -> keras.Model:
     """Return a model with the same predictions whose errors return by a feedback rule.
 
-    Every dense layer, convolution and attention becomes the feedback layer of the same name, also
-    inside nested models and `TimeDistributed`. Existing feedback layers get the new rule. Your own
+    Every dense layer, convolution, attention and recurrent layer becomes the feedback layer of the
+    same name, also inside nested models, `TimeDistributed` and `Bidirectional`. Existing feedback layers get the new rule. Your own
     layers become the layers that `register_conversion` pairs with them. Everything else does not
     change (normalisation with its statistics, pooling, sums, the graph itself, shared layers).
     `model` is not changed and shares no weight with the result; `to_plain` is the way back. With
@@ -74,7 +75,7 @@ def convert(
     outputs are compared.
 
     A layer that sends errors down through its own kernels and has no feedback form (a recurrent
-    layer, a wrapper other than `TimeDistributed`, a subclass of a built-in layer) would keep
+    layer over your own cell, another wrapper, a subclass of a built-in layer) would keep
     backpropagation without any notice. Therefore it is refused unless it is excluded. A layer with
     `error_kernels` but without an argument `feedback` is not changed.
 
@@ -317,7 +318,7 @@ class _Plan:
     def _made(
         self,
         layer: keras.layers.Layer,
-        kind: type[keras.layers.Layer],
+        kind: Any,
         rule: FeedbackRule,
         path: str,
     ) -> keras.layers.Layer:
@@ -325,6 +326,10 @@ class _Plan:
             inner = self._made(layer.layer, kind, rule, f"{path}/{layer.layer.name}")
             wrapper: keras.layers.Layer = around(layer, inner)
             return wrapper
+        if both := directions(layer):
+            made = [self._made(each, _kind(each), rule, f"{path}/{each.name}") for each in both]
+            pair: keras.layers.Layer = around_both(layer, *made)
+            return pair
         seed = random.Random(f"feedback of {path}, {self.origin}").randrange(1, 10**9)
         random.seed(f"{path}, {self.origin}")
         config = {**_arguments(layer), "feedback": _copy_of_rule(rule)}
@@ -337,14 +342,17 @@ class _Plan:
         share = self.connectivity(layer) if callable(self.connectivity) else self.connectivity
         if share is not None:
             config["connectivity"] = share
-        made: keras.layers.Layer = kind.from_config(config)
-        return made
+        new: keras.layers.Layer = kind.from_config(config)
+        return new
 
 
 def _kind(layer: keras.layers.Layer) -> type[keras.layers.Layer] | None:
     """Return the feedback class of a layer, or of the layer inside a wrapper."""
     if isinstance(layer, keras.layers.TimeDistributed):
         return _kind(layer.layer)
+    if both := directions(layer):
+        kinds = [_kind(each) for each in both]
+        return None if None in kinds else kinds[0]
     return type(layer) if takes_rule(type(layer)) else our_class_of(type(layer))
 
 

@@ -16,8 +16,12 @@ for _ours in (
     layers.FeedbackDepthwiseConv1D,
     layers.FeedbackDepthwiseConv2D,
     layers.FeedbackEinsumDense,
+    layers.FeedbackGRU,
+    layers.FeedbackLSTM,
     layers.FeedbackMultiHeadAttention,
+    layers.FeedbackRNN,
     layers.FeedbackSeparableConv1D,
     layers.FeedbackSeparableConv2D,
+    layers.FeedbackSimpleRNN,
 ):
     register_conversion(_ours.plain, _ours)

@@ -17,8 +17,10 @@ from keras_local.layers.plain_form import (
     plain_form,
     plain_model,
     serves,
+    speaks,
 )
 from keras_local.models.conversion.cloning import Cloning, around, copy_of, is_graph
+from keras_local.models.conversion.directions import around_both, directions
 
 
 def to_plain(model: keras.Model) -> keras.Model:
@@ -96,7 +98,11 @@ class _ToPlain(Cloning):
         return outputs if form.behind is None else form.behind(outputs, arguments[0])
 
     def layer(self, layer: keras.layers.Layer) -> Any:
-        if isinstance(layer, keras.layers.Wrapper):
+        both = directions(layer)
+        if both and any(speaks(each) for each in both):
+            new, weights = _both(layer, *both)
+            form = PlainForm(type(new), {}, weights)
+        elif isinstance(layer, keras.layers.Wrapper):
             new, weights = self._wrapper(layer)
             form = PlainForm(type(new), {}, weights)
         else:
@@ -127,6 +133,16 @@ class _ToPlain(Cloning):
         if form.before is not None or form.behind is not None:
             new = _with_operations(wrapper, form, new)
         return around(wrapper, new), _values(wrapper, form.weights)
+
+
+def _both(layer: Any, *directed: Any) -> tuple[Any, list[Any]]:
+    """Return a layer of two directions around the plain forms of both, and their weights."""
+    forms = [_form(each, f" inside of {type(layer).__name__}") for each in directed]
+    allowed = "a model in which no operations stand around a layer inside of Bidirectional"
+    bare = all(form.before is None and form.behind is None for form in forms)
+    check.require(bare, "model", allowed, layer.name)
+    made = [_made(each, form) for each, form in zip(directed, forms, strict=True)]
+    return around_both(layer, *made), [weight for form in forms for weight in form.weights]
 
 
 def _values(wrapper: keras.layers.Wrapper, inner: Sequence[Any]) -> list[Any]:

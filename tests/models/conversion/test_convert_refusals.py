@@ -65,14 +65,42 @@ class Own(keras.Model):
         return self.hidden(inputs)
 
 
+class OwnCell(keras.layers.Layer):
+    """A cell of somebody else."""
+
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.units = self.state_size = self.output_size = units
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        state = inputs @ self.kernel + states[0]
+        return state, [state]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}
+
+
+class OwnLSTM(keras.layers.LSTM):
+    """Of somebody else."""
+
+
+for _own in (OwnCell, OwnLSTM):
+    keras.saving.register_keras_serializable(package="tests")(_own)
+
+
 KERNELS: dict[str, Callable[[], keras.layers.Layer]] = {
-    "LSTM": lambda: keras.layers.LSTM(5, return_sequences=True, name="odd"),
-    "GRU": lambda: keras.layers.GRU(5, return_sequences=True, name="odd", trainable=False),
+    "OwnLSTM, which holds LSTMCell": lambda: OwnLSTM(5, return_sequences=True, name="odd"),
+    "RNN: `cell` must be": lambda: keras.layers.RNN(
+        OwnCell(5), return_sequences=True, name="odd", trainable=False
+    ),
     "TimeDistributed, which holds Doubled": lambda: keras.layers.TimeDistributed(
         Doubled(5), name="odd"
     ),
     "Bidirectional, which holds": lambda: keras.layers.Bidirectional(
-        keras.layers.SimpleRNN(3, return_sequences=True), name="odd"
+        OwnLSTM(3, return_sequences=True), name="odd"
     ),
     "Doubled, which has kernels": lambda: Doubled(5, name="odd"),
     "Mixer, which has kernels": lambda: Mixer(name="odd"),
@@ -113,10 +141,8 @@ class TestRefused:
         np.testing.assert_array_equal(outputs_of(twin, x)[0], outputs_of(model, x)[0])
 
     def test_all_are_named(self) -> None:
-        model = keras.Sequential(
-            [keras.Input((4, 5)), Mixer(name="one"), keras.layers.GRU(3, name="two")]
-        )
-        with pytest.raises(ValueError, match=r"'one' \(Mixer.*'two' \(GRU"):
+        model = keras.Sequential([keras.Input((4, 5)), Mixer(name="one"), OwnLSTM(3, name="two")])
+        with pytest.raises(ValueError, match=r"'one' \(Mixer.*'two' \(OwnLSTM"):
             quietly(model, FA)
 
     @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Recurrent layers whose errors return by feedback rules, in space and in time."""
