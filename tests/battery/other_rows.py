@@ -100,6 +100,64 @@ OTHER_ROWS += [
     ),
 ]
 
+# --- Recurrent layers -----------------------------------------------------------------------------
+
+
+def recurrent(first: Any, second: Any, **rules: Any) -> Part:
+    """Two layers, the lower one of which hands on all steps."""
+    return lambda: [first(4, return_sequences=True, **rules), second(5, **rules)]
+
+
+def over_cells(make: Any, **rules: Any) -> Part:
+    def part() -> list[keras.layers.Layer]:
+        cells = [keras.layers.GRUCell(4), keras.layers.SimpleRNNCell(5)]
+        return [
+            make(cells, return_sequences=True, **rules),
+            make(keras.layers.LSTMCell(4), **rules),
+        ]
+
+    return part
+
+
+OF_KOLEN_POLLACK = ("feedback_kernel_offset", "feedback_kernel_scale")
+STOCK = keras.layers
+
+OTHER_ROWS += [
+    Row(f"recurrent-{name}", part, (4, 3), twin, rate=0.05, thorough=thorough, **options)
+    for name, part, twin, thorough, options in (
+        (
+            "lstm-kolen_pollack",
+            recurrent(layers.FeedbackLSTM, layers.FeedbackLSTM),
+            recurrent(STOCK.LSTM, STOCK.LSTM),
+            False,
+            {"fixed": OF_KOLEN_POLLACK},
+        ),
+        (
+            "simple-gru-feedback_alignment",
+            recurrent(layers.FeedbackSimpleRNN, layers.FeedbackGRU, feedback="feedback_alignment"),
+            recurrent(STOCK.SimpleRNN, STOCK.GRU),
+            True,
+            {"fixed": ("feedback_kernel",)},
+        ),
+        (
+            "cells-kolen_pollack",
+            over_cells(layers.FeedbackRNN),
+            over_cells(STOCK.RNN),
+            True,
+            {"fixed": OF_KOLEN_POLLACK},
+        ),
+        (
+            "leaky-eprop",
+            recurrent(
+                layers.LeakyRNN, layers.LeakyRNN, feedback="feedback_alignment", time_rule="eprop"
+            ),
+            None,
+            True,
+            {"fixed": ("feedback_kernel",)},
+        ),
+    )
+]
+
 # --- Layers with several inputs -------------------------------------------------------------------
 
 

@@ -50,6 +50,8 @@ ATTENTION: dict[str, str] = {
     "*::test_multi_head_attention_output_shape_error": MESSAGE,
 }
 
+RECURRENT: dict[str, str] = {}
+
 MODELS: dict[str, str] = {
     "model_test::*::test_quantize_[fn]*": QUANTISATION,
     "model_test::*::test_quantize_int8": QUANTISATION,

@@ -31,6 +31,9 @@ TWINS: dict[str, type[keras.layers.Layer]] = {
     "Conv2DTranspose": layers.FeedbackConv2DTranspose,
     "Conv3DTranspose": layers.FeedbackConv3DTranspose,
     "EinsumDense": layers.FeedbackEinsumDense,
+    "SimpleRNN": layers.FeedbackSimpleRNN,
+    "LSTM": layers.FeedbackLSTM,
+    "GRU": layers.FeedbackGRU,
     "MultiHeadAttention": layers.FeedbackMultiHeadAttention,
 }
 OUTCOMES: dict[str, str] = {}

@@ -34,6 +34,10 @@ GROUPS: dict[str, tuple[list[str], dict[str, str]]] = {
     "dense": (["layers/core/dense", "layers/core/einsum_dense"], left_out.DENSE),
     "convolutions": ([f"layers/convolutional/{name}" for name in CONVOLUTIONS], left_out.CONV),
     "attention": (["layers/attention/multi_head_attention"], left_out.ATTENTION),
+    "recurrent": (
+        [f"layers/rnn/{name}" for name in ("simple_rnn", "lstm", "gru", "bidirectional")],
+        left_out.RECURRENT,
+    ),
     "models": (
         [f"models/{name}" for name in ("cloning", "functional", "model", "sequential")],
         left_out.MODELS,

@@ -62,11 +62,12 @@ def convert(
     """Return a model with the same predictions whose errors return by a feedback rule.
 
     Every dense layer, convolution, attention and recurrent layer becomes the feedback layer of the
-    same name, also inside nested models, `TimeDistributed` and `Bidirectional`. Existing feedback layers get the new rule. Your own
-    layers become the layers that `register_conversion` pairs with them. Everything else does not
-    change (normalisation with its statistics, pooling, sums, the graph itself, shared layers).
-    `model` is not changed and shares no weight with the result; `to_plain` is the way back. With
-    `feedback="symmetric"` the result learns like the model, bit for bit.
+    same name, also inside nested models, `TimeDistributed` and `Bidirectional`. Existing feedback
+    layers get the new rule. Your own layers become the layers that `register_conversion` pairs with
+    them. Everything else does not change (normalisation with its statistics, pooling, sums, the
+    graph itself, shared layers). `model` is not changed and shares no weight with the result;
+    `to_plain` is the way back. With `feedback="symmetric"` the result learns like the model, bit
+    for bit.
 
     With `composites=True`, layers of other packages that hold layers (for example a transformer
     block of KerasHub) are opened. The layers in their attributes are converted, also in lists,
