@@ -228,7 +228,7 @@ def _number(outputs: Any) -> Any:
         if _is_float(output):
             output = ops.cast(output, "float32")
             factors = np.random.default_rng(2).normal(size=tuple(output.shape)).astype("float32")
-            total = total + ops.sum(output * factors)
+            total = total + ops.sum(ops.multiply(output, ops.convert_to_tensor(factors)))
     return ops.convert_to_tensor(total)
 
 
