@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+NEEDS = {"export.md": ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx")}
+"""Optional packages of a page, which the daily run has."""
+
+
 def blocks(page: Path) -> list[tuple[int, str]]:
     """The blocks of a page in order, each with the number of its first line."""
     text = page.read_text(encoding="utf-8")
@@ -55,6 +59,8 @@ def parameters() -> list[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", parameters())
 def test_every_block_runs(page: Path) -> None:
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("error", module="docs_")
