@@ -152,7 +152,9 @@ class Examination:
 
         def value(*tensors: Any) -> Any:
             with keras.StatelessScope(state_mapping=list(zip(weights, tensors, strict=True))):
-                return sum(_number(_run(self.layer, call)) for call in self.calls)
+                return _nothing(tensors) + sum(
+                    _number(_run(self.layer, call)) for call in self.calls
+                )
 
         with ExitStack() as stack:
             for inner in self.converted:
@@ -197,7 +199,8 @@ def _depends(holder: keras.layers.Layer, weights: list[keras.Variable], call: An
             for place, tensor in zip(floats, tensors, strict=True):
                 changed[place] = tensor
             with keras.StatelessScope(state_mapping=state):
-                return _number(_run(holder, keras.tree.pack_sequence_as(call, changed)))
+                outputs = _run(holder, keras.tree.pack_sequence_as(call, changed))
+                return _nothing(tensors) + _number(outputs)
 
         found = gradients(value, [flat[place] for place in floats])
         return [np.asarray(ops.convert_to_numpy(each), "float32") for each in found]
@@ -219,6 +222,11 @@ def same_outputs(expected: Any, found: Any) -> bool:
 def _run(layer: keras.layers.Layer, call: Any) -> Any:
     args, kwargs = call
     return layer(*args, **kwargs)
+
+
+def _nothing(tensors: Sequence[Any]) -> Any:
+    """Return 0, which depends on tensors: PyTorch has no derivative of what depends on none."""
+    return sum(0.0 * ops.sum(ops.cast(tensor, "float32")) for tensor in tensors)
 
 
 def _number(outputs: Any) -> Any:
