@@ -177,6 +177,14 @@ for _name, (_shape, _layer) in LAYERS.items():
             loss=kl.losses.LocalHinge(),
         )
 
+RECURRENT = ("FeedbackGRU", "FeedbackLSTM", "FeedbackSimpleRNN", "LeakyRNN")
+for _name in RECURRENT:
+    supervised(
+        f"layer_{_name.lower()}",
+        (3, 4),
+        lambda name=_name: [getattr(layers, name)(3, feedback="kolen_pollack")],
+    )
+
 supervised(
     "layer_dense_connectivity",
     (4,),
@@ -222,6 +230,20 @@ class Block(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         return x + self.steps[1](self.steps[0](x))
+
+
+def _of_cells() -> tuple[keras.Model, tuple[int, ...]]:
+    stock = sequence((3, 4), keras.layers.RNN(keras.layers.LSTMCell(3)), keras.layers.Dense(3))
+    model = kl.models.convert(stock, verbose=False)
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    return model, (3, 4)
+
+
+CASES["layer_feedbackrnn"] = _of_cells
 
 
 def _composite() -> tuple[keras.Model, tuple[int, ...]]:
