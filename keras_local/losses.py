@@ -283,3 +283,15 @@ def _may_equal(a: int | None, b: int | None) -> bool:
 def _nan_unless(valid: Any, losses: Any) -> Any:
     # `where` passes no gradient to the losses of a refused batch: no weight becomes NaN.
     return ops.where(valid, losses, float("nan"))
+
+
+def target_kinds(loss: Any) -> tuple[str, ...]:
+    """Return the `targets` of readouts that a loss is for; empty for a loss that does not say.
+
+    The losses of this module are for classes. A loss of your own can say it by an attribute
+    `target_kinds`.
+
+    >>> target_kinds(LocalHinge())
+    ('classes',)
+    """
+    return tuple(getattr(loss, "target_kinds", ()))

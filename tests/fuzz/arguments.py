@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 import keras_local as kl
@@ -186,6 +187,38 @@ LAYER: dict[str, Kind] = {
     "tau_rise": optional(number(2.0, minimum=0.0, open_below=True)),
     "epsilon": POSITIVE,
     "flatten": FLAG,
+    **{
+        name: FLAG
+        for name in (
+            "go_backwards",
+            "return_sequences",
+            "return_state",
+            "unroll",
+            "zero_output_for_mask",
+            "reset_after",
+            "unit_forget_bias",
+        )
+    },
+    # A state that stays needs a fixed batch size, which a call at random does not have.
+    "stateful": Kind(constants(False), FLAG.wrong),
+    "use_cudnn": ANYTHING,
+    "recurrent_activation": ACTIVATION,
+    "recurrent_dropout": number(0.0, 0.5, minimum=0.0, maximum=1.0),
+    "recurrent_feedback": optional(RULE),
+    "recurrent_feedback_initializer": optional(INITIALIZER),
+    "recurrent_initializer": INITIALIZER,
+    "recurrent_regularizer": REGULARIZER,
+    "recurrent_constraint": CONSTRAINT,
+    "time_rule": literal("bptt", "eprop"),
+    "tau": number(1.0, 4.0, minimum=1.0),
+    "cell": family(
+        keras.layers.Layer,
+        (),
+        lambda: keras.layers.SimpleRNNCell(3),
+        lambda: keras.layers.GRUCell(3),
+    ),
+    "layer": family(keras.layers.Layer, (), lambda: keras.layers.Dense(3)),
+    "parts": ANYTHING,
     "equation": Kind((lambda: "abc,cd->abd",), lambda value: not isinstance(value, str)),
     "bias_axes": optional(Kind((lambda: "d",), lambda value: not isinstance(value, str))),
     **{
@@ -272,6 +305,7 @@ NETWORK: dict[str, Kind] = {
     "classes": integer(3, minimum=2),
     "paddings": ANYTHING,
     "readout_phase": literal("free", "nudged"),
+    "targets": literal("classes", "labels"),
     **{
         f"{what}_initializer": INITIALIZER
         for what in ("kernel", "bias", "feedback", "recurrent", "top_down")
@@ -309,6 +343,7 @@ CHOICES: dict[str, dict[str, Kind]] = {
         "feedback": literal("tied", "separate"),
     },
     "ForwardForwardNetwork": {
+        "targets": literal("classes"),
         "goodness": literal("mean", "sum"),
         "scored": literal("all", "upper"),
     },
@@ -329,8 +364,12 @@ CHOICES: dict[str, dict[str, Kind]] = {
     "PredictiveCodingNetwork": {
         "activation": literal("sigmoid", "tanh"),
         "inference": literal("settle"),
+        "cost": literal("mse", "cross_entropy"),
     },
-    "RecirculationAutoencoder": {"activation": literal("sigmoid", "linear")},
+    "RecirculationAutoencoder": {
+        "activation": literal("sigmoid", "linear"),
+        "targets": ANYTHING,
+    },
     "TemporalDifferenceNetwork": {
         "cost": literal("mce", "lse"),
         "rule": literal("error_difference", "activation_product"),

@@ -24,6 +24,7 @@ RECORDS = {
     "OwnWeight",
     "PlainForm",
     "ErrorKernel",
+    "LearningForm",
 }
 """Classes that hold what is put into them: no user makes one with arguments of their own."""
 
@@ -37,6 +38,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "Einsum": (3, 4),
     "Attention": (3, 4),
     "SynapticTraces": (4, 2),
+    "RNN": (4, 2),
+    "LSTM": (4, 2),
+    "GRU": (4, 2),
     "ConvSynapses": (6, 6, 1),
 }
 

@@ -8,7 +8,7 @@ import keras
 
 from keras_local import _validation as check
 from keras_local._targets import Expected, LabelAccuracy
-from keras_local.losses import PowerLoss
+from keras_local.losses import PowerLoss, target_kinds
 from keras_local.models.readouts.class_accuracy import ClassAccuracy
 
 
@@ -33,7 +33,7 @@ def fitting_loss(loss: Any, expected: Expected) -> Any:
             "values": keras.losses.MeanSquaredError,
         }[expected.kind]()
     found = check.resolved("loss", loss, keras.losses.get, "a Keras loss")
-    served = getattr(found, "target_kinds", (expected.kind,))
+    served = target_kinds(found) or (expected.kind,)
     allowed = f'a loss for targets="{expected.kind}"; this one is for {" and ".join(served)}'
     check.require(expected.kind in served, "loss", allowed, loss)
     return found
