@@ -358,11 +358,14 @@ class Network(GuardedModel):
             states = self.training_phase(inputs)
         changes = self.changes(inputs, targets, states, share)
         # A phase with labels may diverge although the free phase does not.
-        loss = loss + ops.cast(alarm(changes), loss.dtype)
+        doubt = alarm(changes)
+        loss = loss + ops.cast(doubt, loss.dtype)
         self.remember(states, ops.isfinite(loss))
         for weight, change in changes:
-            surrogate = surrogate_loss(weight, change) / replica_count()
-            loss = loss + ops.cast(surrogate, loss.dtype)
+            # The factor is 1, and known only after all changes. Without it TensorFlow may write a
+            # weight while other changes still wait for their reading of it.
+            factor = (1.0 + ops.cast(doubt, loss.dtype)) / replica_count()
+            loss = loss + factor * ops.cast(surrogate_loss(weight, change), loss.dtype)
         return loss
 
     def compute_metrics(

@@ -208,5 +208,7 @@ def _with_operations(wrapper: Any, form: PlainForm, new: Any) -> keras.Model:
 class _Pass:
     """A layer that replaces a removed layer, at its own place in the graph."""
 
-    def __call__(self, inputs: Any, **_: Any) -> Any:
+    def call(self, inputs: Any, **_: Any) -> Any:
         return inputs
+
+    __call__ = call

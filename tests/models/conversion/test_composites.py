@@ -269,14 +269,16 @@ class Odd(keras.layers.Layer):
         self.good, self.odd = keras.layers.Dense(shape[-1]), self._odd(shape[-1])
         self.good.build(shape)
         if self.kind != "unbuilt":
-            self.odd.build((None, 1, shape[-1]) if self.kind == "recurrent" else shape)
+            self.odd.build((None, 1, 1, shape[-1]) if self.kind == "recurrent" else shape)
         if self.kind == "own":
             self.own = self.add_weight(shape=(shape[-1], shape[-1]), name="own")
 
     def _odd(self, size: int) -> keras.layers.Layer:
         if self.kind == "twisted":
             return Twisted(size)
-        return keras.layers.LSTM(size) if self.kind == "recurrent" else keras.layers.Dense(size)
+        if self.kind == "recurrent":
+            return keras.layers.ConvLSTM1D(size, 1)
+        return keras.layers.Dense(size)
 
     def call(self, x: Any) -> Any:
         x = self.good(x)
@@ -285,7 +287,7 @@ class Odd(keras.layers.Layer):
         if self.kind == "unused":
             return keras.ops.matmul(x, self.odd.kernel)
         if self.kind == "recurrent":
-            return self.odd(x[:, None])
+            return self.odd(x[:, None, None])[:, 0]
         if self.kind == "own":
             return keras.ops.tanh(keras.ops.matmul(self.odd(x), self.own))
         return x if self.kind == "unbuilt" else self.odd(x)
@@ -298,7 +300,7 @@ class Odd(keras.layers.Layer):
         ("unused", "Dense 'odd', which it does not call"),
         ("unbuilt", "'odd/odd' .Dense, not built"),
         ("twisted", "Twisted, a built-in layer but for its `call`"),
-        ("recurrent", "LSTMCell .*, which has kernels and no feedback form"),
+        ("recurrent", "ConvLSTM.*, which has kernels and no feedback form"),
         ("own", "Odd 'odd', which has kernels and no feedback form"),
     ],
 )
