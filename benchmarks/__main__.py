@@ -9,6 +9,7 @@ for script in (
     "benchmarks.krotov_epoch",
     "benchmarks.krotov_step",
     "benchmarks.locally_connected",
+    "benchmarks.recurrent_step",
     "benchmarks.settling_step",
 ):
     runpy.run_module(script, run_name="__main__")

@@ -1,7 +1,7 @@
-"""Data sets of labelled images, as NumPy arrays.
+"""Data sets of labelled images, and small tasks for sequences, as NumPy arrays.
 
 `digits` comes with scikit-learn and needs no download; the others come through TensorFlow
-Datasets, which downloads them once.
+Datasets, which downloads them once. `delayed_xor`, `adding` and `sines` are made on the spot.
 """
 
 from __future__ import annotations
@@ -74,6 +74,105 @@ def load(
         splits = tuple((images.reshape(len(images), -1), labels) for images, labels in splits)
     train, test = splits
     return train, test
+
+
+def delayed_xor(samples: int, steps: int = 20, seed: int | None = None) -> Split:
+    """Draw sequences whose class is the exclusive or of two bits, asked for at the end.
+
+    Each input is `(steps, 3)`: the first bit, -1 or 1, in the first quarter of channel 0; the
+    second one in the third quarter of channel 1; a one in the last step of channel 2, which asks
+    for the answer. Everything else is 0. A network has to keep both bits, and has to learn to keep
+    them: credit for the last step alone does not suffice.
+
+    Args:
+        samples: How many sequences to draw.
+        steps: Their length, at least 4.
+        seed: Where the bits are drawn from; None for anywhere.
+
+    Returns:
+        Inputs in float32 of shape `(samples, steps, 3)`, and classes 0 and 1 in int32.
+
+    Raises:
+        ValueError: If an argument is no integer in range.
+
+    Example:
+        >>> x, y = delayed_xor(4, seed=0)
+        >>> x.shape, y.shape
+        ((4, 20, 3), (4,))
+    """
+    samples, steps, generator = _drawn(samples, steps, seed)
+    bits = generator.integers(0, 2, (samples, 2))
+    inputs = np.zeros((samples, steps, 3), np.float32)
+    quarter = steps // 4
+    inputs[:, :quarter, 0] = 2 * bits[:, :1] - 1
+    inputs[:, 2 * quarter : 3 * quarter, 1] = 2 * bits[:, 1:] - 1
+    inputs[:, -1, 2] = 1.0
+    return inputs, (bits[:, 0] ^ bits[:, 1]).astype(np.int32)
+
+
+def adding(samples: int, steps: int = 20, seed: int | None = None) -> Split:
+    """Draw sequences of numbers of which two are marked, and the sum of those two.
+
+    Each input is `(steps, 2)`: numbers, uniform from 0 to 1, and marks: a one in a step of the
+    first half, a one in a step of the second, else zeros. To guess 1 gives a squared error of 1/6.
+
+    Args:
+        samples: How many sequences to draw.
+        steps: Their length, at least 4.
+        seed: Where the numbers are drawn from; None for anywhere.
+
+    Returns:
+        Inputs in float32 of shape `(samples, steps, 2)`, and sums of shape `(samples, 1)`.
+
+    Raises:
+        ValueError: If an argument is no integer in range.
+
+    Example:
+        >>> x, y = adding(3, steps=10, seed=0)
+        >>> bool(np.allclose((x[..., 0] * x[..., 1]).sum(axis=1), y[:, 0]))
+        True
+    """
+    samples, steps, generator = _drawn(samples, steps, seed)
+    inputs = np.zeros((samples, steps, 2), np.float32)
+    inputs[..., 0] = generator.random((samples, steps))
+    rows, half = np.arange(samples), steps // 2
+    first, second = generator.integers(0, half, samples), generator.integers(half, steps, samples)
+    inputs[rows, first, 1] = inputs[rows, second, 1] = 1.0
+    return inputs, np.sum(inputs[..., 0] * inputs[..., 1], axis=1, keepdims=True)
+
+
+def sines(steps: int = 100) -> Split:
+    """Return a sequence of zeros, and a periodic curve for a network to produce out of itself.
+
+    The curve is `sin(p) + sin(2 p) / 2 + sin(4 p) / 4`, with the phase `p` from 0 to 2 pi.
+
+    Args:
+        steps: Length of the sequence, at least 4.
+
+    Returns:
+        Inputs of zeros and the curve, in float32 of shape `(1, steps, 1)`.
+
+    Raises:
+        ValueError: If `steps` is no integer in range.
+
+    Example:
+        >>> x, y = sines()
+        >>> x.shape, y.shape, round(float(y[0, 25, 0]), 1)
+        ((1, 100, 1), (1, 100, 1), 1.0)
+
+    Source: the task of Murray 2019, "Local online learning in recurrent networks with random
+    feedback" (the author's code).
+    """
+    steps = check.positive_integer("steps", steps, minimum=4)
+    phase = 2.0 * np.pi * np.arange(steps) / steps
+    curve = sum(np.sin(k * phase) / k for k in (1, 2, 4)).astype(np.float32)
+    return np.zeros((1, steps, 1), np.float32), curve[None, :, None]
+
+
+def _drawn(samples: Any, steps: Any, seed: Any) -> tuple[int, int, np.random.Generator]:
+    samples = check.positive_integer("samples", samples)
+    steps = check.positive_integer("steps", steps, minimum=4)
+    return samples, steps, np.random.default_rng(check.seed("seed", seed))
 
 
 def _digits() -> tuple[Split, ...]:

@@ -4,6 +4,7 @@ import os
 import pathlib
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,3 +205,41 @@ def test_unknown_names(name):
 def test_digits_need_no_tensorflow_datasets(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     check(datasets.load("digits"), (8, 8, 1), (1400, 397))
+
+
+class TestSequences:
+    def test_delayed_xor(self) -> None:
+        x, y = datasets.delayed_xor(200, steps=9, seed=3)
+        first, second = x[:, 0, 0] > 0, x[:, 4, 1] > 0
+        assert np.array_equal(first ^ second, y.astype(bool))
+        assert set(np.unique(y)) == {0, 1}
+        assert np.all(x[:, -1] == (0, 0, 1))
+        assert np.array_equal(x, datasets.delayed_xor(200, steps=9, seed=3)[0])
+
+    def test_adding(self) -> None:
+        x, y = datasets.adding(500, steps=7, seed=3)
+        assert np.all(x[..., 1].sum(axis=1) == 2)
+        assert np.all(x[:, :3, 1].sum(axis=1) == 1)
+        assert abs(np.mean((y - 1.0) ** 2) - 1 / 6) < 0.03
+
+    def test_sines(self) -> None:
+        x, y = datasets.sines(8)
+        assert not x.any()
+        p = 2 * np.pi * np.arange(8) / 8
+        expected = np.sin(p) + np.sin(2 * p) / 2 + np.sin(4 * p) / 4
+        np.testing.assert_allclose(y[0, :, 0], expected, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("argument", "options"),
+        [
+            ("samples", {"samples": 0}),
+            ("steps", {"samples": 3, "steps": 3}),
+            ("seed", {"samples": 3, "seed": "a"}),
+        ],
+    )
+    def test_wrong_arguments(self, argument: str, options: Any) -> None:
+        for draw in (datasets.delayed_xor, datasets.adding):
+            with pytest.raises(ValueError, match=f"`{argument}` must be"):
+                draw(**options)
+        with pytest.raises(ValueError, match="`steps` must be"):
+            datasets.sines(2.5)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ def gated(arguments: dict[str, Any]) -> dict[str, Any]:
     gate = objects.activation("recurrent_activation", arguments.pop("recurrent_activation"))
     use_cudnn = arguments.pop("use_cudnn")
     check.one_of("use_cudnn", use_cudnn, ("auto", True, False))
-    implementation = check.one_of("implementation", arguments.pop("implementation"), (1, 2))
+    implementation = check.one_of("implementation", arguments.pop("implementation"), (2, 1, 0))
     return {
         "recurrent_activation": gate,
         "use_cudnn": use_cudnn,

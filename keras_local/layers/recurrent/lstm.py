@@ -85,7 +85,7 @@ class FeedbackLSTM(FeedbackRecurrent):
         use_cudnn: What the built-in layer may use where both rules are symmetric: `"auto"`, True or
             False.
         implementation: 2 for one product of all gates, 1 for one of each, which changes how
-            dropout is drawn.
+            dropout is drawn; 0, of older files, is 2.
         connectivity: Probability with which each forward and each feedback synapse of both kernels
             exists; None for all.
         name: Name of the layer.
@@ -146,7 +146,7 @@ class FeedbackLSTM(FeedbackRecurrent):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         use_cudnn: Literal["auto"] | bool = "auto",
-        implementation: Literal[1, 2] = 2,
+        implementation: Literal[0, 1, 2] = 2,
         connectivity: float | None = None,
         name: str | None = None,
         dtype: DType = None,
