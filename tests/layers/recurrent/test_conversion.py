@@ -117,7 +117,9 @@ def test_export_to_onnx(tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx")
     model = kl.models.convert(model_of("simple"), "frfb", verbose=False)
     path = str(tmp_path / "model.onnx")
-    kl.models.to_plain(model).export(path, format="onnx", verbose=False)
+    plain = kl.models.to_plain(model)
+    plain.predict(INPUTS, verbose=0)
+    plain.export(path, format="onnx", verbose=False)
     session = runtime.InferenceSession(path)
     found = session.run(None, {session.get_inputs()[0].name: INPUTS})[0]
     np.testing.assert_allclose(found, model.predict(INPUTS, verbose=0), atol=1e-5)

@@ -145,7 +145,6 @@ def test_sign_symmetry(kind: str) -> None:
 def test_magnitudes_are_drawn_once_a_batch() -> None:
     """Not in each step: then one feedback kernel explains all errors of a call."""
     with double():
-        p = parameters("simple")
         x, errors = data()
         rule = kl.feedback.SignSymmetry("batchwise")
         made = kl.layers.FeedbackSimpleRNN(U, return_sequences=True, feedback=rule)
@@ -163,8 +162,8 @@ def test_magnitudes_are_drawn_once_a_batch() -> None:
             patch.setattr(type(part.rule), "signals", signals)
             first = gradients(made, x, errors)
         assert len(drawn) == 2  # inputs and messages
-        assert np.abs(gradients(made, x, errors)["x"] - first["x"]).max() > 1e-3
-        assert p
+        if BACKEND != "jax":  # There a state that is drawn from is handed on by the caller.
+            assert np.abs(gradients(made, x, errors)["x"] - first["x"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", DAILY)
