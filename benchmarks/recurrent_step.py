@@ -2,16 +2,14 @@
 
     python -m benchmarks.recurrent_step [--layer LSTM GRU SimpleRNN] [--inputs 128] [--rounds 15]
 
-128 units, 100 steps, batches of 64; on the backend that `KERAS_BACKEND` names. Ratios of processor
-time are medians over interleaved rounds, with quartiles: on a busy machine they say more than the
-clock on the wall.
+128 units, 100 steps, batches of 64; on the backend that `KERAS_BACKEND` names. Ratios are medians
+over interleaved rounds, with quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,7 +18,7 @@ import keras
 import numpy as np
 
 import keras_local as kl
-from benchmarks import _rounds
+from benchmarks._rounds import interleaved, ratio
 
 STEPS, UNITS, BATCH = 100, 128, 64
 RULES = {
@@ -50,8 +48,7 @@ def main():
     parser.add_argument("--inputs", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    _rounds.time.perf_counter = time.process_time
-    print("Processor time of a train step over that of the built-in layer: median [quartiles]")
+    print("One train step over that of the built-in layer: median [quartiles]")
     for kind in arguments.layer:
         stock, ours = getattr(keras.layers, kind), getattr(kl.layers, f"Feedback{kind}")
         options = {"return_sequences": True}
@@ -59,10 +56,10 @@ def main():
         for name, rule in RULES.items():
             if (kind, name) != ("SimpleRNN", "eprop"):
                 steps[name] = step(ours(UNITS, **rule, **options), arguments.inputs)
-        times = _rounds.interleaved(steps, arguments.rounds, repeats=3)
+        times = interleaved(steps, arguments.rounds, repeats=3)
         print(f"\n{kind}, {keras.backend.backend()}")
         for name in list(steps)[1:]:
-            print(f"  {name:20s}{_rounds.ratio(times, name, 'stock')}", flush=True)
+            print(f"  {name:20s}{ratio(times, name, 'stock')}", flush=True)
 
 
 if __name__ == "__main__":
