@@ -54,7 +54,7 @@ def _leave_some(items: list[pytest.Item]) -> None:
             count, rest = SOME, pytest.mark.thorough
         elif few is not None:
             count = few.args[0]
-            rest = getattr(pytest.mark, few.kwargs.get("rest", "daily"))
+            rest = getattr(pytest.mark, few.kwargs.get("rest", "thorough"))
         else:
             continue
         last = len(each) - 1
