@@ -85,7 +85,8 @@ def run(
     rate: float | None = None,
     **options: Any,
 ) -> Run:
-    """Build, begin at `start` and train."""
+    """Build, begin at `start` and train; rules that draw draw the same in each run."""
+    keras.utils.set_random_seed(SEED)
     model = build(row, part)
     if start is not None:
         model.set_weights(start)
@@ -110,7 +111,6 @@ def reference(row_id: str) -> Run:
 
     Its model may be trained further by a cell: the numbers of the run are copies.
     """
-    keras.utils.set_random_seed(SEED)
     return run(find(row_id))
 
 

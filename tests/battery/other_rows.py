@@ -123,7 +123,7 @@ OF_KOLEN_POLLACK = ("feedback_kernel_offset", "feedback_kernel_scale")
 STOCK = keras.layers
 
 OTHER_ROWS += [
-    Row(f"recurrent-{name}", part, (4, 3), twin, rate=0.05, thorough=thorough, **options)
+    Row(f"recurrent-{name}", part, (4, 3), twin, rate=0.2, thorough=thorough, **options)
     for name, part, twin, thorough, options in (
         (
             "lstm-kolen_pollack",
