@@ -149,7 +149,11 @@ OTHER_ROWS += [
         (
             "leaky-eprop",
             recurrent(
-                layers.LeakyRNN, layers.LeakyRNN, feedback="feedback_alignment", time_rule="eprop"
+                layers.LeakyRNN,
+                layers.LeakyRNN,
+                tau=2.0,
+                feedback="feedback_alignment",
+                time_rule="eprop",
             ),
             None,
             True,

@@ -75,7 +75,7 @@ def test_keras_own(files: list[str], known: dict[str, str], tmp_path: Path) -> N
     found: dict[str, str] = json.loads(outcomes.read_text())
     passed = {name for name, outcome in found.items() if outcome == "passed"}
     failed = {name for name, outcome in found.items() if outcome == "failed"}
-    assert len(passed) > 10 * len(files), run.stdout[-2000:]
+    assert len(passed) > 5 * len(files), run.stdout[-2000:]
     listed = {pattern: {name for name in found if fnmatchcase(name, pattern)} for pattern in known}
     unlisted = failed.difference(*listed.values())
     assert not unlisted, f"{sorted(unlisted)}\n{run.stdout[-4000:]}"

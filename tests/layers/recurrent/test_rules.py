@@ -30,10 +30,8 @@ MODES = [None, False, True] if BACKEND == "tensorflow" else [None]
 """Eagerly, as a graph, compiled by XLA; elsewhere as it comes."""
 
 
-DAILY = [
-    pytest.param(kind, marks=() if kind in ("lstm", "gru_before") else pytest.mark.daily)
-    for kind in KINDS
-]
+MORE = dict.fromkeys(KINDS, pytest.mark.thorough) | {"gru_before": pytest.mark.daily}
+DAILY = [pytest.param(kind, marks=() if kind == "lstm" else MORE[kind]) for kind in KINDS]
 """Of the others, what is tested in each run is alike."""
 
 
@@ -57,7 +55,7 @@ def test_feedback_alignment(kind: str, mask: Any) -> None:
     assert difference(found, exact) > 1e-2
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_unrolled_backwards_with_a_first_state(kind: str) -> None:
     """Other ways through the sequence, with `symmetric` in the rule's place, equal backprop."""
