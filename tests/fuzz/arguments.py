@@ -303,6 +303,7 @@ NETWORK: dict[str, Kind] = {
     "padding": literal("same", "valid"),
     "input_shape": integers((6, 6, 1), [6, 6, 2], least=3),
     "classes": integer(3, minimum=2),
+    "targets": literal("classes"),
     "paddings": ANYTHING,
     "readout_phase": literal("free", "nudged"),
     "targets": literal("classes", "labels"),
@@ -323,7 +324,7 @@ CHOICES: dict[str, dict[str, Kind]] = {
     "BurstpropNetwork": {"feedback": literal("fixed", "learned")},
     "ContrastiveHebbianNetwork": {
         "activation": literal("tanh", "sigmoid", "linear"),
-        "output": literal("linear", "sigmoid"),
+        "output": optional(literal("linear", "sigmoid")),
     },
     "ConvEquilibriumNetwork": {
         "activation": literal("half_clip", "tanh", "steep_sigmoid"),
@@ -364,11 +365,12 @@ CHOICES: dict[str, dict[str, Kind]] = {
     "PredictiveCodingNetwork": {
         "activation": literal("sigmoid", "tanh"),
         "inference": literal("settle"),
-        "cost": literal("mse", "cross_entropy"),
+        "cost": optional(literal("squared", "cross_entropy")),
     },
     "RecirculationAutoencoder": {
         "activation": literal("sigmoid", "linear"),
-        "targets": ANYTHING,
+        # A sample is its own target.
+        "targets": Kind(constants(None), lambda value: value is not None),
     },
     "TemporalDifferenceNetwork": {
         "cost": literal("mce", "lse"),
