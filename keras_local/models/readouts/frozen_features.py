@@ -56,23 +56,31 @@ def steep_features(encoder: keras.Model, power: float) -> keras.Model:
 
     `z` are the inputs of the lowest Hebbian layer (in an encoder without one, of the lowest layer
     with a kernel), so that preprocessing in the encoder gets unchanged inputs. If there is only a
-    change of shape before that layer, `z` is `x`.
+    change of shape before that layer, `z` is `x`. What a mask leaves out of `z` is 0 in `|z|`.
     """
     power = check.real("power", power, minimum=1.0)
     check_encoder(encoder)
     below, above = _halves(encoder)
     inputs = keras.Input(encoder.input_shape[1:], name="inputs", dtype=encoder.inputs[0].dtype)
     received = inputs if below is None else below(inputs, training=False)
+    masks: list[Any] = []
+    if isinstance(received, list):
+        received, mask = received
+        masks = [mask]
+        for _ in range(len(received.shape) - len(mask.shape)):
+            mask = ops.expand_dims(mask, -1)
+        received = ops.where(mask, received, 0.0)
     axes = tuple(range(1, len(received.shape)))
     # In half precision an image's sum of squares may be infinite.
     dtype = precise(keras.config.floatx())
     unit = keras.layers.UnitNormalization(axis=axes, name="unit_norm", dtype=dtype)(received)
-    steep = keras.layers.Activation(RePU(power), name="repu")(above(unit, training=False))
+    features = above([unit, *masks] if masks else unit, training=False)
+    steep = keras.layers.Activation(RePU(power), name="repu")(features)
     return keras.Model(inputs, steep, name="features")
 
 
 def _halves(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """Cut a model at the inputs of its lowest Hebbian layer."""
+    """Cut a model at the inputs of its lowest Hebbian layer, and at their mask if they have one."""
     calls = calls_of(model)
     cut = next((call for call in calls if _holds_plasticity(call[0])), None)
     if cut is None:
@@ -87,7 +95,9 @@ def _halves(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
         return None, model
     try:
         if lower is None:
-            return keras.Model(model.inputs[0], start), keras.Model(start, model.outputs[0])
+            mask = getattr(start, "_keras_mask", None)
+            starts = start if mask is None else [start, mask]
+            return keras.Model(model.inputs[0], starts), keras.Model(starts, model.outputs[0])
         split = keras.Input(lower.output_shape[1:], dtype=lower.outputs[0].dtype)
         ends = upper(split)
         if output is not model.outputs[0]:
