@@ -164,8 +164,8 @@ class ContrastiveHebbianNetwork(Network):
         check.require(erased is None, "optimizer", allowed, type(optimizer).__name__)
 
     def default_optimizer(self) -> Any:
-        """Return `SGD(0.1)`."""
-        return keras.optimizers.SGD(0.1)
+        """Return `SGD(0.1)`; of values, which may be far from the outputs, `SGD(0.02)`."""
+        return keras.optimizers.SGD(0.02 if self.targets == "values" else 0.1)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the activities of all layers of units after `free_steps`."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local._targets import least_outputs
 from keras_local._types import DType, Targets
-from keras_local.dynamics._arguments import NONE_REFUSED, check_steps
+from keras_local.dynamics._arguments import check_steps
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, total
 from keras_local.ops import read, settle, trajectory
@@ -71,9 +71,8 @@ class LocalBackpropNetwork(Network):
             an error returns only where the relu is active. Needs `fix_W`.
         init_scale: Variance of the initial weights, times `steepness` times the number of units at
             both ends.
-        targets: `"classes"`, `"labels"` or `"values"`; see `Network`. `D_{L+1}` is the difference
-            in all three, so that scores of labels may lie outside 0 and 1. If the last `A` is the
-            identity, values must be in the range of the rates.
+        targets: `"classes"` or `"labels"`; see `Network`. `D_{L+1}` is the difference in both, so
+            scores of labels are not confined to 0 and 1.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -96,7 +95,11 @@ class LocalBackpropNetwork(Network):
     and the simulator that drew them; unpublished otherwise.
     """
 
-    refused_targets = NONE_REFUSED
+    refused_targets: ClassVar[Mapping[str, str]] = {
+        "values": "its outputs without labels are a code of the inputs, and did not come near "
+        "values in any run of ours. Use PredictiveCodingNetwork, ContrastiveHebbianNetwork or "
+        "DifferenceTargetPropagation"
+    }
     remedy = "a smaller `time_step`, a smaller `steepness`, or a smaller learning rate"
 
     def __init__(
@@ -213,13 +216,6 @@ class LocalBackpropNetwork(Network):
             for index, units in enumerate(self.sizes[1:])
         ]
         self.built = True
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """The range of `F_L` if `A_L` is the identity: rates are not negative."""
-        if self.fix_A is None or self.activation == "linear":
-            return -math.inf, math.inf
-        return 0.0, self.steepness if self.activation == "resu" else math.inf
 
     @property
     def steps(self) -> int:

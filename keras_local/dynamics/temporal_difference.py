@@ -163,8 +163,8 @@ class TemporalDifferenceNetwork(Network):
             memory.assign(ops.zeros(memory.shape, memory.dtype))
 
     def default_optimizer(self) -> Any:
-        """Return `SGD(0.2)`."""
-        return keras.optimizers.SGD(0.2)
+        """Return `SGD(0.2)`; of values, which may be far from the outputs, `SGD(0.02)`."""
+        return keras.optimizers.SGD(0.02 if self.targets == "values" else 0.2)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the activities of all hidden layers, and the scores."""

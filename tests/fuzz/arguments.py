@@ -303,7 +303,6 @@ NETWORK: dict[str, Kind] = {
     "padding": literal("same", "valid"),
     "input_shape": integers((6, 6, 1), [6, 6, 2], least=3),
     "classes": integer(3, minimum=2),
-    "targets": literal("classes"),
     "paddings": ANYTHING,
     "readout_phase": literal("free", "nudged"),
     "targets": literal("classes", "labels"),
