@@ -39,7 +39,11 @@ def cases() -> list[Any]:
         often = (kind, options) == OFTEN
         name = "-".join([kind, *(f"{k}={v}" for k, v in options.items() if v)])
         mark = (
-            () if often else pytest.mark.daily if options == OPTIONS[11] else pytest.mark.thorough
+            ()
+            if often
+            else pytest.mark.daily
+            if options == OPTIONS[11] and kind == "gru_before"
+            else pytest.mark.thorough
         )
         found.append(pytest.param(kind, options, id=name, marks=mark))
     return found
