@@ -47,7 +47,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,7 @@ from keras_local._streams import (
 )
 from keras_local._targets import Expected, check_class_weight
 from keras_local.ops.precision import precise
+from keras_local.ops.surrogate import scope_of
 
 _ROWS = 4096
 _MOST_BATCHES = 200_000
@@ -333,7 +334,7 @@ class Guard:
         variables = list(self.model.variables)
         if optimizer is not None and with_optimizer:
             if not optimizer.built:
-                with _scope(self.model):
+                with scope_of(self.model):
                     optimizer.build(self.model.trainable_variables)
             variables += optimizer.variables
         self.before = [(each, np.array(ops.convert_to_numpy(each))) for each in variables]
@@ -413,8 +414,3 @@ def check_counts(**counts: Any) -> None:
 
 def _empty(argument: str) -> str:
     return check.refusal(argument, "a source of at least one batch", "an empty one")
-
-
-def _scope(model: Any) -> AbstractContextManager[Any]:
-    strategy = getattr(model, "distribute_strategy", None)
-    return nullcontext() if strategy is None else strategy.scope()

@@ -207,6 +207,19 @@ def seed_from(variables: Sequence[Any]) -> int:
     return int.from_bytes(digest.digest()[:4], "big")
 
 
+def refuse_backups(callback: keras.callbacks.Callback, allowed: str) -> None:
+    """Refuse a `BackupAndRestore`, also inside a `CallbackList`: its state is not that of the run.
+
+    Args:
+        callback: The callback or list.
+        allowed: What is allowed instead, for the message.
+    """
+    several = isinstance(callback, keras.callbacks.CallbackList)
+    for each in callback.callbacks if several else [callback]:
+        backup = isinstance(each, keras.callbacks.BackupAndRestore)
+        check.require(not backup, "callbacks", allowed, each)
+
+
 def require_order(model: Any, x: Any, shuffle: bool) -> None:
     """Let a model refuse an order of samples from which it cannot learn.
 

@@ -54,6 +54,12 @@ class Strategy:
         )
 
 
+def copied(thing: T) -> T:
+    """Return a new object of the same class and arguments."""
+    copy: T = type(thing).from_config(thing.get_config())  # type: ignore[attr-defined]
+    return copy
+
+
 def by_value(cls: type[T]) -> type[T]:
     """Give a class that is not a `Strategy` its `repr`, equality and hash."""
     for name in ("__repr__", "__eq__", "__hash__"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from keras_local import _runs as runs
 from keras_local import _validation as check
+from keras_local.ops.surrogate import scope_of
 
 _NAME = "fit.npz"
 
@@ -110,7 +110,7 @@ class ResumeExactly(keras.callbacks.Callback):
         allowed = "built: call it on a batch of inputs, or give it a `keras.Input`"
         check.require(model.built and bool(model.variables), "model", allowed, model.name)
         runs.directory("directory", self.path.parent)
-        with _scope(model):
+        with scope_of(model):
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
             self._identity = {
@@ -142,7 +142,7 @@ class ResumeExactly(keras.callbacks.Callback):
         check.require(self._for is self._model, "ResumeExactly", allowed, self._model.name)
         self.check_steps(self._for)
         if self._saved is not None and self._start.batch:
-            with _scope(self._for):
+            with scope_of(self._for):
                 self._assign(self._for, self._saved)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -152,7 +152,7 @@ class ResumeExactly(keras.callbacks.Callback):
             self._batch = self._start.batch
             sums = self._saved.arrays.get("metrics", [])
             if self._batch and len(sums) == len(self._for.metrics_variables):
-                with _scope(self._for):
+                with scope_of(self._for):
                     runs.assign(self._for.metrics_variables, sums)
         self._saved = None
         steps = self.params.get("steps")
@@ -219,8 +219,3 @@ def _identity_of_compile(model: Any) -> str:
 
 def _is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
-
-
-def _scope(model: Any) -> AbstractContextManager[Any]:
-    strategy = getattr(model, "distribute_strategy", None)
-    return nullcontext() if strategy is None else strategy.scope()

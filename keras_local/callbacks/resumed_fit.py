@@ -274,14 +274,13 @@ def _listed(callbacks: Any) -> list[Any]:
     if callbacks is None:
         return []
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        return list(callbacks.callbacks)
-    listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        listed = list(callbacks.callbacks)
+    else:
+        listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    allowed = "callbacks other than BackupAndRestore: `directory` holds the state of this run"
     for each in listed:
-        allowed = "a list of Keras callbacks"
-        check.instance("callbacks", each, keras.callbacks.Callback, allowed)
-        backup = isinstance(each, keras.callbacks.BackupAndRestore)
-        allowed = "callbacks other than BackupAndRestore: `directory` holds the state of this run"
-        check.require(not backup, "callbacks", allowed, each)
+        check.instance("callbacks", each, keras.callbacks.Callback, "a list of Keras callbacks")
+        runs.refuse_backups(each, allowed)
     return listed
 
 

@@ -34,6 +34,24 @@ def checked_cost(cost: Any, targets: str) -> Cost:
     return name
 
 
+def checked_choice(argument: str, value: Any, targets: str, usual: str, of_labels: str) -> str:
+    """Return one of two choices, after a check that it fits the targets.
+
+    Args:
+        argument: Name of the argument.
+        value: The user's choice; None for the one that fits.
+        targets: The kind of targets.
+        usual: The choice that values need.
+        of_labels: The choice that labels need.
+    """
+    if value is None:
+        return of_labels if targets == "labels" else usual
+    name: str = check.one_of(argument, value, (usual, of_labels))
+    needed = {"labels": of_labels, "values": usual}.get(targets, name)
+    check.require(name == needed, argument, f'"{needed}" with targets="{targets}"', value)
+    return name
+
+
 def layer_sizes(argument: str, value: Any, outputs: int = 2) -> tuple[int, ...]:
     """Return the sizes of at least two layers as integers, the last at least `outputs`."""
     valid = isinstance(value, (list, tuple)) and len(value) >= 2

@@ -12,7 +12,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local._types import DType, InitializerLike, Targets
-from keras_local.dynamics._arguments import NONE_REFUSED, initializer
+from keras_local.dynamics._arguments import NONE_REFUSED, checked_choice, initializer
 from keras_local.dynamics._neurons import NEURONS
 from keras_local.dynamics._outputs import logistic
 from keras_local.dynamics._phases import joined
@@ -113,7 +113,9 @@ class ContrastiveHebbianNetwork(Network):
         )
         check.require(kept, "gamma", allowed, gamma)
         self.activation = check.one_of("activation", activation, ("tanh", "sigmoid", "linear"))
-        self.output_name = _checked_output(output, self.targets)
+        self.output_name = checked_choice(
+            "output", output, self.targets, usual="linear", of_labels="sigmoid"
+        )
         self.free_steps = check.positive_integer("free_steps", free_steps)
         self.clamped_steps = check.positive_integer("clamped_steps", clamped_steps)
         self.step_size = check.real(
@@ -269,13 +271,3 @@ class ContrastiveHebbianNetwork(Network):
             "step_size": self.step_size,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
-
-
-def _checked_output(output: Any, targets: str) -> str:
-    """Return the activation of the outputs, after a check that it fits the targets."""
-    if output is None:
-        return "sigmoid" if targets == "labels" else "linear"
-    name: str = check.one_of("output", output, ("linear", "sigmoid"))
-    needed = {"labels": "sigmoid", "values": "linear"}.get(targets, name)
-    check.require(name == needed, "output", f'"{needed}" with targets="{targets}"', output)
-    return name

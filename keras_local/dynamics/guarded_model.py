@@ -13,10 +13,11 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local._data_gate import Gate
+from keras_local._data_gate import Gate, check_counts
 from keras_local.dynamics._settling_watch import Watch
 from keras_local.dynamics._typed_model import Model
 from keras_local.ops import guarded_step
+from keras_local.ops.surrogate import scope_of
 
 Verbosity = bool | int | str
 
@@ -94,7 +95,7 @@ class GuardedModel(Model, ABC):
             ValueError: For labels out of range, NaN in the data, or shapes that do not fit, with
                 nothing changed; if the dynamics diverge, with the weights before that batch.
         """
-        _check_counts(
+        check_counts(
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
@@ -157,7 +158,7 @@ class GuardedModel(Model, ABC):
         if keywords.get("_use_cached_eval_dataset"):  # `fit` has checked these data.
             logs = super().evaluate(x, y, sample_weight=sample_weight, **arguments)
         else:
-            _check_counts(batch_size=batch_size, steps=steps)
+            check_counts(batch_size=batch_size, steps=steps)
             self.check_arguments(y, sample_weight)
             with self._guarded() as guard:
                 x, y, sample_weight = guard.evaluation(x, y, sample_weight, steps)
@@ -178,7 +179,7 @@ class GuardedModel(Model, ABC):
         Raises:
             ValueError: For data that do not fit, or if the dynamics diverge.
         """
-        _check_counts(batch_size=batch_size, steps=steps)
+        check_counts(batch_size=batch_size, steps=steps)
         with self._guarded() as guard:
             x = guard.inputs(x, steps)
             scores = super().predict(x, batch_size, verbose, steps, callbacks)
@@ -266,11 +267,7 @@ class GuardedModel(Model, ABC):
         """Create the optimizer's variables on the devices of the network's variables."""
         if self.optimizer is None or self.optimizer.built:
             return
-        strategy = getattr(self, "distribute_strategy", None)
-        if strategy is None:
-            self.optimizer.build(self.trainable_variables)
-            return
-        with strategy.scope():
+        with scope_of(self):
             self.optimizer.build(self.trainable_variables)
 
     @property
@@ -297,12 +294,6 @@ class GuardedModel(Model, ABC):
             f"the weights are too large. Train again with {self.remedy}",
             "samples with scores of NaN or infinity",
         )
-
-
-def _check_counts(**counts: Any) -> None:
-    for argument, count in counts.items():
-        if count is not None:
-            check.positive_integer(argument, count)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from keras_local._targets import (
 )
 from keras_local._types import DType, Targets
 from keras_local.dynamics._arguments import layer_arguments, layer_sizes
+from keras_local.dynamics._outputs import squared
 from keras_local.dynamics._steps import Handover, alarm, first_samples
 from keras_local.dynamics.gradient_scale import ignores_gradient_scale
 from keras_local.dynamics.guarded_model import GuardedModel
@@ -186,7 +187,7 @@ class Network(GuardedModel):
 
     def cost(self, targets: Tensor, scores: Tensor) -> Tensor:
         """Return the loss of each sample, `(batch,)`: `1/2 |scores - targets|^2`."""
-        return 0.5 * ops.sum(ops.square(scores - targets), axis=-1)
+        return squared(targets, scores)
 
     def training_phase(self, inputs: Tensor) -> States:
         """Return the states from which `changes` starts; by default those of the free phase."""

@@ -11,7 +11,7 @@ from keras import initializers, ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local._types import DType, InitializerLike, Targets
-from keras_local.dynamics._arguments import NONE_REFUSED, initializer
+from keras_local.dynamics._arguments import NONE_REFUSED, checked_choice, initializer
 from keras_local.dynamics._outputs import OUTPUTS
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, fresh, total
@@ -128,7 +128,9 @@ class PredictiveCodingNetwork(Network):
         self.step_size = check.real(
             "step_size", step_size, minimum=0.0, maximum=1.0, exclusive=True
         )
-        self.cost_name = _checked_cost(cost, self.targets)
+        self.cost_name = checked_choice(
+            "cost", cost, self.targets, usual="squared", of_labels="cross_entropy"
+        )
         self.head = OUTPUTS["values" if self.cost_name == "squared" else self.targets]
         self.kernel_initializer = initializer("kernel_initializer", kernel_initializer)
         self.rate, self.slope = ACTIVATIONS[activation]
@@ -308,13 +310,3 @@ class PredictiveCodingNetwork(Network):
             "cost": self.cost_name,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
-
-
-def _checked_cost(cost: Any, targets: str) -> str:
-    """Return the name of the cost, after a check that it fits the targets."""
-    if cost is None:
-        return "cross_entropy" if targets == "labels" else "squared"
-    name: str = check.one_of("cost", cost, ("squared", "cross_entropy"))
-    needed = {"labels": "cross_entropy", "values": "squared"}.get(targets, name)
-    check.require(name == needed, "cost", f'"{needed}" with targets="{targets}"', cost)
-    return name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import keras
 
@@ -123,6 +125,12 @@ def replica_count() -> int:
     """Return how many replicas hold a share of the batch."""
     count: int = backend.replica_count()
     return count
+
+
+def scope_of(model: Any) -> AbstractContextManager[Any]:
+    """Return the scope of the strategy that created a model; without a strategy it does nothing."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
 
 
 def in_strategy() -> bool:

@@ -272,6 +272,10 @@ def test_a_run_that_a_callback_has_ended_stays_ended(tmp_path: Path) -> None:
         ({"validation_split": 1.0}, "`validation_split` must be less than 1"),
         ({"callbacks": [3]}, "`callbacks` must be a list of Keras callbacks"),
         ({"callbacks": keras.callbacks.BackupAndRestore("x")}, "`callbacks` must be .*BackupAnd"),
+        (
+            {"callbacks": keras.callbacks.CallbackList([keras.callbacks.BackupAndRestore("x")])},
+            "`callbacks` must be .*BackupAnd",
+        ),
     ],
 )
 @pytest.mark.daily

@@ -10,7 +10,7 @@ from keras import initializers
 from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local._serialization import serializable
+from keras_local._serialization import copied, serializable
 from keras_local._types import (
     ConstraintLike,
     DType,
@@ -196,7 +196,7 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             # These are the initializer objects, with the seeds that they have drawn.
             kernel_initializer=projection.kernel_initializer,
             bias_initializer=projection.bias_initializer,
-            feedback=type(self.feedback).from_config(self.feedback.get_config()),
+            feedback=copied(self.feedback),
             feedback_initializer=self.feedback_initializer,
             connectivity=self.connectivity,
         )

@@ -6,11 +6,11 @@ import random
 from typing import Any, Unpack
 
 import keras
-from keras import initializers, ops
+from keras import ops
 
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
-from keras_local._serialization import serializable
+from keras_local._serialization import copied, serializable
 from keras_local._types import DType, InitializerLike, RegularizerLike
 from keras_local.feedback import FeedbackLike, FeedbackRule
 from keras_local.layers.feedback.layer import connectivity_of, feedback_initializer_of, rule_for
@@ -27,12 +27,13 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
+from keras_local.layers.recurrent.arguments import config_of_rules, recurrent_initializer_of
 from keras_local.layers.recurrent.gru import FeedbackGRU
 from keras_local.layers.recurrent.layer import FeedbackRecurrent
 from keras_local.layers.recurrent.lstm import FeedbackLSTM
 from keras_local.layers.recurrent.simple import FeedbackSimpleRNN
 from keras_local.layers.recurrent.stock import Untracked
-from keras_local.layers.recurrent.time_rules import NAMES, TimeRule, copy_of
+from keras_local.layers.recurrent.time_rules import NAMES, TimeRule
 from keras_local.ops.backend import Tensor
 
 _KINDS: dict[type, type[FeedbackRecurrent]] = {
@@ -131,10 +132,9 @@ class FeedbackRNN(keras.layers.Layer):
             None if rule is None else feedback_rules.get(rule, "recurrent_feedback")
         )
         self.feedback_initializer = feedback_initializer_of(feedback_initializer)
-        law = recurrent_feedback_initializer
-        if law is not None:
-            law = feedback_initializer_of(law, "recurrent_feedback_initializer")
-        self.recurrent_feedback_initializer = law
+        self.recurrent_feedback_initializer = recurrent_initializer_of(
+            recurrent_feedback_initializer
+        )
         self.connectivity = connectivity_of(connectivity)
         self.input_spec = None
         self.supports_masking = True
@@ -164,9 +164,9 @@ class FeedbackRNN(keras.layers.Layer):
         rule = self.recurrent_feedback
         return kind(
             **arguments,
-            feedback=copy_of(self._feedback),
+            feedback=copied(self._feedback),
             feedback_initializer=self.feedback_initializer,
-            recurrent_feedback=None if rule is None else copy_of(rule),
+            recurrent_feedback=None if rule is None else copied(rule),
             recurrent_feedback_initializer=self.recurrent_feedback_initializer,
             time_rule=self.time_rule,
             connectivity=self.connectivity,
@@ -187,7 +187,7 @@ class FeedbackRNN(keras.layers.Layer):
     def feedback(self, rule: FeedbackLike) -> None:
         self._feedback = rule_for(self, rule)
         for part in self.parts:
-            part.feedback = copy_of(self._feedback)
+            part.feedback = copied(self._feedback)
 
     @property
     def states(self) -> Any:
@@ -291,18 +291,9 @@ class FeedbackRNN(keras.layers.Layer):
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "zero_output_for_mask": self.zero_output_for_mask,
-            "feedback": feedback_rules.serialize(self.feedback),
-            "feedback_initializer": initializers.serialize(self.feedback_initializer),
-            "time_rule": self.time_rule,
             "activity_regularizer": keras.regularizers.serialize(self.activity_regularizer),
+            **config_of_rules(self, self.recurrent_feedback),
         }
-        if self.recurrent_feedback is not None:
-            config["recurrent_feedback"] = feedback_rules.serialize(self.recurrent_feedback)
-        if self.recurrent_feedback_initializer is not None:
-            law = initializers.serialize(self.recurrent_feedback_initializer)
-            config["recurrent_feedback_initializer"] = law
-        if self.connectivity is not None:
-            config["connectivity"] = self.connectivity
         return config
 
     @classmethod

@@ -31,7 +31,13 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
-from keras_local.layers.recurrent.arguments import OF_LAYER, RULES, checked
+from keras_local.layers.recurrent.arguments import (
+    OF_LAYER,
+    RULES,
+    checked,
+    config_of_rules,
+    recurrent_initializer_of,
+)
 from keras_local.layers.recurrent.kernel import KernelWithRule
 from keras_local.layers.recurrent.stock import Untracked, of_stock
 from keras_local.layers.recurrent.time_rules import NAMES, recurrent_rule
@@ -45,13 +51,13 @@ Shape = tuple[int | None, ...]
 class FeedbackRecurrent(keras.layers.Layer):
     """Interface of a recurrent layer with a feedback rule for each of its two kernels.
 
-    A layer says what a cell does in one step (`step`), from fields that arrive and messages that it
-    sends through the recurrent kernel. Weights, rules, the loop, masks, states and dropout are
-    here. Arguments, shapes and states are those of a built-in layer, of which one is held and
-    never called but where both rules are plain: then the layer is that one.
+    A subclass defines one step of its cell (`step`), from the fields of the inputs and the messages
+    that it sends through the recurrent kernel. This class has the weights, rules, loop, masks,
+    states and dropout. Arguments, shapes and states are those of a built-in layer, which this layer
+    holds. The built-in layer is called only if both rules are plain: then both compute the same.
 
     Args:
-        own: Arguments that this class of layers has and the others have not, checked.
+        own: Arguments that only this subclass has, after their checks.
         **arguments: The arguments of every recurrent layer, as the user gave them.
     """
 
@@ -62,7 +68,7 @@ class FeedbackRecurrent(keras.layers.Layer):
     """How many columns of a kernel a unit has."""
 
     additive: ClassVar[bool] = True
-    """Whether fields of inputs and messages are added before anything else is done with them."""
+    """Whether the cell only uses the sum of the fields of inputs and messages."""
 
     def __init__(self, own: Mapping[str, Any], **arguments: Any) -> None:
         given = dict(arguments)
@@ -82,7 +88,7 @@ class FeedbackRecurrent(keras.layers.Layer):
                 **stock, **own, name=self.name, dtype=self.dtype_policy, trainable=self.trainable
             )
         )
-        # The generator of the dropout's masks, of which Keras has to know.
+        # Keras has to track the generator of the dropout masks.
         self.seed_generator = self.stock.cell.seed_generator
         self._feedback = feedback_rules.get(rules["feedback"])
         self.time_rule: str = check.one_of("time_rule", rules["time_rule"], NAMES)
@@ -91,10 +97,9 @@ class FeedbackRecurrent(keras.layers.Layer):
             self.time_rule, self._feedback, self._given_recurrent
         )
         self.feedback_initializer = feedback_initializer_of(rules["feedback_initializer"])
-        law = rules["recurrent_feedback_initializer"]
-        if law is not None:
-            law = feedback_initializer_of(law, "recurrent_feedback_initializer")
-        self.recurrent_feedback_initializer = law
+        self.recurrent_feedback_initializer = recurrent_initializer_of(
+            rules["recurrent_feedback_initializer"]
+        )
         self.connectivity = connectivity_of(rules["connectivity"])
         self._support_compilation()
 
@@ -144,11 +149,11 @@ class FeedbackRecurrent(keras.layers.Layer):
 
     @property
     def recurrent_feedback(self) -> FeedbackRule:
-        """The rule by which errors return in time: that of `time_rule`, if it is no other."""
+        """The rule by which errors return in time; it follows from `time_rule`."""
         return self._recurrent_feedback
 
     def _support_compilation(self) -> None:
-        """Say that the model can be compiled, but where the built-in layer says otherwise."""
+        """Set `supports_jit`: True, or the value of the built-in layer if that one is called."""
         rules = (self._feedback, self._recurrent_feedback)
         plain = all(rule.sends_errors and not rule.has_own_kernel for rule in rules)
         self.supports_jit = self.stock.supports_jit if plain else True
@@ -156,7 +161,7 @@ class FeedbackRecurrent(keras.layers.Layer):
     # --- Weights ----------------------------------------------------------------------------------
 
     def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
-        """Create both kernels, the bias, what the rules declare, and states that are kept."""
+        """Create both kernels, the bias, the weights of the rules, and the kept states."""
         refuse_quantised("dtype", self)
         size = sequences_shape[-1]
         check.require(size is not None, "inputs", "of a known size of the last axis", size)
@@ -203,29 +208,29 @@ class FeedbackRecurrent(keras.layers.Layer):
 
     def kernel_arguments(self, name: str, rule: FeedbackRule) -> dict[str, Any]:
         """Return what a kernel needs, under the names of `FeedbackLayer`."""
-        law = self.feedback_initializer if name == "kernel" else self._recurrent_law()
+        below = name == "kernel"
         return {
             "feedback": rule,
-            "feedback_initializer": law,
+            "feedback_initializer": self.feedback_initializer if below else self._recurrent_first(),
             "kernel_initializer": getattr(self, f"{name}_initializer"),
             "kernel_regularizer": getattr(self, f"{name}_regularizer"),
             "kernel_constraint": getattr(self, f"{name}_constraint"),
         }
 
-    def _recurrent_law(self) -> Any:
-        """Return the initializer of the recurrent feedback kernel: by default the kernel's kind."""
+    def _recurrent_first(self) -> Any:
+        """Return the initializer of the recurrent feedback kernel; by default the kernel's own."""
         if self.recurrent_feedback_initializer is not None:
             return self.recurrent_feedback_initializer
-        law = self.recurrent_initializer
-        if not isinstance(law, initializers.Initializer):
-            return "glorot_uniform" if law is None else law
-        config = law.get_config()
+        first = self.recurrent_initializer
+        if not isinstance(first, initializers.Initializer):
+            return "glorot_uniform" if first is None else first
+        config = first.get_config()
         if "seed" not in config:
-            return law
+            return first
         state = random.getstate()
         try:
-            # With a seed that follows from the kernel's, never with the same.
-            return type(law).from_config({**config, "seed": None})
+            # The seed follows from that of the kernel, but is never the same.
+            return type(first).from_config({**config, "seed": None})
         finally:
             random.setstate(state)
 
@@ -369,7 +374,7 @@ class FeedbackRecurrent(keras.layers.Layer):
     def _run(
         self, sequences: Tensor, states: Any, mask: Any, masks: Any, training: bool | None
     ) -> Recurrence:
-        """Return what comes of sequences whose first axis is time, and let the rules learn."""
+        """Run the layer on sequences whose first axis is time, and let the rules learn."""
         below, across = self.inputs_part, self.recurrent_part
         contexts = below.context(), across.context()
         bias, recurrent_bias = self.biases()
@@ -427,7 +432,7 @@ class FeedbackRecurrent(keras.layers.Layer):
         outputs = ops.cast(outputs, self.compute_dtype)
         return ops.transpose(outputs, (1, 0, 2)) if self.return_sequences else outputs[-1]
 
-    # --- What Keras asks --------------------------------------------------------------------------
+    # --- Methods that Keras calls -----------------------------------------------------------------
 
     def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
         """Return states of zeros."""
@@ -464,7 +469,7 @@ class FeedbackRecurrent(keras.layers.Layer):
         plain = plain_twin(type(self))
         own = [each for each in self.answers() if callable(getattr(each, "plain", None))]
         if own:
-            # Inside of a recurrence, operations cannot stand behind the built-in layer.
+            # Inside a recurrence, no operation can follow the activation of the built-in layer.
             raise NotImplementedError(f"{type(own[0]).__name__} inside of {type(self).__name__}")
         config = twin_config(self.get_config(), plain)
         return PlainForm(plain, config, forward_values(self))
@@ -476,18 +481,10 @@ class FeedbackRecurrent(keras.layers.Layer):
         config.update(
             activity_regularizer=regularizer,
             activation=activations.serialize(self.activation),
-            feedback=feedback_rules.serialize(self.feedback),
-            feedback_initializer=initializers.serialize(self.feedback_initializer),
-            time_rule=self.time_rule,
+            **config_of_rules(
+                self, None if self._given_recurrent is None else self.recurrent_feedback
+            ),
         )
-        # As in the built-in layer's config where there is nothing to say.
-        if self._given_recurrent is not None:
-            config["recurrent_feedback"] = feedback_rules.serialize(self.recurrent_feedback)
-        if self.recurrent_feedback_initializer is not None:
-            law = initializers.serialize(self.recurrent_feedback_initializer)
-            config["recurrent_feedback_initializer"] = law
-        if self.connectivity is not None:
-            config["connectivity"] = self.connectivity
         return config
 
 

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
+from keras_local._serialization import copied
 from keras_local.feedback import Detached, FeedbackRule, FeedbackWeight
 from keras_local.ops.backend import Tensor
 
@@ -62,13 +63,8 @@ def recurrent_rule(time_rule: str, feedback: FeedbackRule, recurrent_feedback: A
         check.require(recurrent_feedback is None, "recurrent_feedback", allowed, recurrent_feedback)
         return Detached() if time_rule == "eprop" else OwnUnit()
     if recurrent_feedback is None:
-        return copy_of(feedback)
+        return copied(feedback)
     return feedback_rules.get(recurrent_feedback, "recurrent_feedback")
-
-
-def copy_of(rule: FeedbackRule) -> FeedbackRule:
-    """Return a rule of the same class and arguments."""
-    return type(rule).from_config(rule.get_config())
 
 
 def warn_without_memory(layer: keras.layers.Layer) -> None:

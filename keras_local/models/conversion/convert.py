@@ -13,6 +13,7 @@ from keras import initializers, ops
 from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
+from keras_local._serialization import copied
 from keras_local._types import InitializerLike
 from keras_local.feedback import FeedbackLike, FeedbackRule
 from keras_local.layers.conversions import named_arguments, our_class_of
@@ -333,7 +334,7 @@ class _Plan:
             return pair
         seed = random.Random(f"feedback of {path}, {self.origin}").randrange(1, 10**9)
         random.seed(f"{path}, {self.origin}")
-        config = {**_arguments(layer), "feedback": _copy_of_rule(rule)}
+        config = {**_arguments(layer), "feedback": copied(rule)}
         keep = self.initializer is not None
         given = self.initializer if keep else _kernel_initializer(layer)
         # A layer with several kernels derives the seed of each feedback kernel itself.
@@ -415,10 +416,6 @@ def _rules(feedback: Any) -> Callable[[keras.layers.Layer], FeedbackRule | None]
         return rule_of
     rule = feedback_rules.get(feedback)
     return lambda layer: rule
-
-
-def _copy_of_rule(rule: FeedbackRule) -> FeedbackRule:
-    return type(rule).from_config(rule.get_config())
 
 
 def _seeded(initializer: Any, seed: int, keep: bool, single: bool) -> Any:

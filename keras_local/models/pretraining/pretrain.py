@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -34,6 +33,7 @@ from keras_local.models.pretraining.layers_together import (
 from keras_local.models.training_state import flags_kept
 from keras_local.ops import replica_count
 from keras_local.ops.abilities import SEVERAL_STEPS_IN_A_GRAPH
+from keras_local.ops.surrogate import scope_of
 
 _AT_ONCE = 50
 
@@ -137,7 +137,7 @@ def pretrain(
     run = _Run(encoder, data, batch_size, batches, epochs, step_size, verbose, callbacks, journal)
     histories: Histories = {}
     settled: set[int] = set()
-    with _scope(encoder), flags_kept(encoder):
+    with scope_of(encoder), flags_kept(encoder):
         journal.restore()
         for number, phase in enumerate(phases):
             unsettled = unsettled_below(encoder, phase[-1], settled)
@@ -253,14 +253,11 @@ def _checked_callbacks(callbacks: Any) -> list[Any]:
     check.require(isinstance(callbacks, (list, tuple)), "callbacks", allowed, callbacks)
     for callback in callbacks:
         check.instance("callbacks", callback, keras.callbacks.Callback, allowed)
-        several = isinstance(callback, keras.callbacks.CallbackList)
-        for each in callback.callbacks if several else [callback]:
-            backup = isinstance(each, keras.callbacks.BackupAndRestore)
-            allowed = (
-                "callbacks other than BackupAndRestore, which knows one fit and not one for each "
-                "layer: give its directory as `resume_from`"
-            )
-            check.require(not backup, "callbacks", allowed, each)
+        runs.refuse_backups(
+            callback,
+            "callbacks other than BackupAndRestore, which knows one fit and not one for each "
+            "layer: give its directory as `resume_from`",
+        )
     return list(callbacks)
 
 
@@ -279,12 +276,6 @@ def _steps_per_call(batches: int, callbacks: Sequence[keras.callbacks.Callback])
     if watched or not SEVERAL_STEPS_IN_A_GRAPH or replica_count() > 1:
         return 1
     return max(steps for steps in range(1, _AT_ONCE + 1) if batches % steps == 0)
-
-
-def _scope(encoder: keras.Model) -> AbstractContextManager[Any]:
-    """Return the scope of the strategy that created the encoder."""
-    strategy = getattr(encoder, "distribute_strategy", None)
-    return nullcontext() if strategy is None else strategy.scope()
 
 
 def _report(layer: Any, features: Any = None) -> dict[str, float]:
