@@ -138,8 +138,14 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             output_shape=_integers("output_shape", output_shape, minimum=1),
             attention_axes=_integers("attention_axes", attention_axes, minimum=-check.LARGEST),
             flash_attention=flash_attention,
-            kernel_initializer=objects.initializer("kernel_initializer", kernel_initializer),
-            bias_initializer=objects.initializer("bias_initializer", bias_initializer),
+            # Keras copies both objects and has no form of None.
+            kernel_initializer=objects.initializer(
+                "kernel_initializer",
+                "glorot_uniform" if kernel_initializer is None else kernel_initializer,
+            ),
+            bias_initializer=objects.initializer(
+                "bias_initializer", "zeros" if bias_initializer is None else bias_initializer
+            ),
             kernel_regularizer=objects.regularizer("kernel_regularizer", kernel_regularizer),
             bias_regularizer=objects.regularizer("bias_regularizer", bias_regularizer),
             kernel_constraint=objects.constraint("kernel_constraint", kernel_constraint),

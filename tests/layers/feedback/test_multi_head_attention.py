@@ -100,3 +100,12 @@ def test_saved_and_loaded(tmp_path: Any) -> None:
 def test_refused() -> None:
     with pytest.raises(ValueError, match="`feedback` must be a FeedbackRule"):
         layers.FeedbackMultiHeadAttention(2, 3, feedback="backprop")
+
+
+def test_no_initializer_is_that_of_keras() -> None:
+    """Keras' own layer fails when it is built: it copies the initializer's class."""
+    none = layers.FeedbackMultiHeadAttention(2, 2, kernel_initializer=None, bias_initializer=None)
+    none(np.ones((1, 3, 4), "float32"), np.ones((1, 3, 4), "float32"))
+    query = none._query_dense
+    assert isinstance(query.kernel_initializer, keras.initializers.GlorotUniform)
+    assert isinstance(query.bias_initializer, keras.initializers.Zeros)
