@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import jax
 import keras
 import numpy as np
 
@@ -25,6 +24,9 @@ PLATFORMS = ("tpu",)
 
 def lowered(model: Any, batch: tuple[Any, ...]) -> int:
     """Return the size of the step's code in bytes."""
+    # Here, since the tests of TensorFlow import every module and need no JAX.
+    import jax
+
     model._symbolic_build(data_batch=batch)
     state = model._get_jax_state(
         trainable_variables=True,
@@ -61,6 +63,8 @@ def main() -> None:
     """Lower all cases, or those whose names begin as an argument does."""
     if keras.backend.backend() != "jax":
         raise SystemExit("Set KERAS_BACKEND=jax.")
+    import jax
+
     # Plastic layers report divergence by a call of Python, of which JAX has no form to export.
     jax.debug.callback = lambda *arguments, **options: None
     starts = tuple(sys.argv[1:])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 from tests.support import tensorflow_only
@@ -41,11 +43,17 @@ def run(page: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a page writes goes into a folder that nothing needs."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a page writes goes into a folder that nothing needs; what it registers is forgotten."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
+    # Other tests register classes of the same names.
+    registered = keras.saving.get_custom_objects()
+    before = dict(registered)
+    yield
+    registered.clear()
+    registered.update(before)
 
 
 def parameters() -> list[Any]:
