@@ -112,4 +112,5 @@ class SimilarityMatching(PlasticityRule):
 
 
 def _unit_matrices(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-    return ops.broadcast_to(ops.eye(shape[-1], dtype=dtype), shape)
+    # A product, since a broadcast view on PyTorch has one place in memory for all positions.
+    return ops.ones(shape, dtype=dtype) * ops.eye(shape[-1], dtype=dtype)

@@ -221,6 +221,7 @@ def test_metrics_that_fit() -> None:
     assert "r2_score" in values.evaluate(*task("values"), return_dict=True, verbose=0)
 
 
+@tensorflow_only  # In double precision.
 def test_one_sigmoid_unit_is_two_softmax_units() -> None:
     """At half the rate, with opposite weights; the hidden layer keeps its rate."""
     x, y = task("binary")

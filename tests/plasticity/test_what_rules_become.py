@@ -214,6 +214,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("nonlinearity", FUNCTIONS)
 def test_nonlinearities_are_those_of_their_table(nonlinearity: Any) -> None:
     currents = [-2.0, -0.7, -0.3, 0.0, 0.2, 0.6, 1.2, 1.7, 3.0]
-    found = array(NonlinearHebbian(nonlinearity, LOW, HIGH).gains(np.array([currents], "float32")))
+    tensor = keras.ops.convert_to_tensor(np.array([currents], "float32"))
+    found = array(NonlinearHebbian(nonlinearity, LOW, HIGH).gains(tensor))
     wanted = [FUNCTIONS[nonlinearity](u) for u in currents]
     np.testing.assert_allclose(found[0], wanted, rtol=1e-5, atol=1e-7)

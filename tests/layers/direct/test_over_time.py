@@ -80,7 +80,8 @@ def test_a_hidden_tensor_without_time_gets_the_sum() -> None:
     layer = layers.DirectFeedback()
     model = keras.Model(inputs, layer([logits, hidden]))
     x, error = probe((2, 4, 6)), probe((2, 4, 3), 1)
-    gradients, _ = model_gradients(model, x, lambda outputs: keras.ops.sum(outputs * error))
+    errors = keras.ops.convert_to_tensor(error)
+    gradients, _ = model_gradients(model, x, lambda outputs: keras.ops.sum(outputs * errors))
     sent = error.sum(axis=1) @ array(layer.feedback_kernels[0])
     expected = x.mean(axis=1).T @ sent
     np.testing.assert_allclose(gradients["0:kernel"], expected, rtol=1e-4, atol=1e-5)
