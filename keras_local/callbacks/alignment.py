@@ -19,8 +19,13 @@ from keras_local.callbacks._layers import (
 )
 from keras_local.layers.plain_form import error_kernels, has_one_kernel, with_error_path
 from keras_local.metrics import alignment_angle, norm_ratio, weight_correlation
+from keras_local.models.conversion.conversion_report import own_kernels
 from keras_local.models.conversion.graph_walks import without_trained_weights_below
-from keras_local.models.gradient_angles import gradient_angles, require_exact_errors
+from keras_local.models.gradient_angles import (
+    gradient_angles,
+    require_exact_errors,
+    sends_errors_directly,
+)
 
 Measure = Literal["alignment_angle", "norm_ratio", "weight_correlation"]
 
@@ -70,8 +75,10 @@ class AlignmentMonitor(keras.callbacks.Callback):
 
     The first angle tells how far a step goes downhill. The effects of all layers above add up in
     it, so that it is 0 in the highest layer and most informative in the lowest. It is reported for
-    every layer with a rule and a trained kernel, also for layers with backpropagation. The second
-    angle is the effect of the layer alone.
+    every layer with a rule and a trained kernel, also for layers with backpropagation. In a model
+    that learns directly from its outputs (`models.direct`) it is reported for every trained kernel,
+    also of stock layers; a layer with several kernels has one angle for each,
+    `gradient_angle/<layer>/<kernel>`. The second angle is the effect of the layer alone.
 
     Both are computed from the compiled loss, without regularizers and other losses of layers, in
     training mode: with normalisation by the batch, and the dropout of the next step. Measuring does
@@ -139,6 +146,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
         self.initial = {}
         self._latest: dict[str, float] = {}
         self._learning: dict[str, Any] = {}
+        self._others: dict[str, keras.Variable] = {}
         self._watched: dict[str, _Sender] | None = None  # None: not yet searched
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -186,6 +194,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
     def _find(self) -> tuple[dict[str, _Sender], dict[str, Any]]:
         """Return the kernels to watch, and the layers whose gradients to compare."""
         named = layers_by_name(self.model)
+        self._others = self._trained_without_rule(named)
         known = {
             name: sender
             for name, sender in self._senders().items()
@@ -197,6 +206,8 @@ class AlignmentMonitor(keras.callbacks.Callback):
         else:
             found = {}
             for wanted in self.layers:
+                if any(wanted in (name, name.rsplit("/", 1)[0]) for name in self._others):
+                    continue
                 fits = {
                     name: sender
                     for name, sender in known.items()
@@ -215,12 +226,23 @@ class AlignmentMonitor(keras.callbacks.Callback):
                 and layer.kernel.trainable
                 and (self.layers is None or name in self.layers or name in found)
             }
-        if not found and not learning:
+        if not found and not learning and not self._others:
             warn_of_silence(
                 "AlignmentMonitor",
                 f"no layer of the model {self.model.name!r} has a feedback kernel in use",
             )
         return found, learning
+
+    def _trained_without_rule(self, named: dict[str, Any]) -> dict[str, keras.Variable]:
+        """Return kernels whose gradient depends on direct errors, of layers without a rule."""
+        if self.data is None or not sends_errors_directly(self.model):
+            return {}
+        found = {}
+        for name, layer in named.items():
+            kernels = own_kernels(layer) if self.layers is None or name in self.layers else []
+            for kernel in kernels:
+                found[name if len(kernels) == 1 else f"{name}/{kernel.name}"] = kernel
+        return found
 
     def _measure(self) -> dict[str, float]:
         values = {}
@@ -228,7 +250,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
             kernel, feedback_kernel = sender.kernels()
             for measure in self.measures:
                 values[f"{measure}/{name}"] = _MEASURES[measure](kernel, feedback_kernel)
-        if self._learning and self._watched is not None:
+        if (self._learning or self._others) and self._watched is not None:
             angles, local = self._gradient_angles()
             values.update({f"gradient_angle/{name}": angle for name, angle in angles.items()})
             values.update(
@@ -243,7 +265,7 @@ class AlignmentMonitor(keras.callbacks.Callback):
     def _gradient_angles(self) -> tuple[dict[str, float], dict[str, float]]:
         inputs, labels = self.data  # type: ignore[misc]
         try:
-            return gradient_angles(self.model, inputs, labels, self._learning)
+            return gradient_angles(self.model, inputs, labels, self._learning, self._others)
         except (TypeError, ValueError) as error:
             shapes = keras.tree.map_structure(np.shape, self.data)
             raise ValueError(

@@ -15,14 +15,24 @@ from keras_local import _validation as check
 from keras_local import ops
 from keras_local.feedback import RuleContext, WrappedRule
 from keras_local.layers.direct.layer import without_cuts
-from keras_local.layers.plain_form import all_layers, error_kernels, exact_errors, measured
+from keras_local.layers.plain_form import (
+    all_layers,
+    error_kernels,
+    exact_errors,
+    has_one_kernel,
+    measured,
+)
 from keras_local.metrics import alignment_angle
 from keras_local.ops import Signals
 from keras_local.ops.backend import Tensor
 
 
 def gradient_angles(
-    model: keras.Model, inputs: Any, labels: Any, layers: Mapping[str, Any]
+    model: keras.Model,
+    inputs: Any,
+    labels: Any,
+    layers: Mapping[str, Any],
+    others: Mapping[str, keras.Variable] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the angles in degrees between each layer's gradient and that of backpropagation.
 
@@ -36,6 +46,7 @@ def gradient_angles(
         labels: Labels for its loss.
         layers: Layers of the model with one kernel that is trained and a rule that can be
             exchanged (`errors_by`).
+        others: Trained kernels of layers without such a rule, for angles of the first kind.
 
     Raises:
         ValueError: If a layer sends errors by a rule that cannot be switched off (it has
@@ -44,9 +55,10 @@ def gradient_angles(
     require_exact_errors(model)
     inputs, labels = keras.tree.map_structure(keras.ops.convert_to_tensor, (inputs, labels))
     loss = _loss(model, inputs, labels)
-    kernels = [keras.ops.convert_to_tensor(layer.kernel.value) for layer in layers.values()]
+    watched = {**{name: layer.kernel for name, layer in layers.items()}, **(others or {})}
+    variables = list(watched.values())
+    kernels = [keras.ops.convert_to_tensor(variable.value) for variable in variables]
     probed = {name: layer for name, layer in layers.items() if layer.feedback_kernel is not None}
-    variables = [layer.kernel for layer in layers.values()]
 
     def value(*tensors: Tensor) -> Tensor:
         # Values that the model writes (statistics, seeds, states of rules) are dropped with the
@@ -67,7 +79,7 @@ def gradient_angles(
         learned = ops.gradients(under_rules, [*kernels, *probes])
     with _by_the_chain_rule(model):
         exact = ops.gradients(value, kernels)
-    found = zip(layers, learned[: len(kernels)], exact, strict=True)
+    found = zip(watched, learned[: len(kernels)], exact, strict=True)
     angles = {name: alignment_angle(gradient, other) for name, gradient, other in found}
     local = zip(probed, learned[len(kernels) :], strict=True)
     return angles, {name: _angle(products) for name, products in local}
@@ -132,6 +144,15 @@ def _loss(model: keras.Model, inputs: Any, labels: Any) -> Callable[[Any, Any], 
 
 def _outputs(model: keras.Model, inputs: Any) -> Any:
     return model(inputs, training=True) if model._call_has_training_arg else model(inputs)
+
+
+def sends_errors_directly(model: keras.Model) -> bool:
+    """Return whether a layer of a model sends errors to hidden layers past all their kernels."""
+    return any(
+        exact_errors(layer) is not None and error_kernels(layer) == []
+        for layer in all_layers(model)
+        if not has_one_kernel(type(layer))
+    )
 
 
 def require_exact_errors(model: keras.Model) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_local as kl
 from keras_local.callbacks import AlignmentMonitor
 from keras_local.feedback import SignSymmetry
 from keras_local.layers import (
@@ -187,6 +188,34 @@ def test_gradient_angles_of_direct_feedback():
     direct.feedback_kernels[0].assign(ops.transpose(model.get_layer("top").kernel))
     monitor.on_train_begin()
     assert monitor.initial["gradient_angle/hidden"] == pytest.approx(0, abs=1e-3)
+
+
+def test_gradient_angles_of_stock_layers_that_learn_directly():
+    """The cut and the errors are those of the formula, in NumPy."""
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(6, "tanh", name="hidden")
+    top = keras.layers.Dense(3, name="top")
+    model = kl.models.direct(keras.Sequential([keras.Input((4,)), hidden, top]))
+    x, t = np.random.default_rng(1).normal(size=(2, 20, 4)).astype("float32")
+    t = t[:, :3]
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    monitor = AlignmentMonitor(data=(x, t))
+    model.fit(x, t, epochs=1, callbacks=[monitor], verbose=0)
+    assert list(monitor.initial) == ["gradient_angle/hidden", "gradient_angle/top"]
+    monitor.on_train_begin()
+    kernels = [array(model.get_layer(name).kernel) for name in ("hidden", "top")]
+    (feedback,) = (array(b) for b in model.get_layer("direct_feedback").feedback_kernels)
+    units = np.tanh(x @ kernels[0] + array(model.get_layer("hidden").bias))
+    error = units @ kernels[1] + array(model.get_layer("top").bias) - t
+    sent, exact = (x.T @ ((error @ way) * (1 - units**2)) for way in (feedback, kernels[1].T))
+    cosine = (sent * exact).sum() / np.linalg.norm(sent) / np.linalg.norm(exact)
+    assert monitor.initial["gradient_angle/top"] == pytest.approx(0, abs=1e-3)
+    expected = np.degrees(np.arccos(cosine))
+    assert expected > 5
+    assert monitor.initial["gradient_angle/hidden"] == pytest.approx(expected, abs=0.05)
+    chosen = AlignmentMonitor(layers=["hidden"], data=(x, t))
+    model.fit(x, t, epochs=1, callbacks=[chosen], verbose=0)
+    assert list(chosen.initial) == ["gradient_angle/hidden"]
 
 
 def test_gradient_angles_of_other_models():

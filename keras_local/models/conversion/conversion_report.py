@@ -196,10 +196,16 @@ def kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
     channel each and carry nothing to another channel. A layer with `error_kernels` has no such
     weights, because it sends errors in its own way.
     """
+    inside = (weight for part in parts(layer) for weight in kernels(part))
+    silent = error_kernels(layer) is not None or type(layer) in WITHOUT_KERNELS
+    return [] if silent else [*own_kernels(layer), *inside]
+
+
+def own_kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the `kernels` of a layer without those of the layers inside it."""
     if error_kernels(layer) is not None or type(layer) in WITHOUT_KERNELS:
         return []
-    own = [weight for weight in layer._trainable_variables if len(weight.shape) > 1]
-    return [*own, *(weight for part in parts(layer) for weight in kernels(part))]
+    return [weight for weight in layer._trainable_variables if len(weight.shape) > 1]
 
 
 def errors_by_rules(layer: keras.layers.Layer) -> list[Any]:
