@@ -20,6 +20,7 @@ from keras_local import ops as ops
 from keras_local import optimizers as optimizers
 from keras_local import plasticity as plasticity
 from keras_local import plots as plots
+from keras_local import reproduce as reproduce
 from keras_local import testing as testing
 
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras_local
 from keras_local import datasets
+from keras_local.reproduce.compare_command import add_compare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
+    add_compare(commands)
     return parser
 
 

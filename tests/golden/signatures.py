@@ -24,7 +24,7 @@ def modules() -> Iterator[Any]:
     """The modules and packages from which users import."""
     for found in pkgutil.walk_packages(keras_local.__path__, "keras_local."):
         parts = found.name.split(".")[1:]
-        hidden = any(part.startswith("_") for part in parts) or parts[0] in ("ops", "reproduce")
+        hidden = any(part.startswith("_") for part in parts) or parts[0] == "ops"
         if not hidden and (found.ispkg or len(parts) == 1):
             yield importlib.import_module(found.name)
 
