@@ -1,7 +1,8 @@
 """Data sets of labelled images, and small tasks for sequences, as NumPy arrays.
 
 `digits` comes with scikit-learn and needs no download; the others come through TensorFlow
-Datasets, which downloads them once. `delayed_xor`, `adding` and `sines` are made on the spot.
+Datasets, which downloads them once, or from files that `keras-local pack` wrote. `delayed_xor`,
+`adding` and `sines` are made on the spot.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from keras_local import _packed
 from keras_local import _validation as check
 
 Split = tuple[np.ndarray, np.ndarray]
-Name = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
+Name = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 
-_TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10")
+_TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 NAMES = ("digits", *_TFDS_NAMES)
 """The names of data sets for `load`."""
 
@@ -39,16 +42,18 @@ def load(
     | `mnist`         | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
     | `fashion_mnist` | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
     | `cifar10`       | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
+    | `cifar100`      | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
 
-    All have 10 classes. `digits` has no split of its own. Here it is permuted by
-    `numpy.random.default_rng(0)`; the first 1400 images are for training, the rest for tests. Split
-    and order of the others are those of TensorFlow Datasets.
+    All have 10 classes, but `cifar100` has 100. `digits` has no split of its own. Here it is
+    permuted by `numpy.random.default_rng(0)`; the first 1400 images are for training, the rest for
+    tests. Split and order of the others are those of TensorFlow Datasets.
 
     Args:
         name: One of the names above.
         flatten: Whether to return each image as a vector.
         data_dir: Folder of TensorFlow Datasets; None means its default, the environment variable
-            `TFDS_DATA_DIR` or otherwise `~/tensorflow_datasets`.
+            `TFDS_DATA_DIR` or otherwise `~/tensorflow_datasets`. Or a folder with files that
+            `keras-local pack` wrote, which are read without TensorFlow Datasets.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`: images in float32 from 0 to 1, of shape
@@ -56,7 +61,8 @@ def load(
         labels in int32 of shape `(samples,)`.
 
     Raises:
-        ValueError: If the name is unknown, `flatten` is not a bool, or `data_dir` is not a path.
+        ValueError: If the name is unknown, `flatten` is not a bool, or `data_dir` is not a path or
+            does not hold all packed files of the data set.
         ImportError: If scikit-learn or TensorFlow Datasets is missing.
         RuntimeError: If the data set is not there and cannot be downloaded or prepared.
 
@@ -69,11 +75,74 @@ def load(
     flatten = check.flag("flatten", flatten)
     if data_dir is not None:
         check.instance("data_dir", data_dir, (str, os.PathLike), "a path, or None")
-    splits = _digits() if name == "digits" else _from_tfds(name, data_dir)
+    if name == "digits":
+        splits = _digits()
+    elif _is_packed(name, data_dir):
+        splits = _as_floats(_packed.read(name, Path(data_dir)))  # type: ignore[arg-type]
+    else:
+        splits = _as_floats(_from_tfds(name, data_dir))
     if flatten:
         splits = tuple((images.reshape(len(images), -1), labels) for images, labels in splits)
     train, test = splits
     return train, test
+
+
+def is_prepared(name: Name, data_dir: str | os.PathLike[str] | None = None) -> bool:
+    """Return whether `load` can return a data set without a download.
+
+    Args:
+        name: As in `load`.
+        data_dir: As in `load`.
+
+    Raises:
+        ValueError: If the name is unknown, or `data_dir` is not a path.
+
+    >>> is_prepared("digits")
+    True
+    """
+    check.one_of("name", name, NAMES)
+    if data_dir is not None:
+        check.instance("data_dir", data_dir, (str, os.PathLike), "a path, or None")
+    if name == "digits" or _is_packed(name, data_dir):
+        return True
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        return False
+    directory = None if data_dir is None else os.fspath(data_dir)
+    return bool(tfds.builder(name, data_dir=directory).is_prepared())
+
+
+def pack(
+    name: Name,
+    folder: str | os.PathLike[str],
+    part: float = 40.0,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Write a data set into a few small files that `load` reads without TensorFlow Datasets.
+
+    The files are `NAME-0.npz`, `NAME-1.npz`, and so on, with pixels in uint8, compressed without
+    loss. Give their folder to `load` as `data_dir`.
+
+    Args:
+        name: As in `load`, but not `"digits"`, which needs no files.
+        folder: Where to write; it is created if it does not exist.
+        part: Largest size of a file in MiB.
+        data_dir: As in `load`.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ValueError: If an argument is wrong.
+        ImportError: As in `load`, likewise `RuntimeError`.
+    """
+    check.one_of("name", name, _TFDS_NAMES)
+    check.instance("folder", folder, (str, os.PathLike), "a path")
+    part = check.real("part", part, 0.0, exclusive=True)
+    train, test = load(name, data_dir=data_dir)
+    train, test = ((np.rint(x * 255.0).astype("uint8"), y) for x, y in (train, test))
+    return [str(path) for path in _packed.write(name, Path(folder), train, test, part)]
 
 
 def delayed_xor(samples: int, steps: int = 20, seed: int | None = None) -> Split:
@@ -218,10 +287,18 @@ def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Spli
             "`load('digits')` needs no download. "
             f"Received: data_dir={directory!r}, {type(error).__name__}: {error}"
         ) from error
+    return tuple((images, labels) for images, labels in splits)
+
+
+def _as_floats(splits: tuple[Split, ...]) -> tuple[Split, ...]:
     return tuple(
         (np.divide(images, 255.0, dtype=np.float32), labels.astype(np.int32))
         for images, labels in splits
     )
+
+
+def _is_packed(name: str, data_dir: str | os.PathLike[str] | None) -> bool:
+    return data_dir is not None and bool(_packed.files(name, Path(data_dir)))
 
 
 def _missing(name: str) -> ImportError:

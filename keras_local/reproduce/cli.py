@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras_local
-from keras_local import datasets
+from keras_local.reproduce import commands
 from keras_local.reproduce.compare_command import add_compare
+from keras_local.reproduce.settings import DEMO_DATA
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,16 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
     options.command_line = shlex.join(["keras-local", *arguments])
-    run: Callable[[argparse.Namespace], None] = options.run
+    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        run(options)
+        return run(options) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"keras-local: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("keras-local: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,14 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {keras_local.__version__}"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_demo(commands)
-    add_compare(commands)
+    several = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(several)
+    commands.add(several)
+    add_compare(several)
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+def _add_demo(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = several.add_parser(
         "demo",
         help="train, compare, export and report on real images",
         description="Train one network with backpropagation, with fixed and with updated random "
@@ -62,7 +63,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument(
         "--data",
-        choices=datasets.NAMES,
+        choices=DEMO_DATA,
         default="digits",
         help="the data set (default: %(default)s, which needs no download and takes about one and "
         "a half minutes; the others take about ten)",

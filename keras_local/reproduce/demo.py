@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import logging
 import os
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +22,7 @@ from keras_local.reproduce import report
 from keras_local.reproduce.error_paths import error_paths
 from keras_local.reproduce.hebbian_features import features, pretrain
 from keras_local.reproduce.images import Data, load
-from keras_local.reproduce.progress import Stages
+from keras_local.reproduce.progress import Stages, without_advice
 from keras_local.reproduce.results import Images, Results
 from keras_local.reproduce.serving import serve
 from keras_local.reproduce.settings import DemoSettings
@@ -86,7 +83,7 @@ def run(
     figures: dict[str, Figure] = {}
     with (
         warnings.catch_warnings(record=True) as caught,
-        _without_advice_from_tensorflow(),
+        without_advice(),
         Stages(console) as stages,
     ):
         warnings.simplefilter("always", UserWarning)
@@ -132,18 +129,6 @@ def _images(settings: DemoSettings, data: Data) -> Images:
         test=len(data.x_test),
         test_of=data.sizes[1],
     )
-
-
-@contextmanager
-def _without_advice_from_tensorflow() -> Iterator[None]:
-    """Silence TensorFlow's warning that many models are built, which the demo does on purpose."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _folder(out: str | os.PathLike[str]) -> Path:

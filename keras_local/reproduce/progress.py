@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,20 @@ import keras
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Silence TensorFlow's warning that many models are built, which is done on purpose here."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class Stage:

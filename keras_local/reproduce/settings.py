@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-import typing
-from collections.abc import Mapping
 from importlib import resources
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from keras_local import _validation as check
 from keras_local import datasets
+from keras_local.reproduce.reading import counts, parsed, read_table
 
-T = TypeVar("T")
+DEMO_DATA = ("digits", "mnist", "fashion_mnist", "cifar10")
+"""The data sets of the demo."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Data:
 
     def __post_init__(self) -> None:
         check.one_of("name", self.name, datasets.NAMES)
-        _counts(self, "training", "test")
+        counts(self, "training", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ class ErrorPaths:
         check.one_of("activation", self.activation, ("relu", "tanh"))
         check.real("learning_rate", self.learning_rate, 0.0, exclusive=True)
         check.real("momentum", self.momentum, 0.0, 0.999)
-        _counts(self, "kernel_size", "hidden", "batch_size", "epochs", "images")
+        counts(self, "kernel_size", "hidden", "batch_size", "epochs", "images")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Encoder:
         check.real("delta", self.delta, 0.0)
         check.one_of("initial", self.initial, ("uniform", "normal"))
         check.real("step_size", self.step_size, 0.0, exclusive=True)
-        _counts(self, "units", "batch_size", "epochs")
+        counts(self, "units", "batch_size", "epochs")
         check.require(self.rank <= self.units, "rank", f"at most units={self.units}", self.rank)
 
 
@@ -129,7 +128,7 @@ class Readout:
         check.real("loss_power", self.loss_power, 1.0)
         check.real("beta", self.beta, 0.0, exclusive=True)
         check.real("learning_rate", self.learning_rate, 0.0, exclusive=True)
-        _counts(self, "batch_size", "passes")
+        counts(self, "batch_size", "passes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Softmax:
 
     def __post_init__(self) -> None:
         check.real("learning_rate", self.learning_rate, 0.0, exclusive=True)
-        _counts(self, "batch_size", "passes")
+        counts(self, "batch_size", "passes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +171,7 @@ class DemoSettings:
         Raises:
             ValueError: If the data set is unknown.
         """
-        check.one_of("data", data, datasets.NAMES)
+        check.one_of("data", data, DEMO_DATA)
         name = f"demo-{data}.toml"
         text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
         return cls.from_toml(text, name)
@@ -189,11 +188,7 @@ class DemoSettings:
             ValueError: If the text is not TOML, if an entry is missing, unknown or of the wrong
                 type, or a value is out of its range; the message names source, table and entry.
         """
-        try:
-            table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{source}: not TOML: {error}") from error
-        return _read(cls, table, source)
+        return read_table(cls, parsed(text, source), source)
 
     def quick(self) -> Self:
         """Return the same experiment with few images and steps, to see that everything works."""
@@ -205,57 +200,3 @@ class DemoSettings:
             readout=dataclasses.replace(self.readout, passes=2),
             softmax=dataclasses.replace(self.softmax, passes=2),
         )
-
-
-def _counts(settings: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None:
-            check.positive_integer(name, value)
-
-
-def _read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Return a dataclass from a table whose entries are exactly its fields."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(table) - set(fields))
-    if unknown:
-        raise ValueError(
-            f"{where}: unknown entry {unknown[0]!r}. Allowed: {', '.join(fields)}. "
-            f"Received: {', '.join(table)}"
-        )
-    values = {}
-    for name, field in fields.items():
-        if name in table:
-            values[name] = _convert(hints[name], table[name], f"{where}: {name}")
-        elif field.default is dataclasses.MISSING:
-            raise ValueError(
-                f"{where}: entry {name!r} is missing. Received: {', '.join(table) or 'no entries'}"
-            )
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: must be a table. Received: {value!r}")
-        return _read(typing.cast(type, hint), value, where)
-    kinds = typing.get_args(hint) or (hint,)
-    if Ellipsis in kinds:
-        if isinstance(value, list) and all(_is(kinds[0], item) for item in value):
-            return tuple(value)
-        raise ValueError(f"{where}: must be a list of {kinds[0].__name__}. Received: {value!r}")
-    kind = kinds[0]
-    if not _is(kind, value):
-        raise ValueError(f"{where}: must be of type {kind.__name__}. Received: {value!r}")
-    return kind(value)
-
-
-def _is(kind: type, value: Any) -> bool:
-    # TOML distinguishes 1 from 1.0 and from true, but a whole number is also a number.
-    if isinstance(value, bool) or kind is bool:
-        return kind is bool and isinstance(value, bool)
-    return isinstance(value, (int, float) if kind is float else kind)

@@ -6,8 +6,7 @@ import dataclasses
 
 import pytest
 
-from keras_local import datasets
-from keras_local.reproduce.settings import DemoSettings
+from keras_local.reproduce.settings import DEMO_DATA, DemoSettings
 
 TEXT = """
 [data]
@@ -48,7 +47,7 @@ passes = 200
 """
 
 
-@pytest.mark.parametrize("name", datasets.NAMES)
+@pytest.mark.parametrize("name", DEMO_DATA)
 def test_every_data_set_has_settings(name: str) -> None:
     settings = DemoSettings.of(name)
     assert settings.data.name == name

@@ -1,0 +1,151 @@
+"""Results of runs: one JSON file for each variant and seed, and arrays for figures beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_local
+from keras_local import _validation as check
+
+SCHEMA = 1
+
+TIMES = ("started", "seconds", "cpu_seconds", "resumed", "command")
+"""What differs between a run that was killed and taken up again and one that was not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the result of one variant with one seed is.
+
+    Attributes:
+        out: Folder of all results.
+        id: The experiment.
+        preset: The preset.
+        variant: The variant.
+        seed: The seed.
+    """
+
+    out: Path
+    id: str
+    preset: str
+    variant: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of variant and seed."""
+        plain = "".join(each if each.isalnum() or each in "-_.+" else "_" for each in self.variant)
+        return f"{plain}-s{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results of a preset."""
+        return self.out / self.id / self.preset
+
+    @property
+    def path(self) -> Path:
+        """File of the result."""
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def work(self) -> Path:
+        """Folder of the state of an unfinished run."""
+        return self.folder / ".unfinished" / self.name
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.folder / "logs" / self.name
+
+
+def write(place: Place, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a result; the JSON file comes last, and all of it at once."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    if arrays:
+        temporary = place.path.with_suffix(".npz.tmp")
+        with open(temporary, "wb") as file:
+            members: dict[str, Any] = dict(arrays)
+            np.savez_compressed(file, **members)
+        os.replace(temporary, place.path.with_suffix(".npz"))
+    temporary = place.path.with_suffix(".json.tmp")
+    text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, place.path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a result.
+
+    Raises:
+        ValueError: If the file is not a result.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a result of `keras-local run`: {error}") from error
+    valid = isinstance(facts, dict) and facts.get("schema") == SCHEMA
+    check.require(valid, str(path), f"a result of schema {SCHEMA}", type(facts).__name__)
+    return dict(facts)
+
+
+def results(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield all results in a folder, in the order of experiments, presets, variants and seeds."""
+    for path in sorted(out.glob("*/*/*.json")):
+        yield path, read(path)
+
+
+def environment() -> dict[str, Any]:
+    """Return with what and on what a run computes."""
+    backend = keras.backend.backend()
+    return {
+        "versions": {
+            "keras_local": keras_local.__version__,
+            "keras": keras.version(),
+            "backend": f"{backend} {getattr(sys.modules.get(backend), '__version__', '?')}",
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        **_revision(),
+        "device": _device(),
+        "threads": os.cpu_count(),
+        "precision": keras.config.dtype_policy().name,
+    }
+
+
+def command() -> str:
+    """Return the command line that started this process."""
+    return shlex.join(["keras-local", *sys.argv[1:]])
+
+
+def _device() -> str:
+    accelerators = [name for name in keras.distribution.list_devices() if "cpu" not in name]
+    return ", ".join(accelerators) if accelerators else f"{platform.machine()} CPU"
+
+
+def _revision() -> dict[str, Any]:
+    """Return the commit of the package, if it lies in a repository of its own."""
+    root = Path(keras_local.__file__).parents[1]
+    if not (root / ".git").exists():
+        return {"revision": None, "dirty": None}
+    try:
+        said = [
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return {"revision": None, "dirty": None}
+    return {"revision": said[0][:12], "dirty": bool(said[1])}
