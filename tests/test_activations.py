@@ -139,7 +139,7 @@ def test_in_a_layer_saved_and_loaded(activation, tmp_path):
     assert restored.layers[0].activation.get_config() == activation.get_config()
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_plain_form_needs_no_package(tmp_path):
     inputs = keras.Input((5,))

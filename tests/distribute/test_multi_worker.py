@@ -57,7 +57,7 @@ def test_two_workers_equal_one_process() -> None:
 
 
 @tensorflow_only
-@pytest.mark.daily
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(HOUR)
 def test_the_strategy_of_tensorflow_still_fails() -> None:

@@ -128,6 +128,7 @@ def test_the_table_is_complete() -> None:
 
 
 @pytest.mark.daily
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("name", "kind"), CELLS)
 def test_learns(name: str, kind: str) -> None:
     """It beats the best constant, which knows how frequent each target is and sees no input."""

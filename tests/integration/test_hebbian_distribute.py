@@ -134,6 +134,7 @@ def joint(kernel: np.ndarray) -> keras.Model:
     return model
 
 
+@pytest.mark.thorough
 def test_the_whole_way() -> None:
     """A stack, pretrained, and a readout, all under the strategy, from arrays."""
     rng = np.random.default_rng(0)

@@ -68,7 +68,7 @@ def copy_project(root: Path, target: Path) -> None:
 
 
 def mirror_tests(root: Path, path: str) -> list[str]:
-    """The examples of a file, its own tests, and those of its room that name what it defines.
+    """The examples of a file, its own tests, and those of its rooms that name what it defines.
 
     Where none does, those of other rooms that do, or all of its room, as for what is private.
     Defaults of public arguments are known to one test for all rooms.
@@ -83,6 +83,8 @@ def mirror_tests(root: Path, path: str) -> list[str]:
         if place.is_dir():
             room = sorted(place.rglob("test_*.py"))
             break
+    above = [root / "tests" / Path(*parts[:depth]) for depth in range(1, len(parts))]
+    room += [each for folder in above for each in sorted(folder.glob("test_*.py"))]
     names = public_names((root / path).read_text())
     every = sorted((root / "tests").rglob("test_*.py"))
     naming = [each for each in room if names and names.search(with_support(root, each))]

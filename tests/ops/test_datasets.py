@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_local.ops.datasets import Order, ordered
+from keras_local.ops.datasets import Order, OrderedBatches, ordered
 
 X = np.arange(26.0).reshape(13, 2)
 Y = np.arange(13)
@@ -48,3 +48,15 @@ def test_each_epoch_has_an_order_of_its_own() -> None:
     assert epochs[0] != epochs[1]
     assert list(chain(*labels(Order(13, 4, (2,)), 4))) != epochs[0]
     assert list(chain(*labels(Order(13, 4, None), 8))) == [*range(13), *range(13)]
+
+
+def test_batches_may_be_asked_for_in_any_order() -> None:
+    """As a process that loads ahead does, on the backends that take a `PyDataset`."""
+    order = Order(13, 4, (1,), epoch=1, batch=2)
+    batches = OrderedBatches((X, Y), order)
+    for index in (5, 0, 9, 1):
+        epoch, batch = divmod(2 + index, order.steps)
+        chosen = order.of_epoch(1 + epoch)[4 * batch : 4 * batch + 4]
+        x, y = batches[index]
+        np.testing.assert_array_equal(y, Y[chosen])
+        np.testing.assert_array_equal(x, X[chosen])

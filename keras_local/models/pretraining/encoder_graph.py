@@ -118,7 +118,7 @@ def _walk(model: Any, argument: str) -> Iterator[Any]:
         else:
             hidden = [
                 each.name
-                for each in operation._flatten_layers(include_self=False)
+                for each in operation._flatten_layers()
                 if learns_by_plasticity(each) and each.trainable
             ]
             allowed = (

@@ -43,7 +43,7 @@ def model_of(name: str) -> keras.Model:
     "name",
     [
         "both_directions",
-        *(pytest.param(n, marks=pytest.mark.daily) for n in MODELS if n != "both_directions"),
+        *(pytest.param(n, marks=pytest.mark.thorough) for n in MODELS if n != "both_directions"),
     ],
 )
 def test_there_and_back(name: str, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_an_own_activation_inside_has_none() -> None:
         kl.models.to_plain(model)
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 @tensorflow_only
 def test_export(tmp_path: Path) -> None:
     import tensorflow as tf
@@ -110,7 +110,7 @@ def test_export(tmp_path: Path) -> None:
     np.testing.assert_allclose(served.serve(INPUTS), expected, atol=1e-5)
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 @tensorflow_only
 def test_export_to_onnx(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")

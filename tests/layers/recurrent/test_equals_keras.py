@@ -41,7 +41,7 @@ def cases() -> list[Any]:
         mark = (
             ()
             if often
-            else pytest.mark.daily
+            else pytest.mark.thorough
             if options == OPTIONS[11] and kind == "gru_before"
             else pytest.mark.thorough
         )
@@ -66,7 +66,7 @@ def pair(kind: str, options: dict[str, Any], own_loop: bool = False) -> tuple[An
 
 
 @pytest.mark.parametrize(
-    "mask", [pytest.param(None, marks=pytest.mark.daily), MASK], ids=["", "mask"]
+    "mask", [pytest.param(None, marks=pytest.mark.thorough), MASK], ids=["", "mask"]
 )
 @pytest.mark.parametrize(("kind", "options"), cases())
 def test_outputs_and_gradients(kind: str, options: dict[str, Any], mask: Any) -> None:
@@ -88,7 +88,7 @@ def test_outputs_and_gradients(kind: str, options: dict[str, Any], mask: Any) ->
 
 
 @pytest.mark.parametrize(
-    "kind", ["lstm", *(pytest.param(k, marks=pytest.mark.daily) for k in PAIRS if k != "lstm")]
+    "kind", ["lstm", *(pytest.param(k, marks=pytest.mark.thorough) for k in PAIRS if k != "lstm")]
 )
 def test_ten_steps_of_fit(kind: str) -> None:
     x, _ = data()

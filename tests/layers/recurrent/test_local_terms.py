@@ -40,7 +40,7 @@ RULES: dict[str, Any] = {
 @pytest.mark.parametrize("mask", [None, MASK], ids=["", "mask"])
 @pytest.mark.parametrize(
     "kind",
-    ["lstm", *(pytest.param(k, marks=pytest.mark.daily) for k in ("simple", "gru", "leaky"))],
+    ["lstm", *(pytest.param(k, marks=pytest.mark.thorough) for k in ("simple", "gru", "leaky"))],
 )
 def test_activation_alignment_of_every_step(kind: str, mask: Any) -> None:
     """`dB = x^T (x B - x W) / samples`: masked steps are no samples."""
@@ -91,7 +91,7 @@ def test_centred_inputs_do_not_see_what_is_masked() -> None:
         pytest.param(
             kind,
             name,
-            marks=pytest.mark.daily
+            marks=pytest.mark.thorough
             if (kind, name) in (("lstm", "weight_mirror"), ("gru_before", "every"))
             else pytest.mark.thorough,
         )
@@ -162,7 +162,7 @@ class TestInACellOfOnesOwn:
         [
             "feedback_alignment",
             *(
-                pytest.param(r, marks=pytest.mark.daily)
+                pytest.param(r, marks=pytest.mark.thorough)
                 for r in ("kolen_pollack", "usf", "symmetric")
             ),
         ],

@@ -37,7 +37,7 @@ DAILY = [pytest.param(kind, marks=() if kind == "lstm" else MORE[kind]) for kind
 
 @pytest.mark.parametrize("kind", DAILY)
 @pytest.mark.parametrize(
-    "mask", [pytest.param(None, marks=pytest.mark.daily), MASK], ids=["", "mask"]
+    "mask", [pytest.param(None, marks=pytest.mark.thorough), MASK], ids=["", "mask"]
 )
 def test_feedback_alignment(kind: str, mask: Any) -> None:
     with double():
@@ -91,7 +91,7 @@ def test_kolen_pollack(kind: str) -> None:
     "rule", ["kolen_pollack", kl.feedback.KolenPollack(separate=True)], ids=str
 )
 @pytest.mark.parametrize(
-    "kind", ["lstm", *(pytest.param(k, marks=pytest.mark.daily) for k in KINDS if k != "lstm")]
+    "kind", ["lstm", *(pytest.param(k, marks=pytest.mark.thorough) for k in KINDS if k != "lstm")]
 )
 def test_the_difference_of_the_kernels_is_constant(kind: str, rule: Any) -> None:
     with double():

@@ -106,7 +106,7 @@ MODELS: dict[str, tuple[Callable[..., keras.Model], Callable[[], Any]]] = {
     ),
     "bags": (bags, lambda: probe((8, 5, 6))),
 }
-each = pytest.mark.parametrize("name", ["encoders", pytest.param("bags", marks=pytest.mark.daily)])
+each = pytest.mark.parametrize("name", ["encoders", pytest.param("bags", marks=pytest.mark.thorough)])
 
 
 def opened(model: keras.Model, rule: Any = "feedback_alignment", **options: Any) -> keras.Model:
@@ -134,7 +134,7 @@ def test_it_predicts_the_same_and_comes_back(name: str, tmp_path: Path) -> None:
 
 @each
 @pytest.mark.parametrize(
-    "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.daily)]
+    "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.thorough)]
 )
 def test_symmetric_learns_as_the_model_does(name: str, precision: str) -> None:
     """Dropout inside draws the same, masks and the phase come through: bit for bit."""

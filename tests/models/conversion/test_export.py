@@ -85,7 +85,7 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 def test_served_where_the_package_is_not(tmp_path: Path) -> None:
     expected = {}
     for name, (make, shape) in MODELS.items():

@@ -183,7 +183,7 @@ def patch_normed() -> tuple[keras.Model, np.ndarray, np.ndarray, np.ndarray]:
     return model, x, test_x, test_y
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Only .* of the units:UserWarning")
 def test_int8_keeps_the_accuracy_of_normalised_patches(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_int8_keeps_the_accuracy_of_normalised_patches(tmp_path: Path) -> None:
     assert {"int8", "float32"} <= kinds
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 def test_int8_warns_of_what_it_costs(tmp_path: Path) -> None:
     """Steep powers in eight bits: what is measured on the samples is in the warning."""
     pytest.importorskip("ai_edge_litert")

@@ -160,7 +160,7 @@ ROWS = [
     Row("hard_wta", hebbian(P.HardWTA()), 0.02),
     Row("kwta", hebbian("kwta"), 0.02),
     Row("soft_hebb", hebbian("soft_hebb"), 0.02),
-    Row("bcm", hebbian(P.BCM(), 0.005), 0.005, day="daily"),
+    Row("bcm", hebbian(P.BCM(), 0.005), 0.005, day="thorough"),
     Row("hpca", hebbian(P.HPCA()), 0.02),
     Row("convallis", hebbian(P.Convallis()), 0.02),
     Row("sanger", hebbian(P.Sanger(), 0.005), 0.005),
@@ -181,7 +181,7 @@ ROWS = [
     Row("symmetric_alignment", dense("symmetric_alignment")),
     Row("activation_alignment", dense("activation_alignment")),
     Row("information_alignment", dense("information_alignment")),
-    Row("weight_mirror", dense("weight_mirror"), seeds=mirrors, day="daily"),
+    Row("weight_mirror", dense("weight_mirror"), seeds=mirrors, day="thorough"),
     Row("noisy_updates", dense(F.NoisyUpdates(F.KolenPollack(), 0.01)), seeds=mirrors),
     Row("no_bias-relu", dense("feedback_alignment", "relu", use_bias=False)),
     Row("connectivity", dense("feedback_alignment", connectivity=0.5)),
@@ -210,7 +210,7 @@ ROWS = [
         shape=(8, 8, 1),
     ),
     # Networks.
-    Row("equilibrium", network(D.EquilibriumNetwork, SIZES, **SETTLE), day="daily"),
+    Row("equilibrium", network(D.EquilibriumNetwork, SIZES, **SETTLE), day="thorough"),
     Row(
         "equilibrium-centred",
         network(D.EquilibriumNetwork, SIZES, form="prototypical", nudging="centred", **SETTLE),

@@ -48,7 +48,8 @@ def network() -> Any:
 
 
 @pytest.mark.daily
-@pytest.mark.parametrize("make", [layer, rule, network])
+@pytest.mark.few(1)
+@pytest.mark.parametrize("make", [rule, layer, network])
 def test_of_ones_own(make: Any, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     assert run(Row(make.__name__, make), "litert", tmp_path) <= 1e-5

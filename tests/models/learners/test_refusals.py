@@ -102,7 +102,7 @@ def test_refused(case: str, tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("make", "words"),
     [
