@@ -37,6 +37,7 @@ def wrong(results: dict[str, float | str], tolerance: float) -> dict[str, Any]:
 
 
 @tensorflow_only
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["layer-dense-weight_mirror", "centred-activation_alignment"])
 def test_noise_and_means_on_two_replicas(name: str) -> None:
     one, two = (

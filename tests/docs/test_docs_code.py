@@ -57,9 +57,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def parameters() -> list[Any]:
-    """The pages; all but the one that newcomers read first are run daily."""
+    """The pages; the one that newcomers read first each time, of those of rules a sample daily."""
     names = [(page, page.relative_to(ROOT).as_posix()) for page in pages()]
-    marks = {name: () if name == "README.md" else pytest.mark.daily for _, name in names}
+    rules = [name for _, name in names if name.startswith("docs/rules/")]
+    marks = {name: pytest.mark.daily for _, name in names}
+    marks |= {name: pytest.mark.thorough for k, name in enumerate(rules) if k % 3}
+    marks["README.md"] = ()
     return [pytest.param(page, id=name, marks=marks[name]) for page, name in names]
 
 

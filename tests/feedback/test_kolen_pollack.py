@@ -91,11 +91,13 @@ EQUIVALENT = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("optimizer", EQUIVALENT.values(), ids=EQUIVALENT)
 def test_both_forms_are_one_rule(optimizer: Callable[[], Any]) -> None:
     check_both_forms(NETS["dense"], optimizer)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_both_forms_are_one_rule_in_convolutions(name: str) -> None:
     check_both_forms(NETS["conv"], EQUIVALENT[name])
@@ -130,6 +132,7 @@ def test_the_offset_form_has_no_optimizer_slots_for_the_feedback_kernel() -> Non
     assert slots <= 2 * plain + 2 * 3 + 2
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("separate", [None, True], ids=["offset", "separate"])
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 @pytest.mark.parametrize(

@@ -251,6 +251,7 @@ def test_several_labels_at_once_stop_the_step() -> None:
             taught(loss, targets)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("family", ["CategoricalCrossentropy", "BinaryCrossentropy"])
 def test_one_label_goes_on_to_teach_when_it_is_learned(family: str, smoothing: float) -> None:
@@ -349,6 +350,7 @@ def test_two_heads_may_send_to_one_hidden_layer() -> None:
 # --- The layer ------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(1)
 @every_kind
 def test_the_weights_never_change_while_the_net_learns(kind: str) -> None:
     model = dense_net(kind)
@@ -391,6 +393,7 @@ def test_hidden_tensors_of_one_shape_get_weights_of_their_own() -> None:
     assert largest_difference(ones, [np.ones((3, 5))] * 2) == 0.0
 
 
+@pytest.mark.few(1)
 @every_kind
 def test_save_and_load(kind: str, tmp_path: Any) -> None:
     law = keras.initializers.RandomNormal(stddev=0.5, seed=3)
@@ -462,7 +465,7 @@ def test_eager_and_compiled_steps_equal_the_graph(kind: str, mode: dict[str, Any
 
 
 @tensorflow_only
-@pytest.mark.parametrize("kind", cases(KINDS, daily=["error", "target"]))
+@pytest.mark.parametrize("kind", cases(KINDS, daily=["error"]))
 def test_mixed_precision_follows_float32(kind: str) -> None:
     """The loss scale divides out again, and is 2^15 at first."""
     model = conv_net(kind)
@@ -483,7 +486,7 @@ def test_mixed_precision_follows_float32(kind: str) -> None:
 
 
 @tensorflow_only
-@pytest.mark.parametrize("kind", cases(KINDS, daily=["error", "target"]))
+@pytest.mark.parametrize("kind", cases(KINDS, daily=["target"]))
 def test_two_replicas_equal_one_device(kind: str) -> None:
     model = conv_net(kind)
     with two_replicas().scope():

@@ -36,6 +36,7 @@ DAILY = [("connectivity", entry) for entry in ENTRIES] + [
 PAIRS = [(name, entry) for name in LAYERS for entry in ENTRIES]
 
 
+@pytest.mark.few(5)
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow makes weights within its graphs")
 @pytest.mark.parametrize(("name", "entry"), cases(PAIRS, DAILY))
 def test_an_unbuilt_model_is_built_within_a_compiled_step(name: str, entry: str) -> None:
@@ -57,6 +58,7 @@ def test_an_unbuilt_model_called_within_a_compiled_function() -> None:
     np.testing.assert_allclose(array(outputs), INPUTS @ array(layer.kernel), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["kolen_pollack", "kolen_pollack_connectivity"])
 def test_first_values_do_not_depend_on_where_the_layer_is_built(name: str) -> None:
     """Nor on whether the difference that Kolen-Pollack holds read the kernel or its initializer."""

@@ -36,7 +36,7 @@ def fit(model: keras.Model, optimizer: Any = None) -> None:
     train(model, optimizer, inputs, probe((16, 3), 1), "mse", epochs=3)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("case", CASES)
 def test_masks_are_independent_and_hold_through_training(case: str, rule: Any) -> None:

@@ -239,6 +239,7 @@ def test_one_step_is_that_of_feedback_alignment() -> None:
     assert np.abs(expected[0] - k1).max() > 0.01
 
 
+@pytest.mark.daily
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", cases(["feedback_alignment", "kolen_pollack"], daily=["kolen_pollack"])

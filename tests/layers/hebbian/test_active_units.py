@@ -36,6 +36,7 @@ def trained(
     return array(fast.layers[0].kernel), array(whole.layers[0].kernel)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("p", [1.5, 2.0, 3.0, 4.5])
 @pytest.mark.parametrize("rank", [2, 3])
 def test_fifty_steps(p: float, rank: int) -> None:
@@ -67,6 +68,7 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_parts_of_the_rule(parts: dict[str, Any]) -> None:
     x, kernel = problem(units=6, inputs=10, batch=40)

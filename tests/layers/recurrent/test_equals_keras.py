@@ -36,15 +36,8 @@ OFTEN = (
 def cases() -> list[Any]:
     found = []
     for kind, options in itertools.product(PAIRS, OPTIONS):
-        often = (kind, options) == OFTEN
         name = "-".join([kind, *(f"{k}={v}" for k, v in options.items() if v)])
-        mark = (
-            ()
-            if often
-            else pytest.mark.thorough
-            if options == OPTIONS[11] and kind == "gru_before"
-            else pytest.mark.thorough
-        )
+        mark = () if (kind, options) == OFTEN else pytest.mark.thorough
         found.append(pytest.param(kind, options, id=name, marks=mark))
     return found
 

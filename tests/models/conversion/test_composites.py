@@ -106,7 +106,9 @@ MODELS: dict[str, tuple[Callable[..., keras.Model], Callable[[], Any]]] = {
     ),
     "bags": (bags, lambda: probe((8, 5, 6))),
 }
-each = pytest.mark.parametrize("name", ["encoders", pytest.param("bags", marks=pytest.mark.thorough)])
+each = pytest.mark.parametrize(
+    "name", ["encoders", pytest.param("bags", marks=pytest.mark.thorough)]
+)
 
 
 def opened(model: keras.Model, rule: Any = "feedback_alignment", **options: Any) -> keras.Model:
