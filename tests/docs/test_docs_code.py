@@ -68,6 +68,7 @@ def parameters() -> list[Any]:
 
 @tensorflow_only
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", parameters())
 def test_every_block_runs(page: Path) -> None:
     for package in NEEDS.get(page.name, ()):
