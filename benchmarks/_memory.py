@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 MEGABYTE = 1e6
+_REGION = 2**27
+"""Numbers of the tensor that makes room at the start: half a gigabyte."""
 _MARK = "peak in bytes:"
 
 
@@ -74,6 +76,9 @@ def _step(model: Any, x: Any, y: Any) -> Callable[[], Any]:
 def _allocated(step: Callable[[], Any]) -> float:
     import tensorflow as tf
 
+    # The allocator gives away the smallest free piece that is large enough, whole if it is less
+    # than twice as large. In one large region, pieces have the sizes of tensors and add up.
+    tf.zeros(_REGION)
     for _ in range(2):  # The first step makes the graph and the variables of the optimizer.
         step()
     highest = 0.0

@@ -20,7 +20,7 @@ ROOT = Path(keras_local.__file__).parent
 ROOMS = ("models", "callbacks", "plots", "metrics.py", "testing.py")
 """Where nothing of ours is recognised."""
 
-ARGUMENTS = {"FeedbackRule", "PlasticityRule"}
+ARGUMENTS = {"FeedbackRule", "LocalLoss", "PlasticityRule"}
 """Interfaces that an argument has to be of: a check of the argument, not of a kind of it."""
 
 BACKENDS = {"tensorflow", "jax", "torch"}

@@ -1,5 +1,6 @@
 """Functions for whole models: conversion, export, pretraining, readouts, reference networks."""
 
+from keras_local.models import local as local
 from keras_local.models import reference as reference
 from keras_local.models.conversion.conversion_report import ConversionReport as ConversionReport
 from keras_local.models.conversion.conversion_report import LayerReport as LayerReport
@@ -11,6 +12,8 @@ from keras_local.models.conversion.registry import register_conversion as regist
 from keras_local.models.conversion.to_plain import to_plain as to_plain
 from keras_local.models.learners.export_learner import LearnerReport as LearnerReport
 from keras_local.models.learners.export_learner import export_learner as export_learner
+from keras_local.models.local.local_losses import local_losses as local_losses
+from keras_local.models.local.model import LocalLosses as LocalLosses
 from keras_local.models.pretraining.align import align as align
 from keras_local.models.pretraining.pretrain import pretrain as pretrain
 from keras_local.models.pretraining.reseed import reseed as reseed
@@ -26,6 +29,7 @@ __all__ = [
     "ConversionReport",
     "LayerReport",
     "LearnerReport",
+    "LocalLosses",
     "NearestNeighbours",
     "Readout",
     "align",
@@ -35,6 +39,8 @@ __all__ = [
     "export",
     "export_learner",
     "hebbian_readout",
+    "local",
+    "local_losses",
     "nearest_neighbours",
     "pretrain",
     "readout",

@@ -11,6 +11,10 @@ from keras_local.ops.assertions import assured as assured
 from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
+from keras_local.ops.blocks import Part as Part
+from keras_local.ops.blocks import apply_gradients as apply_gradients
+from keras_local.ops.blocks import cut as cut
+from keras_local.ops.blocks import in_blocks as in_blocks
 from keras_local.ops.columns import Columns as Columns
 from keras_local.ops.columns import Joined as Joined
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
@@ -59,13 +63,16 @@ __all__ = [
     "LocallyConnected",
     "Masked",
     "Once",
+    "Part",
     "Recurrence",
     "Scaled",
     "Signals",
     "TransposedConvolution",
     "abilities",
+    "apply_gradients",
     "assured",
     "asymmetric",
+    "cut",
     "direct",
     "direct_examples",
     "eagerly",
@@ -73,6 +80,7 @@ __all__ = [
     "gradients",
     "guarded_step",
     "image_writer",
+    "in_blocks",
     "in_strategy",
     "is_sparse",
     "multi_worker",

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from keras_local.ops._tensorflow_graphs import apply_gradients as apply_gradients
 from keras_local.ops._tensorflow_graphs import assured as assured
+from keras_local.ops._tensorflow_graphs import gradients as gradients
+from keras_local.ops._tensorflow_graphs import in_blocks as in_blocks
 from keras_local.ops._tensorflow_graphs import pull_back as pull_back
 from keras_local.ops._tensorflow_graphs import scan as scan
 
@@ -87,15 +90,6 @@ def _with_sparse(
 def is_sparse(tensor: Any) -> bool:
     """Return whether a tensor stores only some of its entries."""
     return isinstance(tensor, tf.SparseTensor)
-
-
-def gradients(function: Callable[..., tf.Tensor], tensors: list[Any]) -> list[tf.Tensor]:
-    """Differentiate a scalar function of tensors."""
-    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(tensors)
-        value = function(*tensors)
-    return list(tape.gradient(value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 def matmul(

@@ -1,4 +1,4 @@
-"""TensorFlow: loops and assertions in graphs."""
+"""TensorFlow: loops, gradients and assertions in graphs, and their order."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def scan(
     return carry, stacked
 
 
+def gradients(function: Callable[..., tf.Tensor], tensors: list[Any]) -> list[tf.Tensor]:
+    """Differentiate a scalar function of tensors."""
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tensors)
+        value = function(*tensors)
+    return list(tape.gradient(value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+
 def pull_back(
     function: Callable[..., Any], tensors: Sequence[tf.Tensor], upstream: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
@@ -60,3 +69,33 @@ def assured(tensor: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
     """Return the tensor behind an assertion, which XLA leaves out."""
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(tensor)
+
+
+def in_blocks(
+    parts: Sequence[Any], inputs: Any, cut: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, list[list[Any]]]:
+    """Return outputs and gradients of blocks, each computed before the next one begins."""
+    found: list[list[Any]] = []
+    tensor = inputs
+    for place, part in enumerate(parts):
+        with tf.GradientTape() as tape:
+            outputs, loss = part.forward(tensor)
+        missing: list[Any] = [None] * len(part.variables)
+        gradients = missing if loss is None else tape.gradient(loss, list(part.variables))
+        found.append(gradients)
+        if place == len(parts) - 1:
+            return outputs, found
+        tensor = cut(outputs)
+        mask = getattr(tensor, "_keras_mask", None)
+        # Without this, the runtime computes every block as soon as its inputs exist, and holds the
+        # activations of all blocks until it has time for their gradients.
+        with tf.control_dependencies([each for each in gradients if each is not None]):
+            tensor = tf.identity(tensor)
+        if mask is not None:
+            tensor._keras_mask = mask
+    raise ValueError("no block")
+
+
+def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
+    """Let an optimizer make a step."""
+    optimizer.apply(gradients, variables)

@@ -259,6 +259,28 @@ def guarded_step(
     return {**logs, "loss": nan * torch.ones(())}
 
 
+def in_blocks(
+    parts: Sequence[Any], inputs: Any, cut: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, list[list[Any]]]:
+    """Return outputs and gradients of blocks; the graph of a block is freed before the next."""
+    found: list[list[Any]] = []
+    outputs = inputs
+    for place, part in enumerate(parts):
+        outputs, loss = part.forward(outputs if place == 0 else cut(outputs))
+        values = [variable.value for variable in part.variables]
+        gradients: list[Any] = [None] * len(values)
+        if loss is not None and values:
+            gradients = list(torch.autograd.grad(loss, values, allow_unused=True))
+        found.append(gradients)
+    return outputs, found
+
+
+def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
+    """Let an optimizer make a step."""
+    with torch.no_grad():
+        optimizer.apply(gradients, variables)
+
+
 def known(condition: torch.Tensor) -> bool | None:
     """Return the value of a condition, or None for a tensor without values."""
     return None if condition.device.type == "meta" else bool(condition)

@@ -35,3 +35,6 @@ FEEDS_FROM_PIPELINES = _NAME == "tensorflow"
 
 WRITES_LEARNERS = _NAME == "tensorflow"
 """Whether a training step can be written to a file."""
+
+ORDERS_STEPS = _NAME != "jax"
+"""Whether a training step says in which order blocks are computed; else the compiler finds it."""

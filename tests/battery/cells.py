@@ -32,7 +32,8 @@ def build(row: Row, part: Part | None = None) -> keras.Model:
     """The row's layers (or those of `part`) with a readout, if it has one."""
     wanted = row.supervised and row.readout
     readout = [keras.layers.Flatten(), keras.layers.Dense(3)] if wanted else []
-    return keras.Sequential([keras.Input(row.input_shape), *(part or row.part)(), *readout])
+    model = keras.Sequential([keras.Input(row.input_shape), *(part or row.part)(), *readout])
+    return model if part is not None else row.around(model)
 
 
 def compiled(model: keras.Model, row: Row, rate: float | None = None, **options: Any) -> None:

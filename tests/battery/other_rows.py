@@ -368,3 +368,36 @@ OTHER_ROWS += [
         thorough=True,
     ),
 ]
+
+# --- Models whose blocks learn from losses of their own -----------------------------------------
+
+
+def normed_maps() -> list[keras.layers.Layer]:
+    return [
+        keras.layers.Conv2D(4, 3, padding="same"),
+        keras.layers.BatchNormalization(),
+        keras.layers.LeakyReLU(0.1),
+        keras.layers.MaxPooling2D(),
+        keras.layers.Conv2D(5, 3, padding="same", activation="tanh"),
+    ]
+
+
+OTHER_ROWS += [
+    Row(
+        "local_losses-pred",
+        pair(lambda: feedback.FeedbackAlignment()),
+        (8,),
+        around=lambda model: kl.models.local_losses(model, "pred"),
+        rate=0.2,
+        fixed=("feedback_kernel",),
+    ),
+    Row(
+        "local_losses-bio",
+        pair(lambda: feedback.KolenPollack()),
+        (8,),
+        around=lambda model: kl.models.local_losses(model, kl.models.local.Prediction(bio=True)),
+        rate=0.2,
+        fixed=("feedback_kernel", "feedback_kernel_offset", "feedback_kernel_scale", "codes"),
+        thorough=True,
+    ),
+]

@@ -16,6 +16,10 @@ def momentum(rate: float) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(rate, momentum=0.9)
 
 
+def _same(model: keras.Model) -> keras.Model:
+    return model
+
+
 @dataclass(frozen=True)
 class Row:
     """One thing that is put through all cells.
@@ -34,6 +38,7 @@ class Row:
         readout: Whether a readout is added where there are labels.
         draws: Whether it learns with random numbers; XLA draws others.
         falls: Whether the loss has to fall.
+        around: Makes the model that trains, from the model of the layers; by default the same.
         thorough: Whether the row waits for `tox -e thorough`; else it is gone through daily.
     """
 
@@ -49,6 +54,7 @@ class Row:
     readout: bool = True
     draws: bool = False
     falls: bool = True
+    around: Callable[[keras.Model], keras.Model] = _same
     thorough: bool = False
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import keras
@@ -13,7 +11,8 @@ from keras_local import _validation as check
 from keras_local.layers.direct.cut import Cut
 from keras_local.layers.direct.layer import DirectLayer
 from keras_local.layers.direct.resolve import DirectAlias, direct_layer
-from keras_local.models.conversion.cloning import Cloning, copy_of, require_graph
+from keras_local.models.conversion.cloning import require_graph
+from keras_local.models.conversion.dissolving import Dissolving
 
 _ACTIVATIONS = (
     keras.layers.Activation,
@@ -86,32 +85,18 @@ def direct(
     return _Direct(model, layer, hooks, keep_weights).model(model)
 
 
-class _Direct(Cloning):
+class _Direct(Dissolving):
     """A pass that copies all layers into one graph, with cuts behind the hooks."""
-
-    keeps_sequential = False
 
     def __init__(
         self, model: keras.Model, layer: DirectLayer, hooks: Any, keep_weights: bool
     ) -> None:
-        super().__init__()
+        super().__init__(keep_weights)
         self.direct = layer
-        self.keep_weights = keep_weights
         self.top = _top(model.outputs[0])
         self.hooks = {id(operation) for operation in _hooks(model, hooks, self.top)}
         self.hidden: list[Any] = []
         self.ended = False
-        self.old: dict[int, Any] = {}
-
-    def opens(self, layer: Any) -> bool:
-        return False
-
-    def operation(self, operation: Any) -> Any:
-        if isinstance(operation, keras.Model):
-            return partial(self._dissolve, operation)
-        new = super().operation(operation)
-        self.old[id(new)] = operation
-        return new
 
     def call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
         outputs = operation(*arguments, **keywords)
@@ -132,35 +117,10 @@ class _Direct(Cloning):
                 outputs = keras.layers.Activation(old.activation, name=name)(outputs)
         return outputs
 
-    def _dissolve(self, model: keras.Model, inputs: Any, training: Any = None, **_: Any) -> Any:
-        """Call the parts of a model one by one, with the `training` that it is called with."""
-        require_graph(model)
-
-        def call(operation: Any, *arguments: Any, **keywords: Any) -> Any:
-            if training is not None and _takes_training(operation):
-                keywords["training"] = training
-            return self.call(operation, *arguments, **keywords)
-
-        # This is what `keras.models.clone_model` does, but into the graph that is being made.
-        graph = keras.Function(model.inputs, model.outputs)
-        return graph._run_through_graph(inputs, operation_fn=self.operation, call_fn=call)
-
-    def model(self, model: keras.Model) -> keras.Model:
-        clone = super().model(model)
-        for new in clone.layers:
-            old = self.old.get(id(new))
-            if old is not None and self.keep_weights:
-                for source, target in zip(old.variables, new.variables, strict=True):
-                    target.assign(keras.ops.convert_to_numpy(source))
-        return clone
-
     def layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         if layer is self.top and _ends_in_activation(layer):
             return type(layer).from_config({**layer.get_config(), "activation": "linear"})
-        return copy_of(layer)
-
-    def carry(self, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        """Do nothing: `model` also sees the layers of nested models."""
+        return super().layer(layer)
 
 
 def _top(output: Any) -> Any:
@@ -204,13 +164,6 @@ def _above(model: keras.Model, top: Any) -> list[Any]:
     """Return the operation of the logits and the activations behind it."""
     operations = _operations(model)
     return operations[operations.index(top) :]
-
-
-def _takes_training(operation: Any) -> bool:
-    if isinstance(operation, partial):
-        return True
-    layer = isinstance(operation, keras.layers.Layer)
-    return layer and "training" in inspect.signature(operation.call).parameters
 
 
 def _ends_in_activation(operation: Any) -> bool:
