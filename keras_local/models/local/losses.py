@@ -30,9 +30,6 @@ class BlockLoss(Protocol):
         """Return the loss of a batch, or of each sample."""
 
 
-LossLike = LossAlias | BlockLoss
-
-
 class LocalLoss(Strategy, ABC):
     """Interface of a loss of blocks.
 
@@ -104,6 +101,10 @@ class LocalLoss(Strategy, ABC):
     def given(self) -> Any:
         """The object that a user gave, for the config of a model."""
         return self
+
+
+LossLike = LossAlias | LocalLoss | BlockLoss
+"""An alias, a loss of this package, or an object of your own."""
 
 
 @serializable

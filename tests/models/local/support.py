@@ -102,10 +102,6 @@ def stock_twin(kind: str) -> keras.Model:
     x = judge(x, "hidden")
     outputs.append(keras.layers.Dense(CLASSES, name="logits")(x))
     model = keras.Model(inputs, outputs)
-    model.compile(
-        keras.optimizers.Adam(0.01),
-        [*losses, LOSS],
-        loss_weights=[*weights, 1.0],
-        jit_compile=False,
-    )
+    optimizer, weights = keras.optimizers.SGD(0.1, momentum=0.9), [*weights, 1.0]
+    model.compile(optimizer, [*losses, LOSS], loss_weights=weights, jit_compile=False)
     return model
