@@ -28,7 +28,7 @@ if keras.backend.backend() == "tensorflow":
     Network.suits_xla = False
 
 
-SOME = 2
+SOME = 1
 """How many cases of a test run on JAX and PyTorch each time; the others are thorough."""
 
 

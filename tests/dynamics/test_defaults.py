@@ -91,6 +91,7 @@ def saturated(rate: float, targets: Any = None) -> list[str]:
     return [str(each.message) for each in caught if "saturated" in str(each.message)]
 
 
+@pytest.mark.slow
 def test_a_saturated_network_is_warned_of() -> None:
     (message,) = saturated(10.0)
     assert "EquilibriumNetwork has saturated" in message

@@ -57,6 +57,7 @@ def test_symmetric_alignment_reaches_a_multiple_of_the_kernel() -> None:
     np.testing.assert_allclose(array(layer.feedback_kernel), 0.5 * KERNEL, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_activation_alignment_cancels_the_second_moment() -> None:
     inputs = colored()
     layer = dense(feedback.ActivationAlignment(sparsify=0.5, amplify=0.75), KERNEL)
@@ -64,6 +65,7 @@ def test_activation_alignment_cancels_the_second_moment() -> None:
     np.testing.assert_allclose(array(layer.feedback_kernel), 1.5 * KERNEL, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_weight_mirror_on_activity_reaches_the_second_moment_times_the_kernel() -> None:
     inputs = colored()
     rule = feedback.WeightMirror(amplify=0.3, decay=0.2, noise=None, centre=False, respond=False)
@@ -87,6 +89,7 @@ def test_centring_makes_it_the_covariance() -> None:
     )
 
 
+@pytest.mark.slow
 def test_information_alignment_compresses_singular_values() -> None:
     layer = dense(feedback.InformationAlignment(amplify=0.4, nullify=0.1, decay=0.2), KERNEL)
     settle(layer, white(), 0.5, 400)

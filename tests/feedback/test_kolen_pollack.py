@@ -97,6 +97,7 @@ def test_both_forms_are_one_rule(optimizer: Callable[[], Any]) -> None:
     check_both_forms(NETS["dense"], optimizer)
 
 
+@pytest.mark.slow
 @pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_both_forms_are_one_rule_in_convolutions(name: str) -> None:

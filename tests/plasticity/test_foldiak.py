@@ -48,6 +48,7 @@ def test_the_layer_returns_settled_answers() -> None:
     np.testing.assert_array_equal(array(layer(x)), expected)
 
 
+@pytest.mark.slow
 def test_each_bar_gets_a_unit() -> None:
     """Ten units and ten bars: every unit learns a bar of its own, and is active as often."""
     start = np.random.default_rng(1).random((25, 10))

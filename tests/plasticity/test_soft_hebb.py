@@ -100,14 +100,17 @@ def found(data: tuple[np.ndarray, np.ndarray], kernel: np.ndarray) -> np.ndarray
     return np.max(data[0] @ kernel / np.linalg.norm(kernel, axis=0), axis=1)
 
 
+@pytest.mark.slow
 def test_clusters_are_found_in_one_pass(data: tuple[np.ndarray, np.ndarray]) -> None:
     assert np.all(found(data, trained(data, SoftHebb(12.0), 0.08)) > 0.95)
 
 
+@pytest.mark.slow
 def test_inputs_of_length_one_need_a_large_beta(data: tuple[np.ndarray, np.ndarray]) -> None:
     assert np.sum(found(data, trained(data, SoftHebb(0.2, False), 0.08)) > 0.95) < 3
 
 
+@pytest.mark.slow
 def test_positive_rule_brings_all_norms_to_one(data: tuple[np.ndarray, np.ndarray]) -> None:
     kernel = trained(data, SoftHebb(4.0, anti_hebbian=False), 0.08)
     np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), 1.0, atol=1e-2)

@@ -48,6 +48,7 @@ class TestPrincipalComponents:
         np.testing.assert_allclose(np.abs(directions[:, 0] @ kernel), 1.0, atol=1e-4)
         np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), 1.0, atol=1e-4)
 
+    @pytest.mark.slow
     def test_sanger_orders_them(self) -> None:
         directions, kernel = self.run(Sanger(), 4, 1500)
         cosines = np.abs(np.sum(directions[:, :4] * kernel, axis=0))

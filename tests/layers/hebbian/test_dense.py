@@ -212,6 +212,7 @@ class TestBesideBackpropagation:
         gradient = 2.0 * features.T @ (features @ readout - targets) / targets.size
         assert_close(array(model.layers[1].kernel) - readout, -0.01 * gradient, 1e-5)
 
+    @pytest.mark.slow
     def test_loss_falls(self) -> None:
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 3, 240)
