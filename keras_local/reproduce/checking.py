@@ -51,14 +51,16 @@ def check_settings(settings: Settings, where: str) -> None:
 
 def _check_made(part: Model | Encoder) -> None:
     made(list(part.layers), "layers")
-    if part.make is not None:
+    if part.make not in (None, "layers"):
         fits(maker(part.make, "make"), part.arguments, part.make)
         for key, each in part.arguments.items():
             made(each, f"arguments.{key}")
 
 
 def _check_feedback(model: Model) -> None:
-    for rule in (model.feedback, model.arguments.get("feedback")):
+    # What networks that settle call feedback is not a rule.
+    of_network = model.arguments.get("feedback") if model.make.startswith("reference.") else None
+    for rule in (model.feedback, of_network):
         found = made(rule, "feedback")
-        if found not in (None, "tied", "separate"):  # Those are of a network that settles.
+        if found is not None:
             feedback.get(found)

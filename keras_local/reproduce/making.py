@@ -133,7 +133,7 @@ def maker(name: str, where: str) -> Any:
 
 def model_of(settings: Model, shape: Sequence[int]) -> keras.Model:
     """Return the model that the settings describe, for inputs of a shape."""
-    if settings.make is not None:
+    if settings.make != "layers":
         function = maker(settings.make, "model.make")
         fits(function, settings.arguments, f"model: {settings.make}")
         arguments = {key: made(each, f"model.{key}") for key, each in settings.arguments.items()}

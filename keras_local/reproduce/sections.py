@@ -59,16 +59,17 @@ class Model:
     """How a model is made.
 
     Attributes:
-        make: `reference.NAME` of `models.reference`, `dynamics.NAME` or `dynamics.NAME.preset`.
+        make: `reference.NAME` of `models.reference`, `dynamics.NAME` or `dynamics.NAME.preset`, or
+            `"layers"` for a Sequential model.
         arguments: Its arguments. A table with a `name` in them is an object.
-        layers: Or the layers of a Sequential model, each a table with the name of a class.
+        layers: The layers of a Sequential model, each a table with the name of a class.
         feedback: The feedback rule that `models.convert` gives to all layers; none by default.
         feedback_initializer: Initializer of the feedback kernels; Glorot's uniform by default.
         direct: `"direct_feedback"` or `"direct_random_target"`, as in `models.direct`.
         frozen_below: Name of the layer below which nothing learns.
     """
 
-    make: str | None = None
+    make: str = "layers"
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     layers: tuple[Any, ...] = ()
     feedback: Any = None
@@ -77,8 +78,11 @@ class Model:
     frozen_below: str | None = None
 
     def __post_init__(self) -> None:
-        one = (self.make is None) != (not self.layers)
-        check.require(one, "make", "given, or `layers`, and not both", self.make)
+        of_layers = self.make == "layers"
+        allowed = '"layers", with `layers`, or the name of a network, without'
+        check.require(of_layers == bool(self.layers), "make", allowed, self.make)
+        arguments = "left out with `layers`"
+        check.require(not (of_layers and self.arguments), "arguments", arguments, self.arguments)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,8 @@ from keras_local.reproduce.measures.feedback_rules import (
     fixed_point,
     linear_feedback,
 )
+from keras_local.reproduce.measures.fields import natural_fields, on_sphere, recirculation
+from keras_local.reproduce.measures.limits import limit_ratio, nudge_bias, precision_ratio
 from keras_local.reproduce.measures.plasticity_rules import (
     bcm,
     convallis_rate,
@@ -22,6 +24,7 @@ from keras_local.reproduce.measures.plasticity_rules import (
     nonlinear_mixture,
     principal_components,
 )
+from keras_local.reproduce.measures.rewards import node_perturbation, reward_hebb
 from keras_local.reproduce.outcome import Outcome, Run
 
 FUNCTIONS: dict[str, Callable[..., Outcome]] = {
@@ -30,9 +33,17 @@ FUNCTIONS: dict[str, Callable[..., Outcome]] = {
     "eligibility_delay": eligibility_delay,
     "equal_start": equal_start,
     "fixed_point": fixed_point,
+    "limit_ratio": limit_ratio,
     "linear_feedback": linear_feedback,
+    "natural_fields": natural_fields,
+    "node_perturbation": node_perturbation,
     "nonlinear_mixture": nonlinear_mixture,
+    "nudge_bias": nudge_bias,
+    "on_sphere": on_sphere,
+    "precision_ratio": precision_ratio,
     "principal_components": principal_components,
+    "recirculation": recirculation,
+    "reward_hebb": reward_hebb,
 }
 """The functions by the names that TOML files use."""
 

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from keras_local import _validation as check
-from keras_local import layers, losses, metrics, models
-from keras_local.reproduce.making import made
+from keras_local import losses, metrics, models
+from keras_local.layers import FeedbackDense
+from keras_local.reproduce.making import made, maker
 from keras_local.reproduce.outcome import Outcome, Run
 
 
@@ -78,7 +79,12 @@ def linear_feedback(
 
 
 def equal_start(
-    run: Run, model: dict[str, Any], feedback: Any, steps: int = 200, batch_size: int = 50
+    run: Run,
+    model: dict[str, Any],
+    layers: list[str],
+    feedback: Any,
+    steps: int = 200,
+    batch_size: int = 50,
 ) -> Outcome:
     """Train one network twice from equal kernels, by backpropagation and by a rule.
 
@@ -88,23 +94,20 @@ def equal_start(
     Args:
         run: The run, with its data.
         model: `make` and `arguments` of the network, without its rule.
+        layers: Names of its layers with feedback kernels.
         feedback: The rule.
         steps: Number of steps.
         batch_size: Images in each step.
     """
     if run.arrays is None:
         raise ValueError(check.refusal("data", "given", "none"))
-    from keras_local.reproduce.making import maker
-
     images, labels = run.arrays.train
     losses_of: dict[str, list[float]] = {}
     for name, rule in (("backprop", "symmetric"), ("rule", made(feedback))):
         keras.utils.set_random_seed(run.seed)
         network = maker(model["make"], "model.make")(**model.get("arguments", {}), feedback=rule)
-        for layer in network.layers:
-            back = getattr(layer, "feedback_kernel", None)
-            if back is not None:
-                back.assign(layer.kernel)
+        for layer in layers if name == "rule" else []:
+            network.get_layer(layer).assign_feedback_kernel(network.get_layer(layer).kernel)
         network.compile(keras.optimizers.SGD(0.1), losses.LocalHinge())
         keras.utils.set_random_seed(run.seed)  # the same dropout
         curve = []
@@ -142,7 +145,7 @@ def fixed_point(
     if correlated:
         x = x @ (generator.standard_normal((sizes[0], sizes[0])) / sizes[0] ** 0.5)
     keras.utils.set_random_seed(run.seed)
-    layer = layers.FeedbackDense(sizes[1], use_bias=False, feedback=made(feedback))
+    layer = FeedbackDense(sizes[1], use_bias=False, feedback=made(feedback))
     model = keras.Sequential([keras.Input((sizes[0],)), layer])
     angles = [metrics.alignment_angle(layer.kernel, layer.feedback_kernel)]
     if steps == 0:
