@@ -90,6 +90,11 @@ class KolenPollack(FeedbackRule):
         return self.decay != 0.0
 
     @property
+    def kernel_reads_feedback(self) -> bool:
+        """Return False: the kernel decays by itself."""
+        return False
+
+    @property
     def follows_kernel(self) -> bool:
         """Return True."""
         return True
@@ -141,7 +146,8 @@ class KolenPollack(FeedbackRule):
         """Return `decay W` and `decay B`."""
         if not self.decay:
             return None
-        return self.decay * synapses.kernel, self.decay * synapses.feedback[0]
+        feedback = None if synapses.feedback_rests else self.decay * synapses.feedback[0]
+        return self.decay * synapses.kernel, feedback
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

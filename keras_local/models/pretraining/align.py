@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -11,6 +11,8 @@ import keras
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, require_finite
 from keras_local._streams import is_stream
+from keras_local.feedback import AlwaysTrained
+from keras_local.layers.feedback.resting import settle
 from keras_local.layers.plain_form import all_layers, learns_from_activity, rule_weights
 from keras_local.models.training_state import flags_kept
 
@@ -26,7 +28,8 @@ def align(
 ) -> keras.callbacks.History:
     """Train only the feedback weights of a model, from activity, without labels and errors.
 
-    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`.
+    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`, and
+    also in layers below which nothing is trained, whose feedback weights rest in `fit`.
     Kernels, biases and the statistics of normalisation do not change. `align(model, images)` is a
     mirror phase before training; to alternate phases, call `align` and `fit` in turn. The state of
     the model's optimizer does not change, and every `trainable` flag is restored afterwards, also
@@ -63,7 +66,7 @@ def align(
     allowed = "a model with a feedback rule that learns from activity, as WeightMirror"
     check.require(bool(learning), "model", allowed, model.name)
     ends = (model.inputs, model.outputs)
-    with _only_feedback_learns(model, learning):
+    with _only_feedback_learns(model, learning), _all_learn(model, learning):
         phase = keras.Model(*ends, name=f"{model.name}_align")
         phase.compile(keras.optimizers.SGD(0.1) if optimizer is None else optimizer)
         options = {"epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
@@ -103,6 +106,16 @@ def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[N
         for weight in model.weights:
             if id(weight) not in rules:
                 weight.trainable = False
+        yield
+
+
+@contextmanager
+def _all_learn(model: keras.Model, learning: list[Any]) -> Iterator[None]:
+    """Let feedback weights learn also where no error uses them: this is what a phase is for."""
+    with ExitStack() as stack:
+        for layer in learning:
+            stack.enter_context(layer.errors_by(AlwaysTrained))
+        settle(model)
         yield
 
 
