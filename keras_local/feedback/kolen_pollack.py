@@ -34,7 +34,8 @@ class KolenPollack(FeedbackRule):
     shrinks `s` exactly as it would shrink the difference of two weights. This form needs no
     optimizer slots for `B`, but it always follows the kernel. Therefore the layer holds `B` as a
     separate weight for a `rate` other than 1, for a `decay` of the rule, and if a regulariser or a
-    constraint acts only on the kernel.
+    constraint acts only on the kernel. A separate `B` that no error uses, as in the lowest layer,
+    rests; see `AlwaysTrained`.
 
     Args:
         rate: Step of the feedback kernel, divided by the step of the kernel (Amit's epsilon). It is
