@@ -286,6 +286,40 @@ CASES["layer_direct_masked"] = _direct("direct_feedback", masked=True)
 CASES["layer_direct_feedback"] = _direct("direct_feedback")
 CASES["layer_direct_random_target"] = _direct("direct_random_target")
 
+
+def _local(bio: bool) -> Maker:
+    def make() -> tuple[keras.Model, tuple[int, ...]]:
+        loss: Any = "pred_sim"
+        if bio:
+            local = kl.models.local
+            loss = {
+                "lower": local.Mixed(
+                    [(0.9, local.Prediction(bio=True)), (0.1, local.Similarity(bio=True))]
+                ),
+                "upper": local.Prediction(limit=16, loss=kl.losses.LocalHinge()),
+            }
+        stock = sequence(
+            (4, 4, 2),
+            keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="lower"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(5, 2, activation="tanh", name="upper"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        )
+        model = kl.models.local_losses(stock, loss)
+        model.compile(
+            keras.optimizers.SGD(0.1),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        return model, (4, 4, 2)
+
+    return make
+
+
+CASES["model_local_losses"] = _local(bio=False)
+CASES["model_local_losses_bio"] = _local(bio=True)
+
 # --- Every plasticity rule ------------------------------------------------------------------------
 
 
