@@ -52,3 +52,15 @@ NEURONS: Mapping[str, Neuron] = {
     "sigmoid": Neuron(ops.sigmoid, lambda s: _x_log_x(s) + _x_log_x(1.0 - s)),
     "linear": Neuron(lambda u: u, lambda s: 0.5 * ops.square(s), low=-math.inf, high=math.inf),
 }
+
+
+def sigmoid_change(before: Tensor, step: Tensor, after: Tensor) -> Tensor:
+    """Return `sigmoid(before + step) - sigmoid(before)`, exact for a small step.
+
+    Args:
+        before: Potentials.
+        step: What is added to them.
+        after: `sigmoid(before + step)`.
+    """
+    rates = ops.sigmoid(before)
+    return ops.tanh(0.5 * step) * (after + rates - 2.0 * after * rates)

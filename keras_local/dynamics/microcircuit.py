@@ -13,6 +13,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local._types import DType, InitializerLike, Targets
 from keras_local.dynamics._arguments import RATES_ALONE, check_steps, initializer
+from keras_local.dynamics._neurons import sigmoid_change
 from keras_local.dynamics._phases import joined
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, correlate, fresh, total
@@ -272,15 +273,17 @@ class MicrocircuitNetwork(Network):
         seen = self._compartments(inputs, states, targets)
         rates = [inputs, *(ops.sigmoid(soma) for soma in seen["soma"])]
         scale = self._conduction()
+        moved, moved_inter = self._unpredicted(seen, targets)
         found: list[tuple[Any, Tensor]] = []
         for k, synapses in enumerate(self.pyramidal):
-            predicted = ops.sigmoid(scale * self._attenuation(k) * seen["basal"][k])
-            error = self.scales[k] * (rates[k + 1] - predicted)
+            predicted = scale * self._attenuation(k) * seen["basal"][k]
+            error = self.scales[k] * sigmoid_change(predicted, moved[k], rates[k + 1])
             found.append((synapses.kernel, correlate(rates[k], error, share)))
             found.append((synapses.bias, total(error, share)))
         for k, synapses in enumerate(self.interneurons):
             inter = ops.sigmoid(seen["interneuron"][k])
-            error = (inter - ops.sigmoid(scale * seen["dendrite"][k])) / self.lam_inter
+            predicted = scale * seen["dendrite"][k]
+            error = sigmoid_change(predicted, moved_inter[k], inter) / self.lam_inter
             found.append((synapses.kernel, correlate(rates[k + 1], error, share)))
             found.append((synapses.bias, total(error, share)))
             lateral, above = self.lateral[k], self.above[k]
@@ -291,6 +294,25 @@ class MicrocircuitNetwork(Network):
                 change = correlate(rates[k + 1] - expected, rates[k + 2], share)
                 found.append((above.kernel, change))
         return found
+
+    def _unpredicted(
+        self, seen: dict[str, list[Tensor]], targets: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what dendrites do not predict of the somata, and of the interneurons."""
+        # Differences of potentials would be mostly rounding when divided by the mixing factors.
+        soma, inters = seen["soma"], seen["interneuron"]
+        if self.form == "ode":
+            scale, shares = self._conduction(), map(self._attenuation, range(len(soma)))
+            predicted = [scale * a * basal for a, basal in zip(shares, seen["basal"], strict=True)]
+            pairs, lower = (
+                zip(soma, predicted, strict=True),
+                zip(inters, seen["dendrite"], strict=True),
+            )
+            return [u - v for u, v in pairs], [u - scale * v for u, v in lower]
+        taught = self.lam_out * (_potentials(targets) - seen["basal"][-1])
+        above = zip(soma[1:], seen["dendrite"], strict=True)
+        moved = [*(self.lam * apical for apical in seen["apical"]), taught]
+        return moved, [self.lam_inter * (u - dendrite) for u, dendrite in above]
 
     def compartments(self, inputs: Any, labels: Any = None) -> dict[str, list[Tensor]]:
         """Return the potentials of all compartments, the lowest layer first.

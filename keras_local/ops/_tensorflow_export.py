@@ -83,10 +83,8 @@ class Served:
 
 def onnx(served: Served) -> dict[str, bytes]:
     """Return an ONNX file."""
-    import tf2onnx
-
     try:
-        model, _ = tf2onnx.convert.from_function(served.serve, served.specs)
+        model = onnx_model(served.serve, served.specs)
     except Exception as error:
         raise CannotConvert(f"tf2onnx says: {error}") from error
     found = [node.name for node in model.graph.input]
@@ -97,6 +95,29 @@ def onnx(served: Served) -> dict[str, bytes]:
             "Use NumPy arrays or Python numbers in their place"
         )
     return {".onnx": model.SerializeToString()}
+
+
+def onnx_model(function: Any, specs: Sequence[Any], opset: int | None = None) -> Any:
+    """Return a function as a model of ONNX.
+
+    By itself the converter writes `where(valid, x, y)` as `valid * x + (1 - valid) * y`, which is
+    NaN where the value that is not taken is NaN or infinite.
+    """
+    import tf2onnx
+    from onnx import TensorProto
+
+    floats = (TensorProto.FLOAT, TensorProto.DOUBLE)
+
+    def select(graph: Any, operations: list[Any]) -> list[Any]:
+        for operation in operations:
+            if operation.type == "SelectV2" and graph.get_dtype(operation.output[0]) in floats:
+                operation.set_attr("handles_nan", True)
+        return operations
+
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=specs, opset=opset, custom_rewriter=[select]
+    )
+    return model
 
 
 def openvino(served: Served) -> dict[str, bytes]:

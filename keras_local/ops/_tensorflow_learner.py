@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_local.ops._tensorflow_export import onnx_model
 from keras_local.ops._tensorflow_portable import NotPortable, Rewriter, law_of, library_of
 from keras_local.ops.learners import Entry, LearnerFunctions, NotPortableError, Written
 
@@ -316,8 +317,6 @@ def _operators(content: bytes) -> list[str]:
 def _onnx(
     path: str, infer: _Traced, learn: _Traced, weights: list[Entry], values: list[np.ndarray]
 ) -> list[str]:
-    import tf2onnx
-
     def converted(traced: _Traced, names: Callable[[list[tf.Tensor]], dict[str, Any]]) -> Any:
         entries = [*weights, *traced.inputs]
         function = tf.function(
@@ -325,9 +324,7 @@ def _onnx(
             [_spec(entry) for entry in entries],
             autograph=False,
         )
-        specs = [_spec(entry) for entry in entries]
-        model, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=_OPSET)
-        return model
+        return onnx_model(function, [_spec(entry) for entry in entries], _OPSET)
 
     def named(outputs: list[tf.Tensor]) -> dict[str, Any]:
         loss, *new = outputs

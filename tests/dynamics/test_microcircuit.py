@@ -103,6 +103,29 @@ def test_compartments_and_changes_are_those_of_the_oracle(form: str) -> None:
         assert np.abs(rules["T"][k]).max() > 1e-2
 
 
+@double
+def test_single_precision_suffices() -> None:
+    """Changes are differences of rates over products of mixing factors: 1e-3 in three layers."""
+    found: dict[str, list[np.ndarray]] = {"float32": [], "float64": []}
+    for dtype, changes in found.items():
+        keras.utils.set_random_seed(3)
+        network = MicrocircuitNetwork([5, 6, 5, 4], dtype=dtype)
+        for weight in network.weights:
+            # The same numbers in both, and rates that do not predict each other exactly.
+            weight.assign(
+                np.random.default_rng(weight.shape[0]).normal(0.0, 0.3, weight.shape).astype("f4")
+            )
+        network.predict_itself()
+        inputs = ops.convert_to_tensor(np.random.default_rng(1).random((7, 5)).astype("f4"), dtype)
+        targets = ops.one_hot(np.arange(7) % 4, 4, dtype=dtype)
+        share = ops.full((7,), 1 / 7, dtype=dtype)
+        each = network.changes(inputs, targets, network.free_phase(inputs), share)
+        changes += [array(change) for _, change in each]
+    for single, double_ in zip(*found.values(), strict=True):
+        # 1.5e-5 where rates are subtracted that differ little.
+        assert np.abs(single - double_).max() < 2e-6
+
+
 @pytest.mark.few(2)
 @double
 @pytest.mark.parametrize("top_down", ["fixed", "transposed"])

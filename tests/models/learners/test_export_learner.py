@@ -25,16 +25,7 @@ def test_saved_model(row: Row, tmp_path: Path) -> None:
 
 
 @pytest.mark.daily
-@pytest.mark.parametrize(
-    "name",
-    [
-        "krotov-p3",
-        pytest.param(
-            "equilibrium-centred",
-            marks=pytest.mark.xfail(reason="`learn` of a network returns NaN in onnxruntime"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["krotov-p3", "equilibrium-centred"])
 def test_onnx(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
