@@ -28,7 +28,11 @@ LIMIT = 3600
 
 
 def run_cases(
-    names: Iterable[str], kind: Kind = "workers", count: int = 2, stock: bool = False
+    names: Iterable[str],
+    kind: Kind = "workers",
+    count: int = 2,
+    stock: bool = False,
+    steps: int | None = None,
 ) -> dict[str, float | str]:
     """Train each case on several devices and on one, and compare what comes out.
 
@@ -38,6 +42,7 @@ def run_cases(
             `"devices"`, of JAX in one process.
         count: How many of them.
         stock: Whether workers have TensorFlow's own strategy.
+        steps: Of every training; None for those of `CASES`.
 
     Returns:
         For each case the largest difference from one device, in any weight, in parts of the
@@ -46,7 +51,7 @@ def run_cases(
     names = list(names)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "order.json"
-        order = {"names": names, "kind": kind, "count": count, "stock": stock}
+        order = {"names": names, "kind": kind, "count": count, "stock": stock, "steps": steps}
         file.write_text(json.dumps(order))
         run_processes(
             [sys.executable, "-m", "tests.distribute.process", str(file)], kind, count, Path(folder)

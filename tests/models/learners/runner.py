@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +47,54 @@ def run(row: Row, file_format: str, folder: Path, alone: bool = False) -> float:
     """
     model = row.make()
     path = folder / f"{row.id}{ENDINGS[file_format]}"
-    report = kl.models.export_learner(model, path, row.batch, file_format)
+    steps = zip(samples(row), labels(), strict=True)
+    return compared(model, path, file_format, steps, row.rate, row.batch, row.seeds(model), alone)
+
+
+def compared(
+    model: Any,
+    path: Path,
+    file_format: str,
+    steps: Iterable[tuple[np.ndarray, Any]],
+    rate: float,
+    batch: int | None = None,
+    seeds: Any = (),
+    alone: bool = False,
+) -> float:
+    """Train a model here and as an exported learner, and return the largest relative difference.
+
+    Args:
+        model: A compiled model.
+        path: Where to write.
+        file_format: As for `export_learner`.
+        steps: Inputs and labels of each step.
+        rate: Learning rate of all steps.
+        batch: As for `export_learner`.
+        seeds: Generators of seeds, in the order of the draws of a step.
+        alone: Whether the file runs in a process without TensorFlow and Keras.
+    """
+    report = kl.models.export_learner(model, path, batch, file_format)
     foreign = set(report.operators) - OPERATORS
     assert file_format != "litert" or not foreign, foreign
-    trained = list(train(model, row, report))
+    trained = list(train(model, steps, rate, seeds, report))
     batches, losses = [inputs for inputs, _ in trained], [loss for _, loss in trained]
     weights, found = (elsewhere if alone else RUNNERS[file_format])(path, batches)
     np.testing.assert_allclose(found, losses, rtol=1e-4, atol=1e-5)
     return difference(model, report, weights)
 
 
-def train(model: Any, row: Row, report: Any) -> Iterator[tuple[dict[str, np.ndarray], float]]:
+def train(
+    model: Any, steps: Iterable[tuple[np.ndarray, Any]], rate: float, seeds: Any, report: Any
+) -> Iterator[tuple[dict[str, np.ndarray], float]]:
     """Train a model here, and yield what its learner gets as inputs, with the loss."""
     names = [entry.name for entry in report.inputs]
     noise = [entry for entry in report.inputs if entry.name.startswith("noise")]
-    for x, y in zip(samples(row), labels(), strict=True):
-        inputs: dict[str, Any] = {"x": x, "rate": np.float32(row.rate)}
+    for x, y in steps:
+        inputs: dict[str, Any] = {"x": x, "rate": np.float32(rate)}
         if "y" in names:
-            inputs["y"] = y if len(_entry(report, "y").shape) == 1 else np.eye(10, dtype="f4")[y]
-        inputs |= draws(noise, row.seeds(model), len(x))
+            shape = _entry(report, "y").shape
+            inputs["y"] = y if len(shape) == 1 else np.eye(shape[-1], dtype="f4")[y]
+        inputs |= draws(noise, seeds, len(x))
         loss = model.train_on_batch(x, inputs.get("y"))
         yield inputs, float(np.ravel(loss)[0])
 
