@@ -113,7 +113,7 @@ def test_objects_are_checked_before_they_are_built(key: str, value: object, mess
 
 
 def test_there_are_experiments() -> None:
-    assert len(ids()) >= 10
+    assert len(ids()) >= 70
 
 
 @pytest.mark.parametrize("name", ids())

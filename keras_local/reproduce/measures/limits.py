@@ -101,7 +101,7 @@ def precision_ratio(run: Run, precision: float = 1e-3) -> Outcome:
             [9, 6, 4],
             activation="linear",
             tau=None,
-            simulation_time=20.0,
+            simulation_time=6.0,
             time_step=0.02,
             precision=(small, 1.0, 1.0),
             learn_bias=False,
