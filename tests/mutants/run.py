@@ -70,7 +70,7 @@ def copy_project(root: Path, target: Path) -> None:
 def mirror_tests(root: Path, path: str) -> list[str]:
     """The examples of a file, its own tests, and those of its rooms that name what it defines.
 
-    Where none does, those of other rooms that do, or all of its room, as for what is private.
+    Where none does, all of its rooms, as for what is private, and those of others that do.
     Defaults of public arguments are known to one test for all rooms.
     """
     parts = Path(path).with_suffix("").parts[1:]
@@ -88,9 +88,9 @@ def mirror_tests(root: Path, path: str) -> list[str]:
     names = public_names((root / path).read_text())
     every = sorted((root / "tests").rglob("test_*.py"))
     naming = [each for each in room if names and names.search(with_support(root, each))]
-    naming = naming or [each for each in every if names and names.search(each.read_text())]
-    private = parts[-1].startswith("_")
-    found = [*own, *(room if private or not naming else naming)]
+    elsewhere = [each for each in every if names and names.search(each.read_text())]
+    whole = parts[-1].startswith("_") or not naming
+    found = [*own, *(room if whole else naming), *([] if naming else elsewhere)]
     found = [*(root / "tests/golden").glob("test_signatures.py"), *found]
     return [path, *dict.fromkeys(each.relative_to(root).as_posix() for each in found)]
 

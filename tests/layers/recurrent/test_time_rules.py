@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import keras
@@ -190,6 +191,10 @@ class TestRefused:
     def test_a_reset_gate_without_credit(self) -> None:
         with pytest.raises(ValueError, match="`reset_after` must be True with time_rule='eprop'"):
             kl.layers.FeedbackGRU(3, time_rule="eprop", reset_after=False)
+        # A string from a file is another object.
+        config = json.loads(json.dumps(kl.layers.FeedbackGRU(3, time_rule="eprop").get_config()))
+        with pytest.raises(TypeError, match="`reset_after` must be True with time_rule='eprop'"):
+            kl.layers.FeedbackGRU.from_config({**config, "reset_after": False})
 
     def test_units_without_a_memory_are_warned_of(self) -> None:
         with pytest.warns(UserWarning, match=r"credit for itself alone. `kl.layers.LeakyRNN`"):
