@@ -34,6 +34,7 @@ from keras_local.ops.linear_maps import LinearMap as LinearMap
 from keras_local.ops.linear_maps import is_sparse as is_sparse
 from keras_local.ops.locally_connected import LocallyConnected as LocallyConnected
 from keras_local.ops.masked import Masked as Masked
+from keras_local.ops.order import after as after
 from keras_local.ops.recurrence import Recurrence as Recurrence
 from keras_local.ops.recurrence import recurrence as recurrence
 from keras_local.ops.scaled import Scaled as Scaled
@@ -70,6 +71,7 @@ __all__ = [
     "Signals",
     "TransposedConvolution",
     "abilities",
+    "after",
     "apply_gradients",
     "assured",
     "asymmetric",

@@ -78,6 +78,11 @@ def is_sparse(tensor: Any) -> bool:
     return isinstance(tensor, JAXSparse)
 
 
+def after(tensor: Any, others: Any) -> Any:
+    """Return the tensor: XLA finds the order itself, and eager code has one."""
+    return tensor
+
+
 def watched(tensor: Any) -> bool:
     """Return False: it is not known here."""
     return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from keras_local.ops._tensorflow_graphs import after as after
 from keras_local.ops._tensorflow_graphs import apply_gradients as apply_gradients
 from keras_local.ops._tensorflow_graphs import assured as assured
 from keras_local.ops._tensorflow_graphs import gradients as gradients

@@ -106,3 +106,9 @@ def watched(tensor: Any) -> bool:
     """Return whether a tape records what is computed from a tensor."""
     # Not public: tests/ops/test_gradients.py fails if TensorFlow changes this.
     return bool(record.should_record_backprop(tf.nest.flatten(tensor, expand_composites=True)))
+
+
+def after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Return a tensor that exists only when all others have been computed."""
+    with tf.control_dependencies(others):
+        return tf.identity(tensor)

@@ -55,6 +55,11 @@ def is_sparse(tensor: Any) -> bool:
     return False
 
 
+def after(tensor: Any, others: Any) -> Any:
+    """Return the tensor: operations run in the order in which they are written."""
+    return tensor
+
+
 def watched(tensor: Any) -> bool:
     """Return whether a gradient with respect to a tensor, or to what it depends on, is wanted."""
     return torch.is_grad_enabled() and bool(getattr(tensor, "requires_grad", False))

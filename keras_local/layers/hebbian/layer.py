@@ -33,6 +33,7 @@ from keras_local.ops import (
     LinearMap,
     Masked,
     abilities,
+    after,
     read,
     replica_count,
     replica_sum,
@@ -236,7 +237,10 @@ class HebbianLayer(keras.layers.Layer):
         silent = modulator is None and self.plasticity.needs_modulator
         if training and self.trainable and self.local_rate > 0.0 and not silent:
             factor = None if modulator is None else self._factor(modulator, outputs)
-            self._learn(linear_map, arranged, outputs, kernel, own, factor, present)
+            changes = self._learn(linear_map, arranged, outputs, kernel, own, factor, present)
+            # What lies above needs nothing of this layer's learning, and no error comes back: its
+            # activity need not be held while the layers above learn.
+            outputs = after(outputs, changes)
         return outputs if self.activation is None else self.activation(outputs)
 
     def _reached(self, kernel: Tensor) -> Tensor:
@@ -258,7 +262,8 @@ class HebbianLayer(keras.layers.Layer):
         own: tuple[Tensor, ...],
         modulator: Tensor | None,
         present: Tensor | None,
-    ) -> None:
+    ) -> list[Tensor]:
+        """Hand the changes over to the optimizer, and return them."""
         rule = self.plasticity
         kernel = ops.stop_gradient(kernel)
         own = tuple(ops.stop_gradient(weight) for weight in own)
@@ -292,6 +297,7 @@ class HebbianLayer(keras.layers.Layer):
                 self._hand_over(weight, step)
             else:
                 weight.assign(step)
+        return [change, *steps]
 
     def _factor(self, modulator: Tensor, outputs: Tensor) -> Tensor:
         """Return the third factor in a shape that broadcasts against the outputs."""
