@@ -25,7 +25,7 @@ def test_momentum_and_decay_come_after_the_sign() -> None:
 
 
 def net() -> keras.Model:
-    rule = feedback.AlwaysTrained(feedback.KolenPollack(separate=True))
+    rule = feedback.KolenPollack(separate=True)
     return keras.Sequential(
         [
             keras.Input((6,)),

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_local import _runs as runs
 from keras_local import _validation as check
-from keras_local.layers.feedback.resting import settle
 from keras_local.ops.surrogate import scope_of
 
 _NAME = "fit.npz"
@@ -113,7 +112,6 @@ class ResumeExactly(keras.callbacks.Callback):
         runs.directory("directory", self.path.parent)
         with scope_of(model):
             if not model.optimizer.built:
-                settle(model)
                 model.optimizer.build(model.trainable_variables)
             self._identity = {
                 "model": runs.identity_of_model(model),

@@ -15,8 +15,7 @@ know its layer, and works with every linear map.
 | `"information_alignment"` | `InformationAlignment`: Hebbian feedback weights that stay bounded |
 
 `LocalAlignment` takes any sum of the primitives `Decay`, `Amplify`, `Nullify`, `Sparsify` and
-`SelfAlign`. `AlwaysTrained`, `MatchedNorm`, `NoisyUpdates` and `RandomConnectivity` wrap another
-rule.
+`SelfAlign`. `MatchedNorm`, `NoisyUpdates` and `RandomConnectivity` wrap another rule.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from keras_local._types import Config
 from keras_local.feedback.activation_alignment import ActivationAlignment as ActivationAlignment
 from keras_local.feedback.alignment_rule import AlignmentRule as AlignmentRule
 from keras_local.feedback.alignment_rule import Noise as Noise
-from keras_local.feedback.always_trained import AlwaysTrained as AlwaysTrained
 from keras_local.feedback.detached import Detached as Detached
 from keras_local.feedback.feedback_alignment import FeedbackAlignment as FeedbackAlignment
 from keras_local.feedback.information_alignment import InformationAlignment as InformationAlignment
@@ -65,7 +63,6 @@ __all__ = [
     "ActivationAlignment",
     "Activity",
     "AlignmentRule",
-    "AlwaysTrained",
     "Amplify",
     "Decay",
     "Detached",

@@ -92,11 +92,6 @@ class AlignmentRule(FeedbackRule):
         """Return whether noise drives the layer."""
         return self.noise is not None
 
-    @property
-    def kernel_reads_feedback(self) -> bool:
-        """Return whether the kernel descends `R` too."""
-        return self.update_forward
-
     def weights(self, kernel: keras.Variable, initializer: Initializer) -> list[FeedbackWeight]:
         """Declare a kernel that learns, and a step counter if not every step counts."""
         weights = [FeedbackWeight("feedback_kernel", tuple(kernel.shape), initializer, True)]
@@ -119,9 +114,7 @@ class AlignmentRule(FeedbackRule):
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """Return `dR/dB`, and `dR/dW` if the kernel descends `R` too; None for a resting `B`."""
-        if synapses.feedback_rests:
-            return None
+        """Return `dR/dB`, and `dR/dW` if the kernel descends `R` too."""
         if self.every == 1:
             return self._both(synapses, inputs, outputs)
         step = synapses.variables[1]

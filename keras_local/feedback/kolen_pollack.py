@@ -34,8 +34,7 @@ class KolenPollack(FeedbackRule):
     shrinks `s` exactly as it would shrink the difference of two weights. This form needs no
     optimizer slots for `B`, but it always follows the kernel. Therefore the layer holds `B` as a
     separate weight for a `rate` other than 1, for a `decay` of the rule, and if a regulariser or a
-    constraint acts only on the kernel. A separate `B` that no error uses, as in the lowest layer,
-    rests; see `AlwaysTrained`.
+    constraint acts only on the kernel.
 
     Args:
         rate: Step of the feedback kernel, divided by the step of the kernel (Amit's epsilon). It is
@@ -91,11 +90,6 @@ class KolenPollack(FeedbackRule):
         return self.decay != 0.0
 
     @property
-    def kernel_reads_feedback(self) -> bool:
-        """Return False: the kernel decays by itself."""
-        return False
-
-    @property
     def follows_kernel(self) -> bool:
         """Return True."""
         return True
@@ -147,8 +141,7 @@ class KolenPollack(FeedbackRule):
         """Return `decay W` and `decay B`."""
         if not self.decay:
             return None
-        feedback = None if synapses.feedback_rests else self.decay * synapses.feedback[0]
-        return self.decay * synapses.kernel, feedback
+        return self.decay * synapses.kernel, self.decay * synapses.feedback[0]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

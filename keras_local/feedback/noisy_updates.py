@@ -45,11 +45,6 @@ class NoisyUpdates(WrappedRule):
         """Return True: the noise is drawn."""
         return True
 
-    @property
-    def kernel_reads_feedback(self) -> bool:
-        """Return what the inner rule returns: only feedback weights receive noise."""
-        return self.rule.kernel_reads_feedback
-
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Make the inner rule hold `B` as a weight: noise makes it differ from the kernel."""
         return super().adapt(kernel_has_own_terms=True)
@@ -69,8 +64,6 @@ class NoisyUpdates(WrappedRule):
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
         """Return the gradients of the inner rule, plus noise for each weight that learns."""
-        if synapses.feedback_rests:
-            return self.rule.local_gradients(synapses, inputs, outputs)
         nothing = (None,) * (1 + len(synapses.feedback))
         inner = self.rule.local_gradients(synapses, inputs, outputs) or nothing
         noisy: list[Tensor | None] = [inner[0]]

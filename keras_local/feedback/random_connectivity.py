@@ -76,11 +76,6 @@ class RandomConnectivity(WrappedRule):
         """As the rule inside."""
         return self.rule.has_local_terms
 
-    @property
-    def kernel_reads_feedback(self) -> bool:
-        """As the rule inside."""
-        return self.rule.kernel_reads_feedback
-
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Make the inner rule hold `B` as a weight: another mask has other updates."""
         return super().adapt(kernel_has_own_terms=True)

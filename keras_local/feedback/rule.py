@@ -78,8 +78,6 @@ class RuleContext:
             call; the layer takes care of loss scales and replicas.
         present: Which samples a mask keeps, a boolean tensor of the inputs' shape with a last axis
             of 1; None without a mask. What learns from activity leaves the others out.
-        feedback_rests: Whether the feedback weights do not learn, because no error uses them. Their
-            gradients are dropped, so that a rule need not compute them.
     """
 
     linear_map: LinearMap
@@ -91,7 +89,6 @@ class RuleContext:
     seed: keras.random.SeedGenerator | None
     learn: Callable[[tuple[Tensor | None, ...]], None]
     present: Tensor | None = None
-    feedback_rests: bool = False
 
 
 class FeedbackRule(Strategy, ABC):
@@ -147,21 +144,6 @@ class FeedbackRule(Strategy, ABC):
         time cannot use it, and a recurrent layer asks it behind its loop.
         """
         return type(self).local_gradients is not FeedbackRule.local_gradients
-
-    @property
-    def kernel_reads_feedback(self) -> bool:
-        """Whether what the kernel learns in `local_gradients` depends on the feedback weights.
-
-        Then these learn also in a layer below which nothing is trained, and which needs no error
-        for that reason; otherwise they rest there. By default this is whether there are local
-        terms: a rule whose `local_gradients` returns None for the kernel should return False.
-        """
-        return self.has_local_terms
-
-    @property
-    def always_trained(self) -> bool:
-        """Whether the feedback weights learn also where no error uses them; False by default."""
-        return False
 
     @property
     def follows_kernel(self) -> bool:

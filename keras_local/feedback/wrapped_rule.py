@@ -56,17 +56,6 @@ class WrappedRule(FeedbackRule):
         return own or self.rule.has_local_terms
 
     @property
-    def kernel_reads_feedback(self) -> bool:
-        """As the rule inside, or whether the wrapper has terms of its own."""
-        own = type(self).local_gradients is not WrappedRule.local_gradients
-        return own or self.rule.kernel_reads_feedback
-
-    @property
-    def always_trained(self) -> bool:
-        """Return what the inner rule returns."""
-        return self.rule.always_trained
-
-    @property
     def follows_kernel(self) -> bool:
         """Return what the inner rule returns."""
         return self.rule.follows_kernel

@@ -25,7 +25,6 @@ from keras_local.ops.eager import Once as Once
 from keras_local.ops.eager import eagerly as eagerly
 from keras_local.ops.einsum import Einsum as Einsum
 from keras_local.ops.gradients import gradients as gradients
-from keras_local.ops.gradients import watched as watched
 from keras_local.ops.guarded import guarded_step as guarded_step
 from keras_local.ops.images import image_writer as image_writer
 from keras_local.ops.linear_maps import Convolution as Convolution
@@ -99,5 +98,4 @@ __all__ = [
     "settle",
     "surrogate_loss",
     "trajectory",
-    "watched",
 ]

@@ -83,11 +83,6 @@ def after(tensor: Any, others: Any) -> Any:
     return tensor
 
 
-def watched(tensor: Any) -> bool:
-    """Return False: it is not known here."""
-    return False
-
-
 def gradients(function: Callable[..., jax.Array], tensors: list[Any]) -> list[jax.Array]:
     """Differentiate a scalar function of tensors."""
     return list(jax.grad(lambda tensors: function(*tensors))(list(tensors)))

@@ -17,7 +17,6 @@ from keras_local.ops._tensorflow_graphs import gradients as gradients
 from keras_local.ops._tensorflow_graphs import in_blocks as in_blocks
 from keras_local.ops._tensorflow_graphs import pull_back as pull_back
 from keras_local.ops._tensorflow_graphs import scan as scan
-from keras_local.ops._tensorflow_graphs import watched as watched
 
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import record
 
 Tensors = tuple[tf.Tensor, ...]
 
@@ -100,12 +99,6 @@ def in_blocks(
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
     """Let an optimizer make a step."""
     optimizer.apply(gradients, variables)
-
-
-def watched(tensor: Any) -> bool:
-    """Return whether a tape records what is computed from a tensor."""
-    # Not public: tests/ops/test_gradients.py fails if TensorFlow changes this.
-    return bool(record.should_record_backprop(tf.nest.flatten(tensor, expand_composites=True)))
 
 
 def after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -60,11 +60,6 @@ def after(tensor: Any, others: Any) -> Any:
     return tensor
 
 
-def watched(tensor: Any) -> bool:
-    """Return whether a gradient with respect to a tensor, or to what it depends on, is wanted."""
-    return torch.is_grad_enabled() and bool(getattr(tensor, "requires_grad", False))
-
-
 def gradients(function: Callable[..., torch.Tensor], tensors: list[Any]) -> list[torch.Tensor]:
     """Differentiate a scalar function of tensors."""
     leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]

@@ -25,13 +25,3 @@ def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> lis
     """
     found: list[Tensor] = backend.gradients(function, list(tensors))
     return found
-
-
-def watched(tensor: Tensor) -> bool:
-    """Return whether somebody takes a gradient with respect to a tensor or what it depends on.
-
-    It is True inside of a `tf.GradientTape` that watches the tensor, and for a tensor of PyTorch
-    with `requires_grad`. On JAX nothing is known, so that it is False.
-    """
-    found: bool = backend.watched(tensor)
-    return found

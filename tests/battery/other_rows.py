@@ -40,7 +40,6 @@ FEEDBACK: dict[str, tuple[Callable[[], feedback.FeedbackRule], dict[str, Any]]] 
         ),
         {},
     ),
-    "always_trained": (lambda: feedback.AlwaysTrained(feedback.SymmetricAlignment(0.5, 0.5)), {}),
     "noisy_updates": (
         lambda: feedback.NoisyUpdates(feedback.KolenPollack(), stddev=0.05),
         {"draws": True, "fixed": ("feedback_kernel_offset", "feedback_kernel_scale")},

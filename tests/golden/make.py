@@ -122,7 +122,6 @@ RULES: dict[str, Callable[[], Any]] = {
     "local_alignment": lambda: feedback.LocalAlignment(
         feedback.Decay(0.1) + feedback.Amplify(0.2), noise=feedback.Noise(0.5), every=2
     ),
-    "always_trained": lambda: feedback.AlwaysTrained(feedback.SymmetricAlignment()),
     "matched_norm": lambda: feedback.MatchedNorm(feedback.FeedbackAlignment()),
     "noisy_updates": lambda: feedback.NoisyUpdates(feedback.KolenPollack()),
     "random_connectivity": lambda: feedback.RandomConnectivity(

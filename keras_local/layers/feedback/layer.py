@@ -31,17 +31,11 @@ from keras_local.feedback import (
     Symmetric,
 )
 from keras_local.feedback.random_connectivity import random_mask
-from keras_local.layers.feedback.arguments import (
-    connectivity_of,
-    feedback_initializer_of,
-    rule_for,
-)
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
     warn_of_optimizer,
     warn_of_regularizer,
 )
-from keras_local.layers.feedback.resting import Rest
 from keras_local.layers.feedback.unsupported import (
     StockArguments,
     dtype_policy,
@@ -198,21 +192,9 @@ class FeedbackLayer(keras.layers.Layer):
             )
             for weight in self._rule.weights(self.kernel, self._seeded_initializer())
         ]
-        self._rest = Rest(self._feedback_weights)
         if self._rule.draws:
             self._seed = keras.random.SeedGenerator(self._derived_seed("noise of"))
         self.built = True
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        """Return the shape of the inputs, and whether the feedback weights rest."""
-        config: dict[str, Any] | None = super().get_build_config()
-        return self._rest.written(config) if self.built else config
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Build the layer, whose feedback weights rest if they did in the layer of the config."""
-        super().build_from_config(config)
-        if self.built:
-            self._rest.read(config, self.trainable)
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights, and the state of the rule's noise, which Keras does not save."""
@@ -255,7 +237,6 @@ class FeedbackLayer(keras.layers.Layer):
 
         A rule that learns from activity learns nothing from samples that `mask` leaves out.
         """
-        self._rest.notice(self, self._rule, inputs, training)
         self._warn_once(training)
         if training and self.trainable:
             refuse_in_a_loop(self, self._rule)
@@ -309,7 +290,6 @@ class FeedbackLayer(keras.layers.Layer):
             draw_kernel=self._draw if self._rule.draws else None,
             seed=self._seed if self._rule.draws else None,
             learn=partial(self._learn, (kernel, *feedback)),
-            feedback_rests=self._rest.now,
         )
 
     def _respond(self, bias: Tensor | None, outputs: Tensor) -> Tensor:
@@ -330,8 +310,6 @@ class FeedbackLayer(keras.layers.Layer):
 
     def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
         """Pass gradients to the optimizer."""
-        if self._rest.now:
-            gradients = (gradients[0], *(None for _ in gradients[1:]))
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
                 self.add_loss(gradient_loss(weight, gradient))
@@ -392,19 +370,6 @@ class FeedbackLayer(keras.layers.Layer):
         return [*self._feedback_weights, *masks]
 
     @property
-    def feedback_rests(self) -> bool:
-        """Whether the feedback weights do not learn, because no error uses them.
-
-        So it is if nothing is trained below the layer in the compiled model that called it last.
-        The rule `feedback.AlwaysTrained` lets them learn nevertheless.
-        """
-        return self._rest.now
-
-    def let_feedback_rest(self, unused: bool) -> None:
-        """Let the feedback weights rest if no error uses them; otherwise they learn."""
-        self._rest.settle(self, self._rule, unused)
-
-    @property
     def rule_states(self) -> list[keras.Variable]:
         """Return the states of the random generators that the rule uses."""
         return [self._seed.state] if self._rule.draws else []
@@ -439,13 +404,12 @@ class FeedbackLayer(keras.layers.Layer):
         Args:
             change: Function from the present rule to the rule that acts within the context.
         """
-        rule, rested = self._rule, self._rest.now
+        rule = self._rule
         self._rule = change(rule)
         try:
             yield
         finally:
             self._rule = rule
-            self._rest.set(rested, self.trainable)
 
     def exact_errors(self) -> AbstractContextManager[None]:
         """Let errors return through the kernel, as in backpropagation, for measurements."""
@@ -471,6 +435,38 @@ class FeedbackLayer(keras.layers.Layer):
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
         return config
+
+
+def feedback_initializer_of(identifier: Any, argument: str = "feedback_initializer") -> Any:
+    """Resolve a feedback initializer without drawing from the global stream of seeds.
+
+    Keras draws a seed for each initializer. With one more draw in each layer, all kernels above it
+    would start with other values than in a stock network, or with another rule, under the same
+    global seed.
+    """
+    state = random.getstate()
+    try:
+        check.require(identifier is not None, argument, "an initializer", identifier)
+        return objects.initializer(argument, identifier)
+    finally:
+        random.setstate(state)
+
+
+def rule_for(layer: keras.layers.Layer, rule: Any) -> FeedbackRule:
+    """Return the rule for the attribute `feedback` of a layer that is not built yet."""
+    allowed = (
+        "left as it is once the layer is built, whose weights belong to the rule. Make a new "
+        "layer, or use `kl.models.convert(model, feedback=...)`"
+    )
+    check.require(not layer.built, "feedback", allowed, rule)
+    return feedback_rules.get(rule)
+
+
+def connectivity_of(connectivity: Any) -> float | None:
+    """Return the argument `connectivity` if it is None or a probability above 0."""
+    if connectivity is None:
+        return None
+    return check.real("connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True)
 
 
 def _product(first: Once, second: Once) -> Callable[..., Tensor]:

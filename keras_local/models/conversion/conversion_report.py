@@ -11,7 +11,6 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local.layers.graph_walks import parts, without_trained_weights_below
 from keras_local.layers.inner_layers import directly_inside
 from keras_local.layers.plain_form import (
     all_layers,
@@ -23,6 +22,7 @@ from keras_local.layers.plain_form import (
     rule_names,
     with_error_path,
 )
+from keras_local.models.conversion.graph_walks import parts, without_trained_weights_below
 
 WITHOUT_KERNELS = (
     keras.layers.BatchNormalization,
@@ -64,8 +64,7 @@ class ConversionReport:
         converted: Layers with a feedback rule.
         left: Layers with kernels and without a rule: backpropagation, as in Keras.
         others: Number of layers of each class without kernels.
-        idle: Paths of layers below which nothing is trained, so that their feedback kernel rests:
-            it does not learn, unless the rule is an `AlwaysTrained`.
+        idle: Paths of layers whose feedback kernel learns although nothing is trained below them.
     """
 
     model: str
@@ -103,7 +102,7 @@ class ConversionReport:
             where = ", ".join(self.idle)
             lines.append(
                 f"nothing is trained below {where}: no error needs its feedback kernel, which "
-                "therefore does not learn in `fit` (it does by the rule AlwaysTrained)"
+                "still learns (avoid this by lowest=False, or by a stock layer)"
             )
         return "\n".join([head, *lines])
 
@@ -227,8 +226,7 @@ def _row(path: str, layer: keras.layers.Layer) -> LayerReport:
 def _learns_feedback(layer: keras.layers.Layer) -> bool:
     """Return whether the optimizer changes a feedback weight other than a scalar."""
     weights = [weight for part in with_error_path(layer) for weight in part.rule_weights]
-    resting = any(getattr(part, "feedback_rests", False) for part in with_error_path(layer))
-    return resting or any(weight.trainable and len(weight.shape) > 0 for weight in weights)
+    return any(weight.trainable and len(weight.shape) > 0 for weight in weights)
 
 
 def _size(weight: keras.Variable) -> int:

@@ -94,9 +94,9 @@ def convert(
             everything that can be converted.
         exclude: What not to convert, in the same forms as `include`.
         lowest: Whether to convert also layers below which nothing is trained. Their feedback
-            kernels are not needed, and rest in `fit` (see `feedback.AlwaysTrained`): without them
-            all kernels learn the same. A layer of several kernels is always converted. Use True if
-            the result will be put on top of other layers that are trained.
+            kernels are not needed: without them all kernels learn the same, in less time if a rule
+            trains feedback kernels. A layer of several kernels is always converted. Use True if the
+            result will be put on top of other layers that are trained.
         keep_weights: Whether the result starts with the weights of `model`, also with statistics
             and states of random generators, or with new weights.
         connectivity: Probability with which each forward and each feedback synapse exists, as in

@@ -13,7 +13,6 @@ import keras
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local.layers.feedback.resting import settle
 from keras_local.layers.learning_form import LearningForm
 from keras_local.layers.plain_form import all_layers
 from keras_local.models.learners.forms import form_of
@@ -129,7 +128,6 @@ def export_learner(
             f"process with the other backend"
         )
     _check_precision(model)
-    settle(model)
     functions = _functions(model, form_of(model), descent_of(model), batch_size)
     try:
         written = write_learner(functions, target, format)

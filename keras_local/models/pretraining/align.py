@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -11,8 +11,6 @@ import keras
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, require_finite
 from keras_local._streams import is_stream
-from keras_local.feedback import AlwaysTrained
-from keras_local.layers.feedback.resting import settle
 from keras_local.layers.plain_form import all_layers, learns_from_activity, rule_weights
 from keras_local.models.training_state import flags_kept
 
@@ -28,8 +26,7 @@ def align(
 ) -> keras.callbacks.History:
     """Train only the feedback weights of a model, from activity, without labels and errors.
 
-    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`, and
-    also in layers below which nothing is trained, whose feedback weights rest in `fit`.
+    Rules that learn from activity (`WeightMirror` and other alignment rules) act as in `fit`.
     Kernels, biases and the statistics of normalisation do not change. `align(model, images)` is a
     mirror phase before training; to alternate phases, call `align` and `fit` in turn. The state of
     the model's optimizer does not change, and every `trainable` flag is restored afterwards, also
@@ -66,7 +63,7 @@ def align(
     allowed = "a model with a feedback rule that learns from activity, as WeightMirror"
     check.require(bool(learning), "model", allowed, model.name)
     ends = (model.inputs, model.outputs)
-    with _only_feedback_learns(model, learning), _all_learn(model, learning):
+    with _only_feedback_learns(model, learning):
         phase = keras.Model(*ends, name=f"{model.name}_align")
         phase.compile(keras.optimizers.SGD(0.1) if optimizer is None else optimizer)
         options = {"epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
@@ -106,16 +103,6 @@ def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[N
         for weight in model.weights:
             if id(weight) not in rules:
                 weight.trainable = False
-        yield
-
-
-@contextmanager
-def _all_learn(model: keras.Model, learning: list[Any]) -> Iterator[None]:
-    """Let feedback weights learn also where no error uses them: this is what a phase is for."""
-    with ExitStack() as stack:
-        for layer in learning:
-            stack.enter_context(layer.errors_by(AlwaysTrained))
-        settle(model)
         yield
 
 

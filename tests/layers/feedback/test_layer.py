@@ -81,8 +81,7 @@ def test_symmetric_has_nothing_to_assign() -> None:
 
 
 def test_training_after_assigning_the_kernel_itself() -> None:
-    rule = feedback.AlwaysTrained(feedback.KolenPollack(separate=True))
-    layer = layers.FeedbackDense(3, feedback=rule)
+    layer = layers.FeedbackDense(3, feedback=feedback.KolenPollack(separate=True))
     model = keras.Sequential([keras.Input((4,)), layer])
     layer.assign_feedback_kernel(layer.kernel)
     before = array(layer.kernel)

@@ -139,9 +139,7 @@ def linear_readout() -> Any:
 
 
 def mirrors(model: Any) -> list[Any]:
-    """The generators that draw: not those of layers whose feedback weights rest."""
-    layers = [layer for layer in model.layers if not getattr(layer, "feedback_rests", False)]
-    return [layer._seed for layer in layers if getattr(layer, "_seed", None) is not None]
+    return [layer._seed for layer in model.layers if getattr(layer, "_seed", None) is not None]
 
 
 def momentum(nesterov: bool = False) -> Any:
