@@ -93,7 +93,9 @@ class LocalLosses(keras.Model):
         self._hidden: list[Tensor] | None = None
         self._shown = True
         self.block_logs = BlockLogs(names, [block.name for block in made if block.loss.predicts])
-        self.trainable = check.flag("trainable", trainable)
+        if not check.flag("trainable", trainable):
+            # True would reach the layers of the network that are frozen.
+            self.trainable = False
         self.built = True
 
     @property
@@ -280,6 +282,9 @@ class LocalLosses(keras.Model):
         """Return the loss of a block, and the accuracy of its predictions, or None."""
         learned, valid = targets if block.loss.learns_classes else (y, None)
         value, scores = block.loss.with_scores(block.head, outputs, learned, sample_weight)
+        if not block.variables:
+            # The head of a frozen block has nothing to teach.
+            value = ops.stop_gradient(value)
         if valid is not None:
             # A compiled step cannot raise an error: its loss is NaN, and its gradient zero.
             value = ops.where(valid, value, float("nan"))
