@@ -113,6 +113,7 @@ def noisy(feedback):
 
 
 @pytest.mark.few(1)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "feedback",
     cases(

@@ -88,6 +88,7 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 LONGER = GOOD.replace('"train.epochs" = 1', '"train.epochs" = 6')
 
 
+@pytest.mark.few(1, rest="daily")
 @pytest.mark.parametrize("text", [LONGER, PRETRAIN, MEASURE], ids=["train", "pretrain", "measure"])
 def test_each_kind_runs_and_has_pages(text: str, tmp_path: Path) -> None:
     assert run(text, tmp_path) == 0
@@ -167,6 +168,7 @@ def test_nothing_runs_if_a_word_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.daily
 def test_an_interrupted_run_ends_with_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

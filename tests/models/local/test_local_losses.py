@@ -33,6 +33,7 @@ def values(model: Any) -> list[np.ndarray]:
     return [array(weight) for weight in model.weights]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["pred", "sim", "pred_sim"])
 def test_the_step_is_that_of_a_stock_model_with_cuts(kind: str) -> None:
     """Five steps, beside a stock model with cuts in its graph and heads as further outputs."""
@@ -56,6 +57,7 @@ def test_the_step_is_that_of_a_stock_model_with_cuts(kind: str) -> None:
             assert largest_difference(layer.get_weights(), theirs) < 2e-5
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["pred", "sim", "pred_sim"])
 def test_the_step_is_that_of_the_sum_of_losses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five steps of Adam, beside Keras' own step with all losses in one sum."""
@@ -133,6 +135,7 @@ def test_logs() -> None:
     assert set(model.test_on_batch(x, y, return_dict=True)) == outputs
 
 
+@pytest.mark.few(1)
 @tensorflow_only
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}])
 def test_graph_eager_and_xla(options: dict[str, Any]) -> None:
@@ -224,6 +227,7 @@ def test_gradients_of_pairs_cannot_be_accumulated(loss: str) -> None:
     assert not model.compiled
 
 
+@pytest.mark.daily
 @tensorflow_only
 def test_half_precision_scales_each_loss() -> None:
     x, y = images()
@@ -245,6 +249,7 @@ def test_half_precision_scales_each_loss() -> None:
     assert largest_difference(*ends) < 0.2 * way
 
 
+@pytest.mark.thorough
 @tensorflow_only
 def test_steps_per_execution() -> None:
     x, y = images()
@@ -328,6 +333,7 @@ def test_a_frozen_block_is_skipped() -> None:
     assert largest_difference(values(model.heads[1]), [0.0 * w for w in values(model.heads[1])]) > 0
 
 
+@pytest.mark.daily
 def test_labels_in_rows_and_weights_of_samples() -> None:
     x, y = images()
     ends = []
@@ -390,6 +396,7 @@ def test_a_loss_for_each_block() -> None:
         models.local_losses(vgg(), "predsim")  # type: ignore[arg-type]
 
 
+@pytest.mark.daily
 def test_it_learns() -> None:
     """A task in which each class has a bright corner of its own."""
     generator = np.random.default_rng(0)
