@@ -1,6 +1,6 @@
 """Run the cells of the matrix that have not been run, and write the page of the documentation.
 
-`python -m tests.matrix` takes about an hour on two cores; it can be stopped, and goes on where it
+`python -m tests.matrix` takes hours on two cores; it can be stopped, and goes on where it
 was. `--fraction 0.1` runs a tenth of the rows, always the same; `--table` runs none.
 """
 

@@ -23,7 +23,7 @@ anything else is a word for the reason, and the list below the table has the who
 {summary}
 
 The command `tox -e matrix`, or `python -m tests.matrix` where everything is installed, runs the
-cells that have not been run and writes this page. It takes about an hour on two cores, can be
+cells that have not been run and writes this page. It takes hours on two cores, can be
 stopped at any time, and goes on where it was. `tox -e matrix -- --fraction 0.1` runs a tenth of
 the rows, always the same. A row of the batteries in `tests/` is a row here by itself.
 
