@@ -71,29 +71,17 @@ def assured(tensor: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
         return tf.identity(tensor)
 
 
-def in_blocks(
-    parts: Sequence[Any], inputs: Any, cut: Callable[[tf.Tensor], tf.Tensor]
-) -> tuple[tf.Tensor, list[list[Any]]]:
-    """Return outputs and gradients of blocks, each computed before the next one begins."""
-    found: list[list[Any]] = []
-    tensor = inputs
-    for place, part in enumerate(parts):
-        with tf.GradientTape() as tape:
-            outputs, loss = part.forward(tensor)
-        missing: list[Any] = [None] * len(part.variables)
-        gradients = missing if loss is None else tape.gradient(loss, list(part.variables))
-        found.append(gradients)
-        if place == len(parts) - 1:
-            return outputs, found
-        tensor = cut(outputs)
-        mask = getattr(tensor, "_keras_mask", None)
-        # Without this, the runtime computes every block as soon as its inputs exist, and holds the
-        # activations of all blocks until it has time for their gradients.
-        with tf.control_dependencies([each for each in gradients if each is not None]):
-            tensor = tf.identity(tensor)
-        if mask is not None:
-            tensor._keras_mask = mask
-    raise ValueError("no block")
+def of_block(
+    forward: Callable[[Any], tuple[tf.Tensor, tf.Tensor | None]],
+    inputs: Any,
+    variables: Sequence[Any],
+) -> tuple[tf.Tensor, list[Any]]:
+    """Return the outputs of a block, and the gradients of its loss."""
+    with tf.GradientTape() as tape:
+        outputs, loss = forward(inputs)
+    if loss is None:
+        return outputs, [None] * len(variables)
+    return outputs, tape.gradient(loss, list(variables))
 
 
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:

@@ -264,20 +264,17 @@ def guarded_step(
     return {**logs, "loss": nan * torch.ones(())}
 
 
-def in_blocks(
-    parts: Sequence[Any], inputs: Any, cut: Callable[[torch.Tensor], torch.Tensor]
-) -> tuple[torch.Tensor, list[list[Any]]]:
-    """Return outputs and gradients of blocks; the graph of a block is freed before the next."""
-    found: list[list[Any]] = []
-    outputs = inputs
-    for place, part in enumerate(parts):
-        outputs, loss = part.forward(outputs if place == 0 else cut(outputs))
-        values = [variable.value for variable in part.variables]
-        gradients: list[Any] = [None] * len(values)
-        if loss is not None and values:
-            gradients = list(torch.autograd.grad(loss, values, allow_unused=True))
-        found.append(gradients)
-    return outputs, found
+def of_block(
+    forward: Callable[[Any], tuple[torch.Tensor, torch.Tensor | None]],
+    inputs: Any,
+    variables: Sequence[Any],
+) -> tuple[torch.Tensor, list[Any]]:
+    """Return the outputs of a block, and the gradients of its loss, which free its graph."""
+    outputs, loss = forward(inputs)
+    values = [variable.value for variable in variables]
+    if loss is None or not values:
+        return outputs, [None] * len(values)
+    return outputs, list(torch.autograd.grad(loss, values, allow_unused=True))
 
 
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_local.ops.backend import Tensor, backend
+from keras_local.ops.order import after
 
 
 class Part(NamedTuple):
@@ -35,8 +36,15 @@ def in_blocks(parts: Sequence[Part], inputs: Any) -> tuple[Tensor, list[list[Ten
         parts: The blocks, the lowest first.
         inputs: Inputs of the lowest block.
     """
-    outputs, gradients = backend.in_blocks(parts, inputs, cut)
-    return outputs, gradients
+    found: list[list[Tensor | None]] = []
+    outputs = inputs
+    for place, part in enumerate(parts):
+        if place:
+            known = [each for each in found[-1] if each is not None]
+            inputs = masked_like(keras.ops.stop_gradient(after(outputs, known)), outputs)
+        outputs, gradients = backend.of_block(part.forward, inputs, part.variables)
+        found.append(gradients)
+    return outputs, found
 
 
 def apply_gradients(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
@@ -33,7 +33,11 @@ def figure_of(width: float, height: float) -> tuple[Figure, Axes]:
 def finish_counts(axes: Axes, label: str, title: str) -> None:
     axes.set_title(title)
     axes.set_ylabel(label)
-    axes.grid(True, axis="y", color="0.9", linewidth=0.8)
+    open_axes(axes, "y")
+
+
+def open_axes(axes: Axes, lines: Literal["both", "y"] = "both") -> None:
+    axes.grid(True, axis=lines, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local.plots._figure import COLOURS, figure_of
+from keras_local.plots._figure import COLOURS, figure_of, open_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def alignment(
         steps, angles = list(epochs), list(logs[prefix + name])
         if initial is not None and prefix + name in initial:
             steps, angles = [steps[0] - 1, *steps], [initial[prefix + name], *angles]
-        _curve(axes, index, steps, angles, name)
+        draw_curve(axes, index, steps, angles, name)
         highest = max(highest, *(angle for angle in angles if np.isfinite(angle)), 90.0)
     axes.set_ylim(0.0, max(100.0, highest + 8.0))
     axes.set_yticks(np.arange(0, axes.get_ylim()[1], 15))
@@ -115,7 +115,7 @@ def learning_curves(
     label = f"validation {label.removeprefix('val ')}" if metric.startswith("val_") else label
     figure, axes = figure_of(*_curve_size(list(runs)))
     for index, (name, (logs, epochs)) in enumerate(runs.items()):
-        _curve(axes, index, epochs, list(logs[metric]), str(name))
+        draw_curve(axes, index, epochs, list(logs[metric]), str(name))
     axes.set_ylabel(label)
     _finish(axes, title)
     return figure
@@ -176,10 +176,7 @@ def trajectories(
         if mark is not None:
             panel.axvline(mark, color="0.4", linestyle=(0, (4, 3)), linewidth=1.0)
         panel.set_ylabel(label)
-        panel.grid(True, color="0.9", linewidth=0.8)
-        panel.set_axisbelow(True)
-        for side in ("top", "right"):
-            panel.spines[side].set_visible(False)
+        open_axes(panel)
     panels[0].set_xlabel("step")
     if title is not None:
         panels[-1].set_title(title)
@@ -192,9 +189,8 @@ def _curve_size(names: Sequence[Any]) -> tuple[float, float]:
     return 5.4 + 0.09 * max(longest, 9), max(4.2, 0.6 + 0.22 * len(names))
 
 
-def _curve(
-    axes: Axes, index: int, epochs: Sequence[float], values: Sequence[float], name: str
-) -> None:
+def draw_curve(axes: Axes, index: int, epochs: Any, values: Any, name: str) -> None:
+    """Draw the curve of a name, in the colour and the dashes of its place among the names."""
     axes.plot(
         epochs,
         values,
@@ -215,10 +211,7 @@ def _finish(axes: Axes, title: str | None) -> None:
         axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(True, color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    open_axes(axes)
     # The legend is beside the curves, where it hides none of them.
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=9

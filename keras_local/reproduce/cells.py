@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -122,11 +121,6 @@ def environment() -> dict[str, Any]:
         "threads": os.cpu_count(),
         "precision": keras.config.dtype_policy().name,
     }
-
-
-def command() -> str:
-    """Return the command line that started this process."""
-    return shlex.join(["keras-local", *sys.argv[1:]])
 
 
 def _device() -> str:

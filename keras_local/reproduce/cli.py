@@ -77,7 +77,7 @@ def _add_demo(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument(
         "--seed",
-        type=_seed,
+        type=commands.integer(range(2**32), "from 0 to 2**32 - 1"),
         default=0,
         metavar="N",
         help="seed of the random numbers (default: %(default)s)",
@@ -88,18 +88,6 @@ def _add_demo(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="use a few images and steps, only to see that everything works; the report says so",
     )
     parser.set_defaults(run=_demo)
-
-
-def _seed(text: str) -> int:
-    try:
-        seed = int(text)
-    except ValueError:
-        seed = -1
-    if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(
-            f"must be an integer from 0 to 2**32 - 1. Received: {text!r}"
-        )
-    return seed
 
 
 def _demo(options: argparse.Namespace) -> None:

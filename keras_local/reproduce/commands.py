@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def _add_run(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument(
         "--seeds",
-        type=_count,
+        type=integer(range(1, sys.maxsize), "of at least 1"),
         metavar="N",
         help="number of seeds, counted from 0 (default: that of the experiment, 1 for smoke)",
     )
@@ -100,14 +102,24 @@ def _add_run(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.set_defaults(run=_run)
 
 
-def _count(text: str) -> int:
-    try:
-        count = int(text)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1. Received: {text!r}")
-    return count
+def integer(range_: range, allowed: str) -> Callable[[str], int]:
+    """Return a function from a word of the command line to an integer in a range.
+
+    Args:
+        range_: The range.
+        allowed: The range in words.
+    """
+
+    def parsed(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = range_.start - 1
+        if number not in range_:
+            raise argparse.ArgumentTypeError(f"must be an integer {allowed}. Received: {text!r}")
+        return number
+
+    return parsed
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_local.plots._figure import COLOURS, figure_of
-from keras_local.plots.curves import DASHES
+from keras_local.plots._figure import COLOURS, figure_of, open_axes
+from keras_local.plots.curves import draw_curve
 from keras_local.reproduce.compared_runs import Run
 from keras_local.reproduce.statistics import interval
 
@@ -60,30 +60,18 @@ def _draw(axes: Axes, runs: Mapping[str, Any], curves: Mapping[str, Any], start:
             continue
         values = curves[rule]
         epochs = np.arange(start, start + values.shape[1])
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot(
-            epochs,
-            values.mean(axis=0),
-            label=rule,
-            color=colour,
-            linestyle=DASHES[index // len(COLOURS) % len(DASHES)],
-            linewidth=1.8,
-            marker="o" if len(epochs) <= 40 else None,
-            markersize=3.5,
-        )
+        draw_curve(axes, index, epochs, values.mean(axis=0), rule)
         if len(values) > 1:
             bands = [interval(each) if np.isfinite(each).all() else None for each in values.T]
             low, high = (
                 [np.nan if band is None else getattr(band, end) for band in bands]
                 for end in ("low", "high")
             )
+            colour = COLOURS[index % len(COLOURS)]
             axes.fill_between(epochs, low, high, color=colour, alpha=0.13, linewidth=0)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(True, color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    open_axes(axes)
 
 
 def _limit(axes: Axes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,6 +12,7 @@ import numpy as np
 
 from keras_local import _labels, datasets
 from keras_local import _validation as check
+from keras_local._data_gate import require_finite
 from keras_local._serialization import copied
 from keras_local._streams import first_batches, is_stream
 
@@ -153,8 +155,8 @@ def _split(part: Any) -> Split:
     allowed = "arrays with as many inputs as labels, and at least one"
     check.require(fits, "data", allowed, f"lengths {sorted(lengths)}")
     for array in keras.tree.flatten(x):
-        finite = not np.issubdtype(array.dtype, np.floating) or bool(np.isfinite(array).all())
-        check.require(finite, "data", "finite inputs", "NaN or infinity among the inputs")
+        if np.issubdtype(array.dtype, np.floating):
+            require_finite("data", array, math.inf, " inputs")
     return Split(x, y)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_local import plots
-from keras_local.plots._figure import COLOURS, figure_of
+from keras_local.plots._figure import COLOURS, figure_of, open_axes
 from keras_local.reproduce.experiment import Experiment
 from keras_local.reproduce.statistics import interval
 
@@ -82,7 +82,7 @@ def _curves(experiment: Experiment, cells: Cells, folder: Path) -> Figure | None
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric.replace("_", " ") + (" (%)" if scale == 100.0 else ""))
-    _plain(axes)
+    open_axes(axes, "y")
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -105,7 +105,7 @@ def _bars(experiment: Experiment, cells: Cells, folder: Path) -> Figure | None:
     axes.plot([], [], ".", color="black", label="a seed")
     axes.set_xticks(range(len(cells)), list(cells), rotation=30, ha="right")
     axes.set_ylabel(label(experiment))
-    _plain(axes)
+    open_axes(axes, "y")
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -129,7 +129,7 @@ def _alignment(experiment: Experiment, cells: Cells, folder: Path) -> Figure | N
             axes.plot(layers, values, "o-", color=COLOURS[place % len(COLOURS)], label=variant)
         axes.set_xlabel("layer, from the lowest that receives errors")
         axes.set_ylabel(text)
-        _plain(axes)
+        open_axes(axes, "y")
         axes.legend(frameon=False, fontsize=9)
         return figure
     return None
@@ -156,9 +156,3 @@ def _fields(experiment: Experiment, cells: Cells, folder: Path) -> Figure | None
                     shape = (side, side, channels)
                     return plots.receptive_fields(fields.T, shape=shape)
     return None
-
-
-def _plain(axes: Any) -> None:
-    axes.grid(True, axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -85,15 +85,19 @@ def looked_up(table: Mapping[str, Any], where: str) -> tuple[Any, dict[str, Any]
     # Keras' own name of the layer is an argument of its constructor too.
     if "called" in arguments:
         arguments["name"] = arguments.pop("called")
-    kind = _alias(name, where)
-    for room in ROOMS:
-        if kind is None and isinstance(name, str) and not name.startswith("_"):
-            found = getattr(room, name, None)
-            kind = found if inspect.isclass(found) else None
+    kind = _alias(name, where) or _class_of(name, ROOMS)
     allowed = "the name of a layer, a rule, an activation, a constraint or an initializer"
     check.require(kind is not None, f"{where}: name", allowed, name)
     fits(kind, arguments, f"{where}: {name}")
     return kind, arguments
+
+
+def _class_of(name: Any, rooms: Sequence[Any]) -> Any:
+    """Return the public class of a name in the first room that has it, or None."""
+    if not isinstance(name, str) or name.startswith("_"):
+        return None
+    found = (getattr(room, name, None) for room in rooms)
+    return next((each for each in found if inspect.isclass(each)), None)
 
 
 def _alias(name: Any, where: str) -> Any:
@@ -186,13 +190,10 @@ def loss_of(table: Any) -> Any:
         return named[table]
     arguments = {key: each for key, each in table.items() if key != "name"}
     name = table.get("name")
-    kind = None
-    for room in (losses, keras.losses):
-        found = getattr(room, str(name), None)
-        kind = found if kind is None and inspect.isclass(found) else kind
+    kind = _class_of(name, (losses, keras.losses))
     check.require(kind is not None, "loss: name", "a loss of `losses` or `keras.losses`", name)
     fits(kind, arguments, f"loss: {name}")
-    return kind(**arguments)  # type: ignore[misc]
+    return kind(**arguments)
 
 
 def logistic(targets: Any, outputs: Any) -> Any:

@@ -26,7 +26,6 @@ class Run:
         arrays: The data, or None for a measure without data.
         folder: Folder for the state of the run, from which it goes on after a kill.
         shared: Folder for encoders that several variants have in common.
-        logs: Folder for logs.
         callbacks: Returns callbacks for a `fit`: progress and logs, by the name of the phase.
         images: Returns other images by the name of their data set.
         fields: Whether the result should contain receptive fields.

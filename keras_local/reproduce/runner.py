@@ -90,16 +90,20 @@ def run(experiments: Sequence[Experiment], options: Options, console: Console) -
         ValueError: If a preset, a variant or a setting does not exist, or a result of other
             settings is in the folder; nothing has run then.
     """
-    planned = [(each, place) for each in experiments for place in _places(each, options)]
-    for experiment, place in planned:
-        settings = experiment.settings(place.preset, place.variant, options.changes)
+    planned = [
+        (each, place, each.settings(place.preset, place.variant, options.changes))
+        for each in experiments
+        for place in _places(each, options)
+    ]
+    for _, place, settings in planned:
         check_settings(settings, f"{place.id}, preset {place.preset}, variant {place.variant}")
-        _check_old(experiment, place, options)
+        allowed = "a folder with results of the same settings, or `--force` to replace them"
+        fits = options.force or not place.path.exists() or _is_there(place, settings)
+        check.require(fits, "out", allowed, f"{place.path} of other settings")
     count = Count()
     with Stages(console) as stages, without_advice():
-        for experiment, place in planned:
-            settings = experiment.settings(place.preset, place.variant, options.changes)
-            if place.path.exists() and cells.read(place.path)["settings_sha"] == settings.sha:
+        for experiment, place, settings in planned:
+            if _is_there(place, settings):
                 count.kept += 1
                 continue
             name = f"{place.id} {place.variant} s{place.seed}"
@@ -110,7 +114,7 @@ def run(experiments: Sequence[Experiment], options: Options, console: Console) -
             except Exception as error:  # Whatever it is, the other runs go on.
                 console.print(f"[red]failed[/red] {name}: {error}", highlight=False)
                 count.failed.append((name, traceback.format_exc()))
-    for folder in {place.folder for _, place in planned}:
+    for folder in {place.folder for _, place, _ in planned}:
         _tidy(folder)
     return count
 
@@ -133,14 +137,9 @@ def _places(experiment: Experiment, options: Options) -> list[Place]:
     ]
 
 
-def _check_old(experiment: Experiment, place: Place, options: Options) -> None:
-    """Refuse to mix results of different settings."""
-    settings = experiment.settings(place.preset, place.variant, options.changes)
-    if options.force or not place.path.exists():
-        return
-    old = cells.read(place.path)["settings_sha"]
-    allowed = "a folder with results of the same settings, or `--force` to replace them"
-    check.require(old == settings.sha, "out", allowed, f"{place.path} of other settings")
+def _is_there(place: Place, settings: Settings) -> bool:
+    """Return whether the folder has a result of these settings."""
+    return place.path.exists() and bool(cells.read(place.path)["settings_sha"] == settings.sha)
 
 
 def _run(

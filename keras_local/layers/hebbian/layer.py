@@ -238,8 +238,7 @@ class HebbianLayer(keras.layers.Layer):
         if training and self.trainable and self.local_rate > 0.0 and not silent:
             factor = None if modulator is None else self._factor(modulator, outputs)
             changes = self._learn(linear_map, arranged, outputs, kernel, own, factor, present)
-            # What lies above needs nothing of this layer's learning, and no error comes back: its
-            # activity need not be held while the layers above learn.
+            # What this layer needs in order to learn is not held while the layers above learn.
             outputs = after(outputs, changes)
         return outputs if self.activation is None else self.activation(outputs)
 

@@ -14,7 +14,7 @@ from keras_local.layers.direct.resolve import DirectAlias, direct_layer
 from keras_local.models.conversion.cloning import require_graph
 from keras_local.models.conversion.dissolving import Dissolving
 
-_ACTIVATIONS = (
+ACTIVATIONS = (
     keras.layers.Activation,
     keras.layers.ELU,
     keras.layers.LeakyReLU,
@@ -176,7 +176,7 @@ def _activation(operation: Any) -> Any:
     if isinstance(operation, keras.layers.TimeDistributed):
         # The inner layer is the last operation of every step.
         return _activation(operation.layer)
-    if isinstance(operation, _ACTIVATIONS) and not hasattr(operation, "activation"):
+    if isinstance(operation, ACTIVATIONS) and not hasattr(operation, "activation"):
         return operation
     function = getattr(operation, "activation", None)
     return None if function is keras.activations.linear else function

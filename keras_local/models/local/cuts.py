@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.models.conversion.direct import ACTIVATIONS
 from keras_local.models.conversion.graph_walks import calls_of
 
 Call = tuple[Any, list[Any], Any]
@@ -20,14 +21,6 @@ _NORMALISATIONS = (
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
     keras.layers.UnitNormalization,
-)
-_ACTIVATIONS = (
-    keras.layers.Activation,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
 )
 _FUNCTIONS = {name.replace("_", "") for name in dir(keras.activations)}
 """Names of activations, as the operations of `keras.ops` have them."""
@@ -177,5 +170,5 @@ def _follows(call: Call) -> bool:
     """Return whether a call belongs to the layer before it: a normalisation or an activation."""
     operation = call[0]
     if isinstance(operation, keras.layers.Layer):
-        return isinstance(operation, (*_NORMALISATIONS, *_ACTIVATIONS))
+        return isinstance(operation, (*_NORMALISATIONS, *ACTIVATIONS, keras.layers.Softmax))
     return type(operation).__name__.lower() in _FUNCTIONS

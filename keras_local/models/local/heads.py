@@ -236,9 +236,7 @@ def _normalisation() -> keras.layers.BatchNormalization:
 
 def _layer(kind: str, rank: int, *arguments: Any, **keywords: Any) -> keras.layers.Layer:
     """Return the Keras layer of a kind for images, sequences or volumes."""
-    ending = "" if kind == "Conv" else f"{rank}D"
-    name = f"Conv{rank}D" if kind == "Conv" else f"{kind}{ending}"
-    return getattr(keras.layers, name)(*arguments, **keywords)
+    return getattr(keras.layers, f"{kind}{rank}D")(*arguments, **keywords)
 
 
 def _unpacked(sizes: Sequence[int]) -> Any:

@@ -143,8 +143,10 @@ def test_graph_eager_and_xla(options: dict[str, Any]) -> None:
     ends = []
     for chosen in ({}, options):
         model = learner("pred_sim", keras.optimizers.SGD(0.1), **chosen)
+        start = values(model)
         model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
         ends.append(values(model))
+    assert largest_difference(start, ends[0]) > 1e-2
     assert largest_difference(*ends) < 1e-5
 
 
@@ -194,8 +196,10 @@ def test_two_replicas_equal_one_device() -> None:
     def trained() -> Any:
         keras.utils.set_random_seed(5)
         model = models.local_losses(vgg(norm=False), "pred")
+        start = values(model)
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), LOSS, jit_compile=False)
         model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+        assert largest_difference(start, values(model)) > 1e-2
         return model
 
     one = trained()
@@ -212,8 +216,10 @@ def test_gradients_can_be_accumulated_for_a_prediction() -> None:
         model = models.local_losses(vgg(norm=False), "pred")
         optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
         model.compile(optimizer, LOSS, jit_compile=False)
+        start = values(model)
         model.fit(x, y, batch_size=size, epochs=3, shuffle=False, verbose=0)
         ends.append(values(model))
+        assert largest_difference(start, ends[-1]) > 1e-2
     assert largest_difference(*ends) < 1e-6
 
 
@@ -245,6 +251,7 @@ def test_half_precision_scales_each_loss() -> None:
             keras.config.set_dtype_policy("float32")
         ends.append(values(model))
     way = largest_difference(start, ends[0])
+    assert way > 1e-2
     # Gradients that are not scaled, but divided by the scale, would not move the blocks at all.
     assert largest_difference(*ends) < 0.2 * way
 
@@ -256,8 +263,10 @@ def test_steps_per_execution() -> None:
     ends = []
     for steps in (1, 2):
         model = learner("pred", steps_per_execution=steps)
+        start = values(model)
         model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
         ends.append(values(model))
+    assert largest_difference(start, ends[0]) > 1e-3
     assert largest_difference(*ends) == 0.0
 
 
