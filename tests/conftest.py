@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -32,17 +33,9 @@ SOME = 1
 """How many cases of a test run on JAX and PyTorch each time; the others are thorough."""
 
 
-# Before pytest-xdist and the choice by marks, which read marks in hooks of the same name.
+# Before the choice by marks, which reads them in a hook of the same name.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares runs: a file, or in the battery a row of its table."""
-    _leave_some(items)
-    for item in items:
-        row = getattr(item, "callspec", None) and item.callspec.params.get("row")
-        item.add_marker(pytest.mark.xdist_group(row if isinstance(row, str) else item.path.stem))
-
-
-def _leave_some(items: list[pytest.Item]) -> None:
     """Mark the cases of a test as daily or thorough, but for some that are spread over all."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -62,6 +55,11 @@ def _leave_some(items: list[pytest.Item]) -> None:
         for place, item in enumerate(each):
             if place not in chosen:
                 item.add_marker(rest)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of all later searches for garbage, of which Keras asks many."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ take. Read from the source: no test of a class, and no look for an attribute, of
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def files(*rooms: str) -> Iterator[Path]:
         yield from [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
+@functools.cache
 def classes() -> dict[str, ast.ClassDef]:
     """All classes of the package, by name."""
     return {
@@ -53,10 +55,11 @@ def classes() -> dict[str, ast.ClassDef]:
     }
 
 
-def attributes(found: dict[str, ast.ClassDef]) -> set[str]:
+@functools.cache
+def attributes() -> set[str]:
     """Attributes of our layers, rules and the like that Keras' own classes do not have."""
     names: set[str] = set()
-    for node in found.values():
+    for node in classes().values():
         for part in ast.walk(node):
             if isinstance(part, ast.FunctionDef):
                 names.add(part.name)
@@ -128,8 +131,7 @@ def _is_kind(node: ast.AST) -> bool:
 
 
 def test_nothing_of_ours_is_recognised() -> None:
-    found = classes()
-    ours, names = set(found) - ARGUMENTS, attributes(found)
+    ours, names = set(classes()) - ARGUMENTS, attributes()
     lines: list[str] = []
     used: set[tuple[str, str]] = set()
     for path in files(*ROOMS):
@@ -174,5 +176,4 @@ def test_no_backend_is_named_outside_of_ops() -> None:
     ],
 )
 def test_it_is_noticed(line: str) -> None:
-    found = classes()
-    assert list(recognitions(ast.parse(line), set(found) - ARGUMENTS, attributes(found)))
+    assert list(recognitions(ast.parse(line), set(classes()) - ARGUMENTS, attributes()))

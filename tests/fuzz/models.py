@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -152,15 +151,22 @@ class Bench:
     def restore(self) -> None:
         if len(self.state()) != len(self.start):
             # What has been fitted holds more than before: the next call gets a new one.
-            bench.cache_clear()
+            for name in [name for name, made in BENCHES.items() if self in made]:
+                del BENCHES[name]
             return
         for each, (old, trainable) in zip(self.variables(), self.start, strict=True):
             each.assign(old)
             each.trainable = trainable
 
 
-@functools.cache
+BENCHES: dict[str, tuple[Bench, Bench | None]] = {}
+"""Those that were made, by the name of the subject."""
+
+
 def bench(name: str) -> tuple[Bench, Bench | None]:
-    subject = SUBJECTS[name]
-    ours = Bench(subject, subject.make)
-    return ours, None if subject.stock is None else Bench(subject, subject.stock, ours)
+    if name not in BENCHES:
+        subject = SUBJECTS[name]
+        ours = Bench(subject, subject.make)
+        stock = None if subject.stock is None else Bench(subject, subject.stock, ours)
+        BENCHES[name] = ours, stock
+    return BENCHES[name]

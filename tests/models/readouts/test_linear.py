@@ -154,7 +154,7 @@ class TestTraining:
     def test_it_learns(self) -> None:
         model = readout(encoder(), classes=3, optimizer=keras.optimizers.Adam(0.05))
         chance = model.evaluate(XE, YE, verbose=0)[1]
-        history = model.fit(X, Y, epochs=30, batch_size=20, verbose=0).history
+        history = model.fit(X, Y, epochs=8, batch_size=5, verbose=0).history
         accuracy = np.mean(np.argmax(model.predict(XE, verbose=0), axis=1) == YE)
         assert chance < 0.6
         assert accuracy > 0.9
@@ -198,7 +198,7 @@ class TestTraining:
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         ):
             model = readout(encoder(), 3, loss=loss, optimizer=keras.optimizers.Adam(0.05))
-            losses = model.fit(X, Y, epochs=15, verbose=0).history["loss"]
+            losses = model.fit(X, Y, batch_size=5, epochs=4, verbose=0).history["loss"]
             assert losses[-1] < 0.7 * losses[0]
 
     def test_decay_makes_a_support_vector_machine(self) -> None:
@@ -252,7 +252,7 @@ class TestTraining:
         model = fitted()
         scale, scores = scale_of(model), array(scores_kernel(model))
         loss = model.evaluate(X, Y, verbose=0)[0]
-        model.fit(XE, YE, epochs=20, verbose=0)
+        model.fit(XE, YE, batch_size=8, epochs=5, verbose=0)
         np.testing.assert_array_equal(scale_of(model), scale)
         assert np.any(array(scores_kernel(model)) != scores)
         assert model.evaluate(X, Y, verbose=0)[0] < loss
@@ -285,7 +285,7 @@ class TestTraining:
         base = keras.Sequential([keras.Input((20,)), layer])
         pretrain(base, X, epochs=40, batch_size=20, step_size=0.1, verbose=0)
         model = readout(base, classes=3, optimizer=keras.optimizers.Adam(0.05))
-        model.fit(X, Y, epochs=30, verbose=0)
+        model.fit(X, Y, batch_size=5, epochs=6, verbose=0)
         assert model.evaluate(XE, YE, verbose=0)[1] > 0.9
 
 
@@ -323,9 +323,9 @@ class TestInputDropout:
         np.testing.assert_allclose(counts / 400, [0.5, 0.25, 0.25], atol=0.1)
 
     def test_it_learns_from_arrays_and_datasets(self) -> None:
-        for data in ((X, Y), (dataset(X, Y),)):
+        for data in ((X, Y), (dataset(X, Y, 10),)):
             model = self.model(0.1)
-            model.fit(*data, epochs=40, verbose=0)
+            model.fit(*data, epochs=20, verbose=0)
             assert model.evaluate(XE, YE, verbose=0)[1] > 0.9
 
     def test_each_epoch_sees_other_inputs(self) -> None:

@@ -31,7 +31,7 @@ def taught(outputs: int, targets: Any, **arguments: Any) -> Any:
 
 def test_labels() -> None:
     model = taught(3, "labels")
-    model.fit(X, LABELS, epochs=40, verbose=0)
+    model.fit(X, LABELS, batch_size=8, epochs=10, verbose=0)
     scores = model.predict(X, verbose=0)
     assert scores.min() >= 0.0
     assert scores.max() <= 1.0
@@ -44,7 +44,7 @@ def test_labels() -> None:
 
 def test_one_unit_takes_one_number_for_each_sample() -> None:
     model = taught(1, "labels")
-    model.fit(X, LABELS[:, 0], epochs=40, verbose=0)
+    model.fit(X, LABELS[:, 0], batch_size=8, epochs=10, verbose=0)
     found = [
         model.evaluate(X, y, return_dict=True, verbose=0) for y in (LABELS[:, 0], LABELS[:, :1])
     ]
@@ -54,10 +54,10 @@ def test_one_unit_takes_one_number_for_each_sample() -> None:
 
 def test_values() -> None:
     model = taught(3, "values")
-    model.fit(X, VALUES, epochs=60, verbose=0)
+    model.fit(X, VALUES, batch_size=8, epochs=15, verbose=0)
     assert model.evaluate(X, VALUES, return_dict=True, verbose=0)["r2_score"] > 0.7
     single = taught(1, "values")
-    single.fit(X, VALUES[:, 0], epochs=60, verbose=0)
+    single.fit(X, VALUES[:, 0], batch_size=8, epochs=15, verbose=0)
     assert single.evaluate(X, VALUES[:, 0], return_dict=True, verbose=0)["r2_score"] > 0.7
 
 
