@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the imports made out of all later searches for garbage, of which Keras asks many."""
+    """Spare what the imports made the searches for garbage; Keras asks for many."""
     gc.freeze()
 
 
