@@ -130,6 +130,7 @@ def test_its_weights_load(name: str) -> None:
 
 
 @pytest.mark.daily
+@pytest.mark.few(24)
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(make.SHOWS_ONLY)))
 def test_it_learns_the_same(name: str) -> None:
     model = load(name)
