@@ -124,7 +124,7 @@ def test_same_result_in_every_mode(row: Row, options: dict[str, bool]) -> None:
     assert largest_difference(weights_of(network), wanted) < 1e-5
 
 
-@shared
+@stateful
 @tensorflow_only
 def test_two_replicas_equal_one_device(row: Row) -> None:
     with two_replicas().scope():

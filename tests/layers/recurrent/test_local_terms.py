@@ -40,10 +40,17 @@ RULES: dict[str, Any] = {
 @pytest.mark.parametrize("mask", [None, MASK], ids=["", "mask"])
 @pytest.mark.parametrize(
     "kind",
-    ["lstm", *(pytest.param(k, marks=pytest.mark.thorough) for k in ("simple", "gru", "leaky"))],
+    [
+        "lstm",
+        "gru_before",
+        *(pytest.param(k, marks=pytest.mark.thorough) for k in ("simple", "gru", "leaky")),
+    ],
 )
 def test_activation_alignment_of_every_step(kind: str, mask: Any) -> None:
-    """`dB = x^T (x B - x W) / samples`: masked steps are no samples."""
+    """`dB = x^T (x B - x W) / samples`: masked steps are no samples.
+
+    A gate before the recurrent kernel changes what the candidate's synapses see.
+    """
     with double():
         p = parameters(kind)
         x, errors = data()
@@ -58,6 +65,12 @@ def test_activation_alignment_of_every_step(kind: str, mask: Any) -> None:
         ):
             rows = inputs[counted]
             expected = 0.5 * rows.T @ (rows @ b - rows @ w) / len(rows)
+            if kind == "gru_before" and name == "recurrent":
+                gated = (np.stack([s["r"] for s in seen], axis=1) * before)[counted]
+                candidate = np.s_[:, 2 * U :]
+                expected[candidate] = (
+                    0.5 * gated.T @ (gated @ b[candidate] - gated @ w[candidate]) / len(rows)
+                )
             np.testing.assert_allclose(found[f"{name}/feedback_kernel"], expected, atol=TOLERANCE)
 
 
