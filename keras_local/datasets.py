@@ -1,8 +1,8 @@
 """Data sets of labelled images, and small tasks for sequences, as NumPy arrays.
 
-`digits` comes with scikit-learn and needs no download; the others come through TensorFlow
-Datasets, which downloads them once, or from files that `keras-local pack` wrote. `delayed_xor`,
-`adding` and `sines` are made on the spot.
+`digits` and `natural_patches` come with scikit-learn and need no download; the others come through
+TensorFlow Datasets, which downloads them once, or from files that `keras-local pack` wrote.
+`delayed_xor`, `adding` and `sines` are made on the spot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,13 +22,18 @@ from keras_local import _packed
 from keras_local import _validation as check
 
 Split = tuple[np.ndarray, np.ndarray]
-Name = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+Name = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "natural_patches"]
 
-_TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-NAMES = ("digits", *_TFDS_NAMES)
+NAMES: tuple[Name, ...] = get_args(Name)
 """The names of data sets for `load`."""
 
+OFFLINE = ("digits", "natural_patches")
+"""Those that come with scikit-learn."""
+
 _DIGITS_TRAINED = 1400
+
+_PATCH = 16
+_PATCHES = {"train": 20_000, "test": 4_000}
 
 
 def load(
@@ -36,17 +41,23 @@ def load(
 ) -> tuple[Split, Split]:
     """Load a data set of labelled images.
 
-    | name            | images      | training | test   | from                |
-    |-----------------|-------------|----------|--------|---------------------|
-    | `digits`        | 8 x 8 x 1   | 1,400    | 397    | scikit-learn        |
-    | `mnist`         | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
-    | `fashion_mnist` | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
-    | `cifar10`       | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
-    | `cifar100`      | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
+    | name              | images      | training | test   | from                |
+    |-------------------|-------------|----------|--------|---------------------|
+    | `digits`          | 8 x 8 x 1   | 1,400    | 397    | scikit-learn        |
+    | `natural_patches` | 16 x 16 x 1 | 20,000   | 4,000  | scikit-learn        |
+    | `mnist`           | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
+    | `fashion_mnist`   | 28 x 28 x 1 | 60,000   | 10,000 | TensorFlow Datasets |
+    | `cifar10`         | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
+    | `cifar100`        | 32 x 32 x 3 | 50,000   | 10,000 | TensorFlow Datasets |
 
-    All have 10 classes, but `cifar100` has 100. `digits` has no split of its own. Here it is
-    permuted by `numpy.random.default_rng(0)`; the first 1400 images are for training, the rest for
-    tests. Split and order of the others are those of TensorFlow Datasets.
+    All have 10 classes, but `cifar100` has 100, and `natural_patches` two, which are its two
+    photographs (a temple and a flower): it is for learning without labels.
+
+    `digits` has no split of its own. Here it is permuted by `numpy.random.default_rng(0)`; the
+    first 1400 images are for training, the rest for tests. `natural_patches` are drawn by
+    `numpy.random.default_rng(0)`, as many from each photograph, in grey (the mean of the colours);
+    those for training from its left three quarters, those for tests from the rest. Split and order
+    of the others are those of TensorFlow Datasets.
 
     Args:
         name: One of the names above.
@@ -77,6 +88,8 @@ def load(
         check.instance("data_dir", data_dir, (str, os.PathLike), "a path, or None")
     if name == "digits":
         splits = _digits()
+    elif name == "natural_patches":
+        splits = _natural_patches()
     elif _is_packed(name, data_dir):
         splits = _as_floats(_packed.read(name, Path(data_dir)))  # type: ignore[arg-type]
     else:
@@ -103,7 +116,7 @@ def is_prepared(name: Name, data_dir: str | os.PathLike[str] | None = None) -> b
     check.one_of("name", name, NAMES)
     if data_dir is not None:
         check.instance("data_dir", data_dir, (str, os.PathLike), "a path, or None")
-    if name == "digits" or _is_packed(name, data_dir):
+    if name in OFFLINE or _is_packed(name, data_dir):
         return True
     try:
         import tensorflow_datasets as tfds
@@ -125,7 +138,7 @@ def pack(
     loss. Give their folder to `load` as `data_dir`.
 
     Args:
-        name: As in `load`, but not `"digits"`, which needs no files.
+        name: As in `load`, but none of `OFFLINE`, which need no files.
         folder: Where to write; it is created if it does not exist.
         part: Largest size of a file in MiB.
         data_dir: As in `load`.
@@ -137,7 +150,7 @@ def pack(
         ValueError: If an argument is wrong.
         ImportError: As in `load`, likewise `RuntimeError`.
     """
-    check.one_of("name", name, _TFDS_NAMES)
+    check.one_of("name", name, [each for each in NAMES if each not in OFFLINE])
     check.instance("folder", folder, (str, os.PathLike), "a path")
     part = check.real("part", part, 0.0, exclusive=True)
     train, test = load(name, data_dir=data_dir)
@@ -257,6 +270,34 @@ def _digits() -> tuple[Split, ...]:
     labels = bunch.target[order].astype(np.int32)
     cut = _DIGITS_TRAINED
     return (images[:cut], labels[:cut]), (images[cut:], labels[cut:])
+
+
+def _natural_patches() -> tuple[Split, ...]:
+    try:
+        from sklearn.datasets import load_sample_images
+    except ImportError as error:
+        raise ImportError(
+            "The photographs come with scikit-learn: pip install 'keras-local[demo]'"
+        ) from error
+    photographs = [each.mean(axis=-1) / 255.0 for each in load_sample_images().images]
+    generator = np.random.default_rng(0)
+    found = []
+    for split, count in _PATCHES.items():
+        parts = []
+        for photograph in photographs:
+            cut = photograph.shape[1] * 3 // 4
+            part = photograph[:, :cut] if split == "train" else photograph[:, cut:]
+            windows = np.lib.stride_tricks.sliding_window_view(part, (_PATCH, _PATCH))
+            rows, columns = (
+                generator.integers(0, length, count // len(photographs))
+                for length in windows.shape[:2]
+            )
+            parts.append(windows[rows, columns])
+        order = generator.permutation(count)
+        images = np.concatenate(parts)[order, :, :, None].astype(np.float32)
+        labels = np.repeat(np.arange(len(parts), dtype=np.int32), len(parts[0]))
+        found.append((images, labels[order]))
+    return tuple(found)
 
 
 def _from_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Split, ...]:

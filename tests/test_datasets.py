@@ -57,6 +57,39 @@ def test_digits_are_upright_images():
     assert images[:, :, 0].max() < 0.6 * images[:, 0, :].max()
 
 
+def test_natural_patches():
+    splits = datasets.load("natural_patches")
+    for (images, labels), size in zip(splits, (20_000, 4_000), strict=True):
+        assert images.shape == (size, 16, 16, 1)
+        assert images.dtype == np.float32
+        assert 0.0 <= images.min() < 0.05
+        assert 0.95 < images.max() <= 1.0
+        assert labels.dtype == np.int32
+        assert np.bincount(labels).tolist() == [size // 2, size // 2]
+    (again, _), _ = datasets.load("natural_patches", flatten=True)
+    np.testing.assert_array_equal(again, splits[0][0].reshape(-1, 256))
+    assert datasets.is_prepared("natural_patches")
+
+
+def test_natural_patches_are_upright_and_lie_in_their_part():
+    from sklearn.datasets import load_sample_images
+
+    for label, photograph in enumerate(load_sample_images().images):
+        grey = np.float32(photograph.mean(axis=-1) / 255)
+        width = grey.shape[1]
+        parts = (range(width * 3 // 4), range(width * 3 // 4, width))
+        for (images, labels), columns in zip(datasets.load("natural_patches"), parts, strict=True):
+            patch = images[labels == label][0, :, :, 0]
+            rows, lefts = np.nonzero(grey[:-15, :-15] == patch[0, 0])
+            found = [
+                left
+                for row, left in zip(rows, lefts, strict=True)
+                if np.array_equal(grey[row : row + 16, left : left + 16], patch)
+            ]
+            assert found
+            assert {found[0], found[0] + 15} <= set(columns)
+
+
 def test_two_loads_share_nothing():
     (first, _), _ = datasets.load("digits")
     first[:] = 7.0

@@ -15,13 +15,16 @@ from keras_local.reproduce.sections import Data
 
 Split = tuple[np.ndarray, np.ndarray]
 
+# Digits, enlarged to these shapes, can take the place of other images.
 SHAPES = {
-    "digits": (8, 8, 1),
     "mnist": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),
     "cifar100": (32, 32, 3),
 }
+
+CLASSES = {"cifar100": 100, "natural_patches": 2}
+"""The number of classes where it is not ten."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +65,12 @@ def load(
         settings: The settings.
         data_dir: As in `datasets.load`.
         stand_in: Whether digits may take the place of a data set that is not there, enlarged to its
-            shape: enough to see that an experiment runs.
+            shape: enough to see that an experiment runs. If the settings say so, they always do.
     """
-    instead = stand_in and not datasets.is_prepared(cast(datasets.Name, settings.name), data_dir)
+    absent = stand_in and not datasets.is_prepared(cast(datasets.Name, settings.name), data_dir)
+    instead = settings.name in SHAPES and (settings.stand_in or absent)
     train, test = _read(settings.name, None if data_dir is None else os.fspath(data_dir), instead)
-    classes = 2 if settings.task != "classes" else 100 if settings.name == "cifar100" else 10
+    classes = 2 if settings.task != "classes" else CLASSES.get(settings.name, 10)
     if settings.one_each:
         first = [int(np.argmax(train[1] == label)) for label in range(classes)]
         train = test = train[0][first], train[1][first]

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 import keras_local
 from keras_local import _validation as check
+from keras_local.reproduce import json_files
 
 SCHEMA = 1
 
@@ -45,8 +45,7 @@ class Place:
     @property
     def name(self) -> str:
         """Name of variant and seed."""
-        plain = "".join(each if each.isalnum() or each in "-_.+" else "_" for each in self.variant)
-        return f"{plain}-s{self.seed}"
+        return f"{json_files.file_name(self.variant)}-s{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -78,14 +77,11 @@ def write(place: Place, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarra
             members: dict[str, Any] = dict(arrays)
             np.savez_compressed(file, **members)
         os.replace(temporary, place.path.with_suffix(".npz"))
-    temporary = place.path.with_suffix(".json.tmp")
-    text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, place.path)
+    json_files.write(place.path, facts)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return a result.
+    """Return a result; numbers that were not finite are NaN.
 
     Raises:
         ValueError: If the file is not a result.
@@ -96,7 +92,8 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a result of `keras-local run`: {error}") from error
     valid = isinstance(facts, dict) and facts.get("schema") == SCHEMA
     check.require(valid, str(path), f"a result of schema {SCHEMA}", type(facts).__name__)
-    return dict(facts)
+    found = {name: json_files.numbers(facts.get(name, {})) for name in ("final", "history")}
+    return {**facts, **found}
 
 
 def results(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -107,15 +104,8 @@ def results(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def environment() -> dict[str, Any]:
     """Return with what and on what a run computes."""
-    backend = keras.backend.backend()
     return {
-        "versions": {
-            "keras_local": keras_local.__version__,
-            "keras": keras.version(),
-            "backend": f"{backend} {getattr(sys.modules.get(backend), '__version__', '?')}",
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": json_files.versions(),
         **_revision(),
         "device": _device(),
         "threads": os.cpu_count(),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from keras_local import _validation as check
 from keras_local import feedback
+from keras_local.layers.direct.resolve import DirectAlias
 from keras_local.reproduce.making import (
     fits,
     loss_of,
@@ -15,8 +16,6 @@ from keras_local.reproduce.making import (
 )
 from keras_local.reproduce.measures import function_of
 from keras_local.reproduce.sections import Encoder, Model, Settings
-
-_DIRECT = ("direct_feedback", "direct_random_target")
 
 
 def check_settings(settings: Settings, where: str) -> None:
@@ -32,7 +31,7 @@ def check_settings(settings: Settings, where: str) -> None:
             if part is not None:
                 _check_made(part)
         if settings.model is not None:
-            check.one_of("direct", settings.model.direct, (*_DIRECT, None))
+            check.one_of("direct", settings.model.direct, (*get_args(DirectAlias), None))
             _check_feedback(settings.model)
         if settings.train is not None:
             training = settings.train
@@ -51,7 +50,7 @@ def check_settings(settings: Settings, where: str) -> None:
 
 def _check_made(part: Model | Encoder) -> None:
     made(list(part.layers), "layers")
-    if part.make not in (None, "layers"):
+    if part.make != "layers":
         fits(maker(part.make, "make"), part.arguments, part.make)
         for key, each in part.arguments.items():
             made(each, f"arguments.{key}")

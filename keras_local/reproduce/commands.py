@@ -216,7 +216,7 @@ def _add_pack(several: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument(
         "name",
-        choices=[name for name in datasets.NAMES if name != "digits"],
+        choices=[name for name in datasets.NAMES if name not in datasets.OFFLINE],
         metavar="NAME",
         help="%(choices)s",
     )

@@ -10,7 +10,7 @@ import numpy as np
 from keras_local.plots._figure import COLOURS, figure_of, open_axes
 from keras_local.plots.curves import draw_curve
 from keras_local.reproduce.compared_runs import Run
-from keras_local.reproduce.statistics import interval
+from keras_local.reproduce.statistics import interval_of_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,11 +62,8 @@ def _draw(axes: Axes, runs: Mapping[str, Any], curves: Mapping[str, Any], start:
         epochs = np.arange(start, start + values.shape[1])
         draw_curve(axes, index, epochs, values.mean(axis=0), rule)
         if len(values) > 1:
-            bands = [interval(each) if np.isfinite(each).all() else None for each in values.T]
-            low, high = (
-                [np.nan if band is None else getattr(band, end) for band in bands]
-                for end in ("low", "high")
-            )
+            bands = [interval_of_runs(each) for each in values.T]
+            low, high = ([band.low for band in bands], [band.high for band in bands])
             colour = COLOURS[index % len(COLOURS)]
             axes.fill_between(epochs, low, high, color=colour, alpha=0.13, linewidth=0)
     axes.set_xlabel("epoch")

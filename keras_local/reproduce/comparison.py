@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import platform
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
+from keras_local.reproduce import json_files
 from keras_local.reproduce.compared_figure import figure_of_runs
 from keras_local.reproduce.compared_runs import Run
-from keras_local.reproduce.statistics import Interval, holm, interval, sign_flip, smallest_p
+from keras_local.reproduce.statistics import (
+    Interval,
+    holm,
+    interval_of_runs,
+    sign_flip,
+    smallest_p,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,8 +107,8 @@ class Comparison:
         return tuple(
             Row(
                 rule,
-                _interval([run.final for run in self.of(rule)]),
-                _interval(differences[rule]) if rule in differences else None,
+                interval_of_runs([run.final for run in self.of(rule)]),
+                interval_of_runs(differences[rule]) if rule in differences else None,
                 p_values.get(rule),
                 corrected.get(rule),
                 _angle([run.gradient_angle for run in self.of(rule)]),
@@ -183,7 +186,8 @@ class Comparison:
         """Write the table, the figure and one JSON file for each run into a folder.
 
         Files of the same names are replaced: `table.txt`, `table.md`, `curves.png` and
-        `runs/<rule>-s<seed>.json`. Without matplotlib there is no figure.
+        `runs/<rule>-s<seed>.json`. Without matplotlib there is no figure. A rule whose name has
+        signs that names of files should not have gets `_` for each of them, and a number.
 
         Args:
             folder: The folder, which is created.
@@ -252,8 +256,7 @@ class Comparison:
 
 def save_run(folder: Path, run: Run, measure: str, settings: dict[str, Any]) -> None:
     """Write one run; the file is complete or not there."""
-    name = re.sub(r"[^\w.-]+", "_", run.rule).strip("_") or "rule"
-    target = folder / "runs" / f"{name}-s{run.seed}.json"
+    target = folder / "runs" / f"{json_files.file_name(run.rule)}-s{run.seed}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "schema": 1,
@@ -261,39 +264,19 @@ def save_run(folder: Path, run: Run, measure: str, settings: dict[str, Any]) -> 
         "variant": run.rule,
         "seed": run.seed,
         "settings": settings,
-        "versions": {
-            "keras": keras.version(),
-            "backend": keras.backend.backend(),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": json_files.versions(),
         "seconds": run.seconds,
         "history": {**run.logs, measure: run.measured, **run.angles},
         "final": {measure: run.final},
         "extra": {"memory_bytes": run.memory, "rate": run.rate},
         "warnings": list(run.warnings),
     }
-    partial = target.with_suffix(".part")
-    partial.write_text(json.dumps(_finite(content), indent=1) + "\n", encoding="utf-8")
-    partial.replace(target)
-
-
-def _finite(value: Any) -> Any:
-    """Return a structure in which numbers that are not finite are None, as JSON wants it."""
-    return keras.tree.map_structure(
-        lambda leaf: None if isinstance(leaf, float) and not math.isfinite(leaf) else leaf, value
-    )
-
-
-def _interval(values: list[float]) -> Interval:
-    if np.isfinite(values).all():
-        return interval(values)
-    return Interval(math.nan, math.nan, math.nan, len(values))
+    json_files.write(target, content)
 
 
 def _angle(values: list[float | None]) -> Interval | None:
     found = [value for value in values if value is not None]
-    return _interval(found) if found else None
+    return interval_of_runs(found) if found else None
 
 
 def _number(found: Interval | None, angle: bool = False, signed: bool = False) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_local import plots
 from keras_local.plots._figure import COLOURS, figure_of, open_axes
 from keras_local.reproduce.experiment import Experiment
-from keras_local.reproduce.statistics import interval
+from keras_local.reproduce.statistics import interval_of_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +92,7 @@ def _bars(experiment: Experiment, cells: Cells, folder: Path) -> Figure | None:
     figure, axes = figure_of(max(4.0, 1.0 + 0.8 * len(cells)), 3.6)
     for place, (variant, several) in enumerate(cells.items()):
         values = [scale * each["final"][experiment.metric] for each in several]
-        mean = interval(values)
+        mean = interval_of_runs(values)
         colour = "0.6" if variant in experiment.control else COLOURS[0]
         axes.bar(place, mean.mean, color=colour, width=0.7)
         axes.plot([place] * len(values), values, ".", color="black", markersize=4)

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_local import _runs, models
 from keras_local import _validation as check
+from keras_local.layers.plain_form import all_layers, learns_by_plasticity
 from keras_local.reproduce.arrays import Arrays, Split, labelled
 from keras_local.reproduce.making import encoder_of, loss_of, made, optimizer_of
 from keras_local.reproduce.outcome import Outcome, Run, tested, wrong_of
@@ -57,12 +58,17 @@ def _encoder(
     else:
         _start(run, settings, encoder, images)
         extra = _learn(run, settings, encoder, images)
-    fields = {}
-    if run.fields and encoder.weights:
-        kernel = np.asarray(keras.ops.convert_to_numpy(_first_kernel(encoder)))
-        chosen = kernel.reshape(-1, kernel.shape[-1])[:, :_SHOWN].T
-        fields = {"receptive_fields": chosen.astype("float16")}
-    return encoder, extra, fields
+    return encoder, extra, _fields(encoder) if run.fields else {}
+
+
+def _fields(encoder: keras.Model) -> dict[str, np.ndarray]:
+    """Return the receptive fields of the first layer that learns without labels, if there is."""
+    learning = [layer for layer in all_layers(encoder) if learns_by_plasticity(layer)]
+    if not learning:
+        return {}
+    kernel = np.asarray(keras.ops.convert_to_numpy(learning[0].kernel))
+    shown = kernel.reshape(-1, kernel.shape[-1])[:, :_SHOWN].T
+    return {"receptive_fields": shown.astype("float16")}
 
 
 def _start(run: Run, settings: Encoder, encoder: keras.Model, images: np.ndarray) -> None:
@@ -70,10 +76,6 @@ def _start(run: Run, settings: Encoder, encoder: keras.Model, images: np.ndarray
     start = settings.start
     if start is not None and start.at == "images" and encoder.weights:
         models.reseed(encoder, images, "all", start.norm, start.noise, seed=run.seed)
-
-
-def _first_kernel(encoder: keras.Model) -> Any:
-    return max(encoder.weights[:6], key=lambda weight: len(weight.shape))
 
 
 def _learn(run: Run, settings: Encoder, encoder: keras.Model, images: np.ndarray) -> dict[str, Any]:

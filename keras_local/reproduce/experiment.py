@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from keras_local import _validation as check
-from keras_local.reproduce.reading import parsed, read_table
+from keras_local.reproduce.reading import choices, parsed, read_table
 from keras_local.reproduce.sections import Settings
 
 PRESETS = ("smoke", "quick", "paper")
 """From seconds to hours: a test, a result in minutes, and the settings of the source."""
 
-KINDS = ("train", "pretrain", "measure")
-
-FIGURES = ("curves", "bars", "alignment", "receptive_fields", "table")
+Figure = Literal["curves", "bars", "alignment", "receptive_fields", "table"]
+"""What the report draws, or only puts into its table."""
 
 CHANCE = "chance"
 """The control of an experiment whose only comparison is with guessing."""
@@ -35,7 +34,9 @@ TAGS = {
 }
 """Where a published value comes from."""
 
-TRUST = {
+Trust = Literal["=", "~", "?"]
+
+TRUST: dict[Trust, str] = {
     "=": "good enough for a band",
     "~": "good for its direction only",
     "?": "unknown, or not comparable: our first mean becomes the reference",
@@ -124,9 +125,9 @@ class Experiment:
     metric: str = "test_error"
     better: Literal["lower", "higher"] = "lower"
     chance: float = 0.9
-    figures: tuple[str, ...] = ("bars",)
+    figures: tuple[Figure, ...] = ("bars",)
     published: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
-    trust: Literal["=", "~", "?"] = "?"
+    trust: Trust = "?"
     unverified: str = ""
     explained: dict[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
@@ -143,12 +144,8 @@ class Experiment:
         allowed = "lower-case letters, digits, `-` and `_`"
         plain = self.id.replace("-", "").replace("_", "")
         check.require(plain.isalnum() and self.id == self.id.lower(), "id", allowed, self.id)
-        check.one_of("kind", self.kind, KINDS)
-        check.one_of("better", self.better, ("lower", "higher"))
-        check.one_of("trust", self.trust, tuple(TRUST))
+        choices(self)
         check.positive_integer("seeds", self.seeds)
-        for figure in self.figures:
-            check.one_of("figures", figure, FIGURES)
         for name in self.presets:
             check.one_of("presets", name, PRESETS)
         check.require("smoke" in self.presets, "presets", "with `smoke`", list(self.presets))

@@ -167,7 +167,7 @@ def freeze_below(model: keras.Model, name: str) -> None:
 
 def encoder_of(settings: Encoder, shape: Sequence[int]) -> keras.Model:
     """Return the encoder that the settings describe, for inputs of a shape."""
-    if settings.make is not None:
+    if settings.make != "layers":
         function = maker(settings.make, "encoder.make")
         fits(function, settings.arguments, f"encoder: {settings.make}")
         found: keras.Model = function(**made(settings.arguments, "encoder.arguments"))

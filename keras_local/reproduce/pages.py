@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +21,7 @@ from keras_local.reproduce.experiment import (
     Preset,
     ids,
 )
-from keras_local.reproduce.statistics import interval, wilson
+from keras_local.reproduce.statistics import interval_of_runs, wilson
 
 Results = dict[str, dict[str, Cells]]
 """For each id and preset, the results of its variants."""
@@ -190,7 +191,7 @@ def _interval(
 ) -> tuple[str, str]:
     """Return the mean and its interval: Student's over seeds, Wilson's for one seed."""
     values = [scale * each["final"][experiment.metric] for each in several]
-    found = interval(values)
+    found = interval_of_runs(values)
     if found.count > 1:
         return _number(found.mean), f"± {_number(found.half)}"
     final = several[0]["final"]
@@ -203,7 +204,7 @@ def _interval(
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}"
+    return f"{value:.4g}" if math.isfinite(value) else "diverged"
 
 
 def _mean(experiment: Experiment, several: Cells, variant: str) -> float | None:
@@ -230,9 +231,10 @@ def _verdicts(
         holds = gain >= margin
         inside = inside and holds
         scale = factor(experiment)
+        by = f"by {_number(scale * gain)}" if math.isfinite(gain) else "a run diverged"
         said.append(
             f"{first} better than {second} by at least {_number(scale * margin)}: "
-            f"{'yes' if holds else '**no**'}, by {_number(scale * gain)}"
+            f"{'yes' if holds else '**no**'}, {by}"
         )
     for variant, (low, high) in chosen.bands.items():
         mean = _mean(experiment, several, variant)
@@ -271,8 +273,7 @@ def _provenance(experiment: Experiment, preset: str, several: Cells) -> list[str
     ]
     if any(each["stand_in"] for each in every):
         lines[:0] = [
-            "**The data set was not there: digits took its place.** This only shows that the "
-            "experiment runs.",
+            "**Digits took the place of the data set.** This only shows that the experiment runs.",
             "",
         ]
     sets = {shown for each in every for shown in re.findall(r"--set \S+", each["command"])}

@@ -66,6 +66,17 @@ def counts(settings: Any, *names: str, minimum: int = 1) -> None:
             check.positive_integer(name, value, minimum)
 
 
+def choices(settings: Any) -> None:
+    """Refuse fields whose type is a `Literal`, or a tuple of it, with a value that is not in it."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        several = typing.get_origin(hint) is tuple
+        kind = typing.get_args(hint)[0] if several else hint
+        if typing.get_origin(kind) is typing.Literal:
+            value = getattr(settings, name)
+            for each in value if several else (value,):
+                check.one_of(name, each, typing.get_args(kind))
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
@@ -75,7 +86,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return read_table(typing.cast(type, hint), _table(value, where), where)
     origin, kinds = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        return value  # The dataclass itself says which are allowed.
+        return value  # The dataclass refuses others, see `choices`.
     if origin is dict:
         table = _table(value, where)
         return {name: _convert(kinds[1], each, f"{where}: {name}") for name, each in table.items()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from keras_local.reproduce.json_files import text_of
 
 
 @dataclass(frozen=True)
@@ -172,14 +172,4 @@ class Results:
 
     def to_json(self) -> str:
         """Return everything as JSON; numbers that are not finite become `null`."""
-        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return text_of(asdict(self))

@@ -179,9 +179,9 @@ def _run(
         "seconds": round(time.perf_counter() - begin, 2),
         "cpu_seconds": round(sum(os.times()[:4]) - cpu, 2),
         "resumed": resumed,
-        "history": _finite(outcome.history),
-        "final": _finite(outcome.final),
-        "extra": _finite(outcome.extra),
+        "history": outcome.history,
+        "final": outcome.final,
+        "extra": outcome.extra,
         "warnings": sorted({str(w.message) for w in caught if w.category is UserWarning}),
     }
     if experiment.id not in ids():  # The report has to know what was run.
@@ -251,19 +251,6 @@ class EpochTable(keras.callbacks.Callback):
             table = csv.DictWriter(file, names)
             table.writeheader()
             table.writerows([*rows, row])
-
-
-def _finite(value: Any) -> Any:
-    """Return numbers as JSON has them; what is not finite becomes text."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else str(float(value))
-    return value
 
 
 def _tidy(folder: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from keras_local import _validation as check
 from keras_local import datasets
-from keras_local.reproduce.reading import counts
+from keras_local.reproduce.reading import choices, counts
 
-RECORDS = ("alignment_angle", "norm_ratio", "weight_correlation", "gradient_angle")
+Record = Literal["alignment_angle", "norm_ratio", "weight_correlation", "gradient_angle"]
+"""What the history of training contains besides losses and errors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Data:
         labels: How many labelled images readouts see, as many of each class; None for all.
         one_hot: Whether labels are one-hot rows.
         one_each: Whether the first image of each class is all there is, also for the test.
+        stand_in: Whether digits take the place of the images, enlarged to their shape.
         task: What is to be told: `"classes"`, or for digits `"parity"`, `"large"` (at least 5).
     """
 
@@ -44,12 +46,12 @@ class Data:
     labels: int | None = None
     one_hot: bool = False
     one_each: bool = False
+    stand_in: bool = False
     task: Literal["classes", "parity", "large"] = "classes"
 
     def __post_init__(self) -> None:
         check.one_of("name", self.name, datasets.NAMES)
-        check.one_of("scale", self.scale, ("unit", "standard", "centred"))
-        check.one_of("task", self.task, ("classes", "parity", "large"))
+        choices(self)
         counts(self, "size", "train", "test", "labels")
         counts(self, "held_out", minimum=0)
 
@@ -144,7 +146,7 @@ class Train:
     epochs: int
     loss: Any = None
     steps: int | None = None
-    record: tuple[str, ...] = ()
+    record: tuple[Record, ...] = ()
     augment: bool = False
     shuffle: bool = True
     drop_remainder: bool = False
@@ -156,8 +158,7 @@ class Train:
     def __post_init__(self) -> None:
         counts(self, "batch_size", "steps")
         counts(self, "epochs", minimum=0)
-        for name in self.record:
-            check.one_of("record", name, RECORDS)
+        choices(self)
         if self.bias_rate is not None:
             check.real("bias_rate", self.bias_rate, 0.0)
 
@@ -171,7 +172,7 @@ class Start:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        check.one_of("at", self.at, ("images", "initializer"))
+        choices(self)
         check.real("norm", self.norm, 0.0, exclusive=True)
         check.real("noise", self.noise, 0.0)
 
@@ -201,7 +202,7 @@ class Encoder:
 
     Attributes:
         layers: Its layers, each a table with the name of a class; none for the images themselves.
-        make: Or `reference.NAME`.
+        make: `reference.NAME`, or `"layers"` for the layers above.
         arguments: Arguments of `make`.
         epochs: Passes over the images; 0 for units as they start.
         batch_size: Images in each step.
@@ -213,7 +214,7 @@ class Encoder:
     """
 
     layers: tuple[Any, ...] = ()
-    make: str | None = None
+    make: str = "layers"
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     epochs: int = 0
     batch_size: int = 100
@@ -229,9 +230,6 @@ class Encoder:
         check.real("step_size", self.step_size, 0.0, exclusive=True)
         if self.data is not None:
             check.one_of("data", self.data, datasets.NAMES)
-
-
-READOUTS = ("linear", "dense", "neighbours", "class_means", "end_to_end")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +265,7 @@ class Readout:
     epochs: int = 10
 
     def __post_init__(self) -> None:
-        check.one_of("kind", self.kind, READOUTS)
+        choices(self)
         check.real("power", self.power, 1.0)
         for name in ("input_dropout", "dropout"):
             share = check.real(name, getattr(self, name), 0.0)
@@ -304,6 +302,7 @@ class Settings:
     measure: Measure | None = None
 
     def __post_init__(self) -> None:
+        choices(self)
         needed = _NEEDED.get(self.kind, ("measure",))
         for name in ("data", "model", "train", "encoder", "readout", "measure"):
             given = getattr(self, name) is not None

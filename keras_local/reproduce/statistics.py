@@ -68,6 +68,13 @@ def interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> 
     return Interval(mean, mean - half, mean + half, count)
 
 
+def interval_of_runs(values: Sequence[float] | np.ndarray) -> Interval:
+    """Return `interval` of one value a run, or NaN for all of it if a run has diverged."""
+    if np.isfinite(values).all():
+        return interval(values)
+    return Interval(math.nan, math.nan, math.nan, len(values))
+
+
 def wilson(wrong: int, images: int, confidence: float = 0.95) -> Interval:
     """Return the share of wrong images of one run, and Wilson's interval of it.
 

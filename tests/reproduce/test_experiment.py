@@ -7,7 +7,7 @@ import re
 import pytest
 
 from keras_local.reproduce.checking import check_settings
-from keras_local.reproduce.experiment import Experiment, ids, text_of
+from keras_local.reproduce.experiment import CHANCE, Experiment, ids, text_of
 
 GOOD = """
 id = "mine"
@@ -82,6 +82,10 @@ def test_variants_and_presets_change_settings() -> None:
         ('feedback = "urfb"', 'feedback = "urfb"\nmake = "reference.simpnet"', "make"),
         ("[variants]", "[encoder]\nepochs = 3\n[variants]", "encoder"),
         ("URFB = {}", "URFB = 3", "must be a table"),
+        ('name = "digits"', 'name = "digits"\nscale = "large"', "scale"),
+        ("epochs = 3", 'epochs = 3\nrecord = ["angle"]', "record"),
+        ('kind = "train"', 'kind = "train"\nfigures = ["pie"]', "figures"),
+        ('kind = "train"', 'kind = "train"\ntrust = "!"', "trust"),
         ('id = "mine"', 'id = "mine"\ntext = "x"', "text"),
         ('id = "mine"', "id = mine", "not TOML"),
     ],
@@ -125,5 +129,14 @@ def test_catalogue(name: str) -> None:
     for preset in experiment.presets:
         for variant in experiment.variants_of(preset):
             check_settings(experiment.settings(preset, variant), f"{name} {preset} {variant}")
+
+
+@pytest.mark.parametrize("name", ids())
+def test_each_smoke_preset_compares_with_the_controls(name: str) -> None:
+    experiment = Experiment.of(name)
     smoke = experiment.presets["smoke"]
-    assert smoke.order or smoke.bands, "the smoke preset says nothing of its control"
+    beaten = {second for _, second, margin in smoke.order if margin >= 0.0}
+    if any(not low <= experiment.chance <= high for low, high in smoke.bands.values()):
+        beaten.add(CHANCE)
+    for control in experiment.control:
+        assert control in beaten or f"smoke.{control}" in experiment.explained

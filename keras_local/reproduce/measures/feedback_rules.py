@@ -127,7 +127,7 @@ def fixed_point(
     learning_rate: float = 0.05,
     steps: int = 2000,
     samples: int = 200,
-    correlated: bool = True,
+    condition: float = 30.0,
 ) -> Outcome:
     """Let feedback kernels learn beside a kernel that does not, and return their angle.
 
@@ -138,12 +138,15 @@ def fixed_point(
         learning_rate: Learning rate of SGD.
         steps: Steps on all samples.
         samples: Number of inputs.
-        correlated: Whether the inputs are correlated, by a random matrix.
+        condition: Largest over smallest variance of the inputs, along random directions; 1 for
+            white inputs. How long a rule needs for which activity matters grows with it.
     """
+    condition = check.real("condition", condition, 1.0)
     generator = np.random.default_rng(run.seed)
-    x = generator.standard_normal((samples, sizes[0]))
-    if correlated:
-        x = x @ (generator.standard_normal((sizes[0], sizes[0])) / sizes[0] ** 0.5)
+    x, _ = np.linalg.qr(generator.standard_normal((samples, sizes[0])))
+    axes, _ = np.linalg.qr(generator.standard_normal((sizes[0], sizes[0])))
+    variances = np.geomspace(condition, 1.0, sizes[0])
+    x = samples**0.5 * x * np.sqrt(variances / variances.mean()) @ axes.T
     keras.utils.set_random_seed(run.seed)
     layer = FeedbackDense(sizes[1], use_bias=False, feedback=made(feedback))
     model = keras.Sequential([keras.Input((sizes[0],)), layer])

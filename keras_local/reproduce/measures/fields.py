@@ -20,22 +20,22 @@ def natural_fields(
     size: int,
     epochs: int,
     whiten: bool = True,
-    count: int = 20_000,
     step_size: float = 0.02,
 ) -> Outcome:
-    """Learn from patches of scikit-learn's two photographs; the result is how sparse units respond.
+    """Learn from patches of photographs; the result is how sparse units respond.
 
     Args:
-        run: The run, for its seed.
+        run: The run, with its data.
         rule: The plasticity rule.
         units: Number of units.
-        size: Side of the patches.
+        size: Side of the patches, cut out of the middle.
         epochs: Passes over the patches.
         whiten: Whether the patches are whitened, without the smallest components.
-        count: Number of patches.
         step_size: Step size in the first epoch.
     """
-    patches = _patches(size, count, run.seed)
+    if run.arrays is None:
+        raise ValueError(check.refusal("data", "given", "none"))
+    patches = _patches(run.arrays.train[0], size)
     if whiten:
         patches = _whitened(patches)
     else:
@@ -50,25 +50,15 @@ def natural_fields(
     return Outcome({"kurtosis": float(kurtosis.mean())}, arrays=arrays)
 
 
-def _patches(size: int, count: int, seed: int) -> np.ndarray:
-    """Return grey patches of both photographs, without their means."""
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise ImportError(
-            "The photographs come with scikit-learn: pip install 'keras-local[demo]'"
-        ) from error
-    generator = np.random.default_rng(seed)
-    found = []
-    for image in load_sample_images().images:
-        grey = np.log1p(image.mean(axis=-1))
-        rows = generator.integers(0, grey.shape[0] - size, count // 2)
-        columns = generator.integers(0, grey.shape[1] - size, count // 2)
-        window = np.arange(size)
-        patches = grey[rows[:, None, None] + window[:, None], columns[:, None, None] + window]
-        found.append(patches.reshape(len(patches), -1))
-    all_patches = np.concatenate(found)
-    centred = all_patches - all_patches.mean(axis=1, keepdims=True)
+def _patches(images: np.ndarray, size: int) -> np.ndarray:
+    """Return logarithms of grey levels as rows, without the means of patches and of pixels."""
+    most = images.shape[1]
+    check.require(0 < size <= most, "size", f"from 1 to {most}", size)
+    first = (most - size) // 2
+    window = slice(first, first + size)
+    grey = np.log1p(255.0 * images[:, window, window].astype("float64"))
+    rows = grey.reshape(len(grey), -1)
+    centred = rows - rows.mean(axis=1, keepdims=True)
     return np.asarray(centred - centred.mean(axis=0))
 
 
