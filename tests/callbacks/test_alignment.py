@@ -148,6 +148,15 @@ def test_unknown_layers(wrong):
         np.testing.assert_array_equal(old, new)
 
 
+def test_unknown_layers_of_a_model_that_is_not_built():
+    """Before the first batch, which builds it."""
+    model = keras.Sequential([kl_layers.FeedbackDense(2, feedback="urfb", name="only")])
+    monitor = AlignmentMonitor(layers=["nowhere"])
+    monitor.set_model(model)
+    with pytest.raises(ValueError, match=r"`layers` must be .*'only'.*nowhere"):
+        monitor.on_train_begin()
+
+
 def test_layers_without_feedback_kernel_cannot_be_named():
     with pytest.raises(ValueError, match="`layers` must be"):
         train(stack("symmetric"), AlignmentMonitor(layers=["third"]))

@@ -26,9 +26,11 @@ AREAS = (
 SKIPPED_FILES = re.compile(r"/(_jax|_torch|__init__)\.py$")
 """Backends that the tests of one run do not see, and lists of names."""
 
-# Changes that mean nothing: unions of types, and equality for identity of what equals only itself.
+# Changes that mean nothing: unions of types, and identity for equality or the reverse, which are
+# the same for short strings, small numbers and what equals only itself.
 SKIPPED_OPERATORS = re.compile(
-    r"BinaryOperator_BitOr_|VariableReplacer|VariableInserter|Operator_Is_Eq|Operator_IsNot_NotEq"
+    r"BinaryOperator_BitOr_|VariableReplacer|VariableInserter"
+    r"|Operator_(Is_Eq|IsNot_NotEq|Eq_Is|NotEq_IsNot)$"
 )
 MEANINGLESS_DECORATORS = ("abstractmethod", "final", "overload", "functools.cache", "dataclass")
 
@@ -130,7 +132,8 @@ def changed(root: Path, mutant: Mutant) -> str | None:
     except SyntaxError:
         return None
     # Lengths that agree are what `strict` asserts.
-    return after if after.replace("strict=False", "strict=True") != before else None
+    same = [text.replace("strict=False", "strict=True") for text in (before, after)]
+    return after if same[0] != same[1] else None
 
 
 def patch(before: str, after: str) -> str:

@@ -338,6 +338,16 @@ def test_a_resumed_training_draws_the_noise_that_was_to_come(
     assert max(np.abs(a - b).max() for a, b in zip(weights_of(model), before, strict=True)) > 1e-3
 
 
+@pytest.mark.parametrize("rule", DRAWING.values(), ids=DRAWING)
+def test_to_read_the_feedback_kernel_draws_nothing(rule: Any) -> None:
+    layer = built("dense", rule)
+    before = weights_of(layer)
+    first = array(layer.feedback_kernel)
+    np.testing.assert_array_equal(array(layer.feedback_kernel), first)
+    for one, other in zip(weights_of(layer), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_weights_unchanged_by_a_refused_call() -> None:
     layer = built("conv2d", "urfb")
     model = keras.Sequential([keras.Input((6, 5, 2)), layer])
