@@ -132,16 +132,18 @@ def backward(
 ) -> dict[str, Array]:
     """Gradients for the errors `(batch, time, n)` at the outputs, through `bw` and `bu`.
 
-    Without `cross` no error returns through recurrent synapses.
+    Without `cross` no error returns through recurrent synapses. Under "signals" are the errors that
+    arrive at the messages of each step, from above and through recurrent synapses.
     """
     back = CELLS[kind][1]
     found = {"w": np.zeros_like(p["w"]), "u": np.zeros_like(p["u"]), "b": np.zeros_like(p["b"])}
-    below = []
+    below, signals, sent = [], [], np.zeros_like(errors[:, 0])
     carry = {"h": np.zeros_like(errors[:, 0])}
     if kind == "lstm":
         carry["c"] = np.zeros_like(errors[:, 0])
     for t in reversed(range(len(seen))):
         s = seen[t]
+        signals.append(errors[:, t] + sent)
         carry["h"] = carry["h"] + errors[:, t]
         now = {name: s["m"] * value for name, value in carry.items()}
         kept = {name: (1 - s["m"]) * value for name, value in carry.items()}
@@ -155,8 +157,10 @@ def backward(
             found["b"] += d["fields"].sum(0)
         carry = {name: d[name] + kept[name] for name in carry}
         if cross:
-            carry["h"] = carry["h"] + d["messages"] @ p["bu"].T
+            sent = d["messages"] @ p["bu"].T
+            carry["h"] = carry["h"] + sent
     found["x"] = np.stack(below[::-1], axis=1)
+    found["signals"] = np.stack(signals[::-1], axis=1)
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local._targets import least_outputs
 from keras_local._types import DType, Targets
-from keras_local.dynamics._arguments import check_steps
+from keras_local.dynamics._arguments import NONE_REFUSED, check_steps
 from keras_local.dynamics.network import Changes, Network
 from keras_local.dynamics.synapses import Synapses, Weights, correlate, total
 from keras_local.ops import read, settle, trajectory
@@ -71,8 +71,10 @@ class LocalBackpropNetwork(Network):
             an error returns only where the relu is active. Needs `fix_W`.
         init_scale: Variance of the initial weights, times `steepness` times the number of units at
             both ends.
-        targets: `"classes"` or `"labels"`; see `Network`. `D_{L+1}` is the difference in both, so
-            scores of labels are not confined to 0 and 1.
+        targets: `"classes"`, `"labels"` or `"values"`; see `Network`. `D_{L+1}` is the difference
+            in all of them, so scores of labels are not confined to 0 and 1. Values should have mean
+            0, because no threshold learns a mean. Unless the last `A` learns, they have to be in
+            the range of the rates; they are learned best with `fix_W=True` and `fix_A=None`.
         name: Name of the network.
         dtype: As for `EquilibriumNetwork`.
         trainable: Whether the network learns; if not, training changes nothing.
@@ -95,11 +97,7 @@ class LocalBackpropNetwork(Network):
     and the simulator that drew them; unpublished otherwise.
     """
 
-    refused_targets: ClassVar[Mapping[str, str]] = {
-        "values": "its outputs without labels are a code of the inputs, and did not come near "
-        "values in any run of ours. Use PredictiveCodingNetwork, ContrastiveHebbianNetwork or "
-        "DifferenceTargetPropagation"
-    }
+    refused_targets = NONE_REFUSED
     remedy = "a smaller `time_step`, a smaller `steepness`, or a smaller learning rate"
 
     def __init__(
@@ -221,6 +219,13 @@ class LocalBackpropNetwork(Network):
     def steps(self) -> int:
         """The number of evaluations of the dynamics in a phase."""
         return math.floor(self.simulation_time / self.time_step + 1e-9) + 1
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The range of the rates of the highest layer, or all values if the last `A` learns."""
+        if self.upward[-1] is not None or self.activation == "linear":
+            return -math.inf, math.inf
+        return 0.0, math.inf if self.activation == "relu" else self.steepness
 
     def default_optimizer(self) -> Any:
         """Return `SGD(0.1)`."""

@@ -148,8 +148,9 @@ class AlignmentRule(FeedbackRule):
         present, samples = synapses.present, None
         if present is not None:
             inputs, outputs, driving = (_kept(each, present) for each in (inputs, outputs, driving))
-            # None left: everything is zero, and so is the mean.
-            share = ops.mean(ops.cast(present, "float32"))
+            # Of all replicas, which may have different numbers. None left: everything is zero, and
+            # so is the mean.
+            share = replica_mean(ops.reshape(ops.cast(present, "float32"), (-1,)))
             samples = ops.where(share > 0, share, ops.ones_like(share))
         if self.centre:
             inputs = _centred(inputs, present)
@@ -181,13 +182,21 @@ class AlignmentRule(FeedbackRule):
 
 
 def _kept(activity: Tensor, present: Tensor) -> Tensor:
-    return ops.where(present, activity, ops.zeros_like(activity))
+    return ops.where(_axes_of(activity, present), activity, ops.zeros_like(activity))
+
+
+def _axes_of(activity: Tensor, present: Tensor) -> Tensor:
+    """Return the mask for an activity that may have more axes, such as heads."""
+    for _ in range(len(activity.shape) - len(present.shape)):
+        present = ops.expand_dims(present, -1)
+    return present
 
 
 def _centred(inputs: Tensor, present: Tensor | None) -> Tensor:
     """Return the inputs minus their mean over the batches, of the samples that are present."""
     if present is None:
         return inputs - replica_mean(inputs)
+    present = _axes_of(inputs, present)
     count = replica_sum(ops.sum(ops.cast(present, inputs.dtype), axis=0))
     mean = replica_sum(ops.sum(inputs, axis=0)) / ops.maximum(count, 1.0)
     return _kept(inputs - mean, present)

@@ -77,7 +77,8 @@ class RuleContext:
             weights; None if nothing can learn. A gradient is the mean over the examples of the
             call; the layer takes care of loss scales and replicas.
         present: Which samples a mask keeps, a boolean tensor of the inputs' shape with a last axis
-            of 1; None without a mask. What learns from activity leaves the others out.
+            of 1; None without a mask. What learns from activity leaves the others out. Axes of
+            which all or none count, such as heads, may be missing behind the last one.
     """
 
     linear_map: LinearMap

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
@@ -11,7 +17,7 @@ import pytest
 
 import keras_local as kl
 from keras_local import dynamics
-from tests.support import array, tensorflow_only
+from tests.support import array, largest_difference, tensorflow_only, two_replicas, weights_of
 
 SAMPLES, INPUTS, HIDDEN = 96, 5, 12
 SGD, ADAM = keras.optimizers.SGD, keras.optimizers.Adam
@@ -19,8 +25,21 @@ OUTPUTS = {"classes": 3, "labels": 3, "binary": 1, "values": 2}
 
 
 def conv(sizes: list[int], **kwargs: Any) -> dynamics.Network:
+    if kwargs.get("targets") == "values":
+        kwargs = {"cost": "mse", **kwargs}
     return dynamics.ConvEquilibriumNetwork(
         (2, 5, 1), (16,), sizes[-1], paddings=("same",), free_steps=15, **kwargs
+    )
+
+
+def local_backprop(sizes: list[int], **kwargs: Any) -> dynamics.Network:
+    """Values are learned by the synapses `A`, from rates that copy the inputs."""
+    layers: dict[str, Any] = {"sizes": [sizes[0], sizes[-1]]}
+    if kwargs.get("targets") == "values":
+        layers = {"sizes": [sizes[0]] * 2, "error_sizes": [sizes[-1]]}
+        layers |= {"fix_W": True, "fix_A": None}
+    return dynamics.LocalBackpropNetwork(
+        **layers, steepness=4.0, time_step=0.05, activation="linear", **kwargs
     )
 
 
@@ -30,7 +49,7 @@ def recirculation(sizes: list[int], **kwargs: Any) -> dynamics.Network:
 
 LEARNED: dict[str, tuple[Callable[..., Any], Callable[[float], Any], float, tuple[str, ...]]] = {
     "EquilibriumNetwork": (dynamics.EquilibriumNetwork, SGD, 0.4, tuple(OUTPUTS)),
-    "ConvEquilibriumNetwork": (conv, SGD, 0.5, ("classes", "labels", "binary")),
+    "ConvEquilibriumNetwork": (conv, SGD, 0.5, tuple(OUTPUTS)),
     "ContrastiveHebbianNetwork": (dynamics.ContrastiveHebbianNetwork, SGD, 0.1, tuple(OUTPUTS)),
     "PredictiveCodingNetwork": (dynamics.PredictiveCodingNetwork, ADAM, 0.02, tuple(OUTPUTS)),
     "DifferenceTargetPropagation": (
@@ -39,18 +58,7 @@ LEARNED: dict[str, tuple[Callable[..., Any], Callable[[float], Any], float, tupl
         0.1,
         tuple(OUTPUTS),
     ),
-    "LocalBackpropNetwork": (
-        lambda sizes, **kwargs: dynamics.LocalBackpropNetwork(
-            [sizes[0], sizes[-1]],
-            steepness=4.0,
-            time_step=0.05,
-            activation="linear",
-            **kwargs,
-        ),
-        SGD,
-        0.1,
-        ("classes", "labels", "binary"),
-    ),
+    "LocalBackpropNetwork": (local_backprop, SGD, 0.1, tuple(OUTPUTS)),
     "MicrocircuitNetwork": (
         dynamics.MicrocircuitNetwork,
         SGD,
@@ -78,10 +86,7 @@ LEARNED: dict[str, tuple[Callable[..., Any], Callable[[float], Any], float, tupl
 """How each network is made, its optimizer and rate, and which targets it learns."""
 
 REFUSED = [
-    (name, kind)
-    for name, (*_, kinds) in LEARNED.items()
-    for kind in OUTPUTS
-    if kind not in kinds and (name, kind) != ("ConvEquilibriumNetwork", "values")
+    (name, kind) for name, (*_, kinds) in LEARNED.items() for kind in OUTPUTS if kind not in kinds
 ]
 CELLS = [(name, kind) for name, (*_, kinds) in LEARNED.items() for kind in kinds]
 
@@ -99,18 +104,25 @@ def task(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return x, labels[:, 0] if kind == "binary" else labels
 
 
-def made(name: str, kind: str, **arguments: Any) -> Any:
+def made(name: str, kind: str, way: Any = None, **arguments: Any) -> Any:
     make, optimizer, rate, _ = LEARNED[name]
     targets = "labels" if kind == "binary" else kind
     inputs = INPUTS + 5 if name == "ForwardForwardNetwork" else INPUTS
     network = make([inputs, HIDDEN, OUTPUTS[kind]], targets=targets, **arguments)
-    network.compile(optimizer(rate))
+    network.compile(optimizer(rate), **(way or {}))
     return network
 
 
 def epochs_of(name: str) -> int:
     """These two begin with small weights, or with rates in the middle."""
     return 200 if name in ("MicrocircuitNetwork", "SegregatedDendritesNetwork") else 60
+
+
+def aims(name: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The task; of values about 0 for the network whose thresholds learn no mean."""
+    x, y = task(kind)
+    centred = (name, kind) == ("LocalBackpropNetwork", "values")
+    return shaped(name, x), y - y.mean(axis=0) if centred else y
 
 
 def shaped(name: str, x: np.ndarray) -> np.ndarray:
@@ -133,10 +145,10 @@ def test_the_table_is_complete() -> None:
 def test_learns(name: str, kind: str) -> None:
     """It beats the best constant, which knows how frequent each target is and sees no input."""
     keras.utils.set_random_seed(1)
-    x, y = task(kind)
+    x, y = aims(name, kind)
     network = made(name, kind)
-    network.fit(shaped(name, x), y, batch_size=32, epochs=epochs_of(name), verbose=0)
-    scores = network.predict(shaped(name, x), verbose=0)
+    network.fit(x, y, batch_size=32, epochs=epochs_of(name), verbose=0)
+    scores = network.predict(x, verbose=0)
     assert scores.shape == (SAMPLES, OUTPUTS[kind])
     if kind == "classes":
         assert np.mean(scores.argmax(axis=1) == y) > np.bincount(y).max() / SAMPLES + 0.1
@@ -147,6 +159,67 @@ def test_learns(name: str, kind: str) -> None:
     else:
         constant = np.maximum(rows.mean(0), 1.0 - rows.mean(0)).mean()
         assert np.mean((scores > 0.5) == (rows > 0.5)) > constant + 0.1
+
+
+def one_pass(name: str, kind: str, scope: Any = None, **options: Any) -> list[np.ndarray]:
+    """The weights after three batches, from a start that no backend draws, and without noise."""
+    x, y = aims(name, kind)
+    quiet = {"noise": 0.0} if name == "DifferenceTargetPropagation" else {}
+    with nullcontext() if scope is None else scope.scope():
+        network = made(name, kind, options, **quiet)
+    rng = np.random.default_rng(7)
+    for weight in network.weights:
+        if weight.name in ("kernel", "feedback_kernel"):
+            values = rng.uniform(-1.0, 1.0, size=weight.shape)
+            weight.assign(values / np.sqrt(np.prod(weight.shape[:-1])))
+        elif weight.trainable:
+            weight.assign(0.1 * rng.random(weight.shape))
+    begin = weights_of(network)
+    network.fit(x, y, batch_size=32, shuffle=False, verbose=0)
+    assert largest_difference(begin, weights_of(network)) > 1e-4
+    return weights_of(network)
+
+
+OTHERS = [cell for cell in CELLS if cell[1] != "classes"]
+"""Classes go through all ways of training in `test_battery.py`."""
+
+
+@tensorflow_only
+@pytest.mark.daily
+@pytest.mark.few(2)
+@pytest.mark.parametrize(("name", "kind"), OTHERS)
+def test_each_way_of_training_learns_the_same(name: str, kind: str) -> None:
+    """As a graph, compiled by XLA, and shared by two replicas."""
+    expected = one_pass(name, kind, jit_compile=False)
+    for way in ({"jit_compile": True}, {"jit_compile": False, "scope": two_replicas()}):
+        assert largest_difference(one_pass(name, kind, **way), expected) < 1e-5
+
+
+ONE_PASS = """
+import sys
+import numpy as np
+from tests.dynamics.test_targets import OTHERS, one_pass
+found = {f"{n} {k} {i}": w for n, k in OTHERS for i, w in enumerate(one_pass(n, k))}
+np.savez(sys.argv[1], **found)
+"""
+
+
+@tensorflow_only
+@pytest.mark.thorough  # A process of JAX.
+@pytest.mark.timeout(1800)
+def test_jax_learns_the_same(tmp_path: Path) -> None:
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", ONE_PASS, str(tmp_path / "found.npz")]
+    subprocess.run(command, check=True, env=environment, cwd=root)
+    found = np.load(tmp_path / "found.npz")
+    for name, kind in OTHERS:
+        for i, weight in enumerate(one_pass(name, kind)):
+            if weight.dtype.kind == "f":  # Not the state of a generator that is not drawn from.
+                error = np.abs(found[f"{name} {kind} {i}"] - weight).max()
+                assert error < 1e-5, f"{name} {kind} {i}"
 
 
 @pytest.mark.parametrize(("name", "kind"), REFUSED)
@@ -162,7 +235,10 @@ def test_refuses_by_name(name: str, kind: str) -> None:
             lambda: made("EquilibriumNetwork", "values", cost="cross_entropy"),
             '`cost` must be "mse"',
         ),
-        (lambda: conv([5, 2], targets="values"), '`cost` must be "mse"'),
+        (
+            lambda: conv([5, 2], targets="values", cost="cross_entropy"),
+            '`cost` must be "mse"',
+        ),
         (lambda: made("ContrastiveHebbianNetwork", "labels", output="linear"), "`output` must be"),
         (lambda: made("ContrastiveHebbianNetwork", "values", output="sigmoid"), "`output` must be"),
         (lambda: made("PredictiveCodingNetwork", "labels", cost="squared"), "`cost` must be"),
@@ -202,6 +278,27 @@ def test_targets_that_cannot_be_learned(kind: str, wrong: np.ndarray, stream: bo
         network.fit(*data, verbose=0)
     for weight, value in zip(network.weights, before, strict=True):
         np.testing.assert_array_equal(array(weight), value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ({}, "at least 0, the range of the outputs of LocalBackpropNetwork"),
+        ({"activation": "resu", "steepness": 2.0}, "from 0 to 2, the range"),
+    ],
+)
+def test_values_beyond_the_rates(arguments: dict[str, Any], allowed: str) -> None:
+    """Where the last `A` is the identity; where it learns it weighs the rates."""
+    x, y = task("values")
+    network = dynamics.LocalBackpropNetwork([INPUTS, 2], targets="values", **arguments)
+    network.compile()
+    with pytest.raises(ValueError, match=f"`y` must be .*{allowed}"):
+        network.fit(x, 5.0 * y - 4.0, verbose=0)
+    free = dynamics.LocalBackpropNetwork(
+        [INPUTS, 2], targets="values", fix_A=None, simulation_time=0.1, **arguments
+    )
+    free.compile()
+    assert np.isfinite(free.train_on_batch(x, 5.0 * y - 4.0))
 
 
 def test_metrics_that_fit() -> None:

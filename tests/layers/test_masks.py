@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -11,7 +12,14 @@ import pytest
 
 import keras_local as kl
 from keras_local import layers
-from tests.support import array
+from tests.support import (
+    BACKEND,
+    array,
+    compile_options,
+    largest_difference,
+    two_replicas,
+    weights_of,
+)
 
 STEPS, MORE, FEATURES, BATCH = 5, 3, 4, 6
 RNG = np.random.default_rng(4)
@@ -119,6 +127,39 @@ def test_nothing_present_changes_nothing(rule: str) -> None:
     assert_same([array(weight) for weight in model.layer.weights], before)
 
 
+WAYS = ["graph", "xla", "replicas"] if BACKEND == "tensorflow" else ["compiled"]
+
+
+def fitted(make: Callable[[], Any], way: str, **inputs: Any) -> list[np.ndarray]:
+    """The weights after two steps of `fit`, as a graph, compiled, or shared by two replicas."""
+    keras.utils.set_random_seed(3)
+    with two_replicas().scope() if way == "replicas" else nullcontext():
+        model = Learner(make())
+        model.layer.build(inputs["x"].shape)
+        model.compile(keras.optimizers.SGD(0.1), **compile_options(way == "xla"))
+    # TensorFlow adds up what its replicas see, and adds no booleans.
+    inputs = {name: value.astype("float32") for name, value in inputs.items()}
+    model.fit(inputs, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
+    return [array(weight) for weight in model.layer.weights]
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("way", WAYS)
+def test_masked_rows_do_not_count_in_any_way_of_training(rule: str, way: str) -> None:
+    """Two replicas see different numbers of valid rows, and learn from all of them alike."""
+
+    def make() -> Any:
+        return layers.HebbianDense(5, plasticity=RULES[rule](), kernel_initializer=LAW)
+
+    modulated = rule in ("eligibility", "reward", "third_factor")
+    factor = np.linspace(-1.0, 2.0, BATCH, dtype="float32")[:, None]
+    every = {"modulator": np.repeat(factor, STEPS + MORE, axis=1)} if modulated else {}
+    rows = {"modulator": np.repeat(factor, STEPS, axis=1)[VALID]} if modulated else {}
+    x, mask = padded(1e6)
+    assert_same(fitted(make, way, x=x, mask=mask, **every), learned(make, x=X[VALID], **rows))
+
+
 def test_pointwise_rules() -> None:
     rule = plasticity.PointwiseRule(lambda x, y, w: x * y - w)
 
@@ -180,32 +221,99 @@ def test_images_and_separate_weights() -> None:
                 assert not np.allclose(found[0][0][:2], array(layer.weights[0])[:2])
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
-        kl.feedback.WeightMirror(noise=None),
-        kl.feedback.ActivationAlignment(centre=True, respond=True),
-        kl.feedback.InformationAlignment(update_forward=True),
-        kl.feedback.SymmetricAlignment(),
-    ],
-    ids=lambda rule: type(rule).__name__,
-)
-def test_feedback_that_learns_from_activity(rule: Any) -> None:
-    def make() -> Any:
-        return layers.FeedbackDense(
-            5,
-            "tanh",
-            feedback=rule,
-            kernel_initializer=LAW,
-            feedback_initializer=keras.initializers.RandomNormal(seed=5),
-        )
+ACTIVE = [
+    kl.feedback.WeightMirror(noise=None),
+    kl.feedback.ActivationAlignment(centre=True, respond=True),
+    kl.feedback.InformationAlignment(update_forward=True),
+    kl.feedback.SymmetricAlignment(),
+]
 
-    kept = learned(make, x=X[VALID])
+
+def feedback_layer(rule: Any) -> Any:
+    return layers.FeedbackDense(
+        5,
+        "tanh",
+        feedback=rule,
+        kernel_initializer=LAW,
+        feedback_initializer=keras.initializers.RandomNormal(seed=5),
+    )
+
+
+@pytest.mark.parametrize("rule", ACTIVE, ids=lambda rule: type(rule).__name__)
+def test_feedback_that_learns_from_activity(rule: Any) -> None:
+    kept = learned(lambda: feedback_layer(rule), x=X[VALID])
     flat = [padded(content) for content in (0.0, 1e6)]
     for x, mask in flat:
         rows = x.reshape(-1, FEATURES)
-        assert_same(learned(make, x=rows, mask=mask.reshape(-1)), kept)
-    assert_same(*(learned(make, x=x, mask=mask) for x, mask in flat))
+        found = learned(lambda: feedback_layer(rule), x=rows, mask=mask.reshape(-1))
+        assert_same(found, kept)
+    assert_same(*(learned(lambda: feedback_layer(rule), x=x, mask=mask) for x, mask in flat))
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize("rule", ACTIVE, ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("way", WAYS)
+def test_activity_in_any_way_of_training(rule: Any, way: str) -> None:
+    """Two replicas have different numbers of rows that count."""
+    kept = learned(lambda: feedback_layer(rule), x=X[VALID])
+    x, mask = padded(1e6)
+    assert_same(fitted(lambda: feedback_layer(rule), way, x=x, mask=mask), kept)
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "dense": lambda **options: layers.FeedbackDense(5, "tanh", **options),
+    "attention": lambda **options: layers.FeedbackMultiHeadAttention(2, 3, **options),
+    "simple": lambda **options: layers.FeedbackSimpleRNN(5, **options),
+    "lstm": lambda **options: layers.FeedbackLSTM(5, **options),
+    "gru": lambda **options: layers.FeedbackGRU(5, **options),
+    "leaky": lambda **options: layers.LeakyRNN(5, 3.0, time_rule="eprop", **options),
+    "cells": lambda **options: layers.FeedbackRNN(
+        [keras.layers.GRUCell(4), keras.layers.LSTMCell(5)], **options
+    ),
+    "direct": lambda **options: layers.FeedbackDense(5, "tanh", feedback="detached"),
+}
+
+
+def below_a_loss(kind: str) -> keras.Model:
+    """A layer between a mask and the logits of each step; the last feature says what is there."""
+    inputs = keras.Input((None, FEATURES + 1))
+    cut = keras.layers.Lambda(lambda x: x[..., :-1], mask=lambda x, _: x[..., -1] > 0.5)
+    options: dict[str, Any] = {"feedback": kl.feedback.ActivationAlignment(0.5, 0.5, centre=True)}
+    if kind in ("simple", "lstm", "gru", "leaky", "cells"):
+        options["return_sequences"] = True
+    if kind == "attention":
+        hidden = cut(inputs)
+        hidden = KINDS[kind](**options)(hidden, hidden)
+    else:
+        hidden = KINDS[kind](**options)(cut(inputs))
+    if kind != "direct":
+        return keras.Model(inputs, keras.layers.Dense(3)(hidden))
+    logits = layers.FeedbackDense(3, feedback="detached")(hidden)
+    return keras.Model(inputs, layers.DirectFeedback()([logits, hidden]))
+
+
+@pytest.mark.daily
+@pytest.mark.few(4)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_below_a_loss_in_any_way_of_training(kind: str, way: str) -> None:
+    """Padding behind changes no weight, of errors or of statistics, whatever stands there."""
+    labels = np.random.default_rng(3).integers(0, 3, (BATCH, STEPS + MORE))
+    found = []
+    for content, steps in ((0.0, STEPS), (0.0, STEPS + MORE), (1e6, STEPS + MORE)):
+        x, mask = padded(content)
+        x = np.concatenate([x, mask[..., None]], axis=-1).astype("float32")[:, :steps]
+        keras.utils.set_random_seed(3)
+        with two_replicas().scope() if way == "replicas" else nullcontext():
+            model = below_a_loss(kind)
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(keras.optimizers.SGD(0.1), loss, **compile_options(way == "xla"))
+        before = weights_of(model)
+        model.fit(x, labels[:, :steps], batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
+        found.append(weights_of(model))
+        assert largest_difference(before, found[-1]) > 1e-3
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
 
 
 def test_traces_stand_still() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Unpack
 
 import keras
@@ -18,9 +21,10 @@ from keras_local._types import (
     InitializerLike,
     RegularizerLike,
 )
-from keras_local.feedback import FeedbackLike
+from keras_local.feedback import FeedbackLike, RuleContext
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.unsupported import StockArguments
+from keras_local.ops.backend import Tensor
 
 
 @serializable
@@ -132,6 +136,27 @@ class FeedbackEinsumDense(FeedbackLayer):
         )
         self.kernel_initializer = _along(self.kernel_initializer, *axes)
         self.feedback_initializer = _along(self.feedback_initializer, *axes)
+
+    _present: Tensor | None = None
+
+    @contextmanager
+    def counting(self, mask: Tensor | None) -> Iterator[None]:
+        """Let a rule that learns from activity leave out samples, in the calls within this context.
+
+        Keras hands no masks to this layer.
+
+        Args:
+            mask: Boolean tensor of the first axes of the inputs; None for all samples.
+        """
+        self._present = None if mask is None else keras.ops.cast(mask, "bool")[..., None]
+        try:
+            yield
+        finally:
+            self._present = None
+
+    def _synapses(self) -> RuleContext:
+        synapses = super()._synapses()
+        return synapses if self._present is None else replace(synapses, present=self._present)
 
     @property
     def linear_map(self) -> ops.LinearMap:

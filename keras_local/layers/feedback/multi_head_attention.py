@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, Unpack
 
 import keras
@@ -35,6 +36,7 @@ from keras_local.layers.plain_form import (
     plain_twin,
     twin_config,
 )
+from keras_local.ops.backend import Tensor
 
 _PROJECTIONS = ("_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense")
 
@@ -206,6 +208,44 @@ class FeedbackMultiHeadAttention(keras.layers.MultiHeadAttention):
             feedback_initializer=self.feedback_initializer,
             connectivity=self.connectivity,
         )
+
+    def call(
+        self,
+        query: Tensor,
+        value: Tensor,
+        key: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        value_mask: Tensor | None = None,
+        key_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Attend as the built-in layer does.
+
+        Rules that learn from activity learn nothing from masked queries, keys and values.
+        """
+        counted = {
+            "_key_dense": value_mask if key is None else key_mask,
+            "_value_dense": value_mask,
+        }
+        with ExitStack() as stack:
+            for name in _PROJECTIONS:
+                if (part := getattr(self, name, None)) is not None:
+                    stack.enter_context(part.counting(counted.get(name, query_mask)))
+            return super().call(
+                query,
+                value,
+                key,
+                query_mask,
+                value_mask,
+                key_mask,
+                attention_mask,
+                return_attention_scores,
+                training,
+                use_causal_mask,
+            )
 
     def error_kernels(self) -> list[ErrorKernel]:
         """Return the error kernels of the projections, by their names."""

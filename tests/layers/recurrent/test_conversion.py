@@ -125,6 +125,19 @@ def test_export_to_onnx(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, model.predict(INPUTS, verbose=0), atol=1e-5)
 
 
+@pytest.mark.thorough
+@tensorflow_only
+def test_export_to_litert(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("ai_edge_litert.interpreter")
+    model = kl.models.convert(model_of("simple"), "frfb", verbose=False)
+    path = tmp_path / "model.tflite"
+    kl.models.export(model, path, format="litert")
+    served = runtime.Interpreter(str(path)).get_signature_runner()
+    (name,) = served.get_input_details()
+    (found,) = served(**{name: INPUTS}).values()
+    np.testing.assert_allclose(found, model.predict(INPUTS, verbose=0), atol=1e-5)
+
+
 def test_a_cell_without_a_form() -> None:
     class Own:
         state_size = 2

@@ -89,6 +89,24 @@ def test_backpropagation_is_real_time_learning(kind: str) -> None:
             assert difference(found, oracle.rtrl(p, x, errors, 3.0)) < TOLERANCE
 
 
+@pytest.mark.parametrize("kind", WITH_TRACES)
+def test_backpropagation_is_the_sum_of_traces_with_exact_signals(kind: str) -> None:
+    """The same traces; the signal alone needs to know of later steps."""
+    with double():
+        p = parameters(kind)
+        p["bw"], p["bu"] = p["w"], p["u"]
+        x, errors = data()
+        seen = oracle.run(kind, p, x)
+        signals = oracle.backward(kind, p, seen, errors)["signals"]
+        assert np.abs(signals - errors).max() > 1e-2
+        expected = oracle.traces(kind, p, seen, signals)
+        if kind == "gru":
+            # The trace of the second bias is that of the messages' fields.
+            del expected["b"]
+        found = gradients(layer(kind, p, feedback="symmetric"), x, errors)
+        assert difference(found, expected) < TOLERANCE
+
+
 @pytest.mark.filterwarnings("ignore:.*time_rule='eprop' credits")
 @pytest.mark.parametrize(
     "kind", ["leaky", "lstm", "gru", pytest.param("simple", marks=pytest.mark.daily)]
