@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -57,8 +58,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(rest)
 
 
+# Python looks for garbage among all that lives, and Keras asks it to, often. Traced graphs live
+# long: after thousands of tests that took a second each time.
 def pytest_collection_finish() -> None:
-    """Spare what the imports made the searches for garbage; Keras asks for many."""
+    """Spare what the imports made these searches."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy() -> Iterator[None]:
+    """Collect what the tests of a file leave, and spare what still lives."""
+    yield
+    gc.collect()
     gc.freeze()
 
 
