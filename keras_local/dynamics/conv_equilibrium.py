@@ -239,8 +239,14 @@ class ConvEquilibriumNetwork(Network):
         return self.rate_factors
 
     def default_optimizer(self) -> Any:
-        """Return SGD with a momentum of 0.9 and a rate of 0.1; 1.0 if `rate_factors` differ."""
-        return keras.optimizers.SGD(0.1 if len(set(self.rate_factors)) == 1 else 1.0, momentum=0.9)
+        """Return Adam, or `SGD(1.0, momentum=0.9)` if the `rate_factors` differ.
+
+        The rate of Adam is 0.01 / (1 + t / 500) in step `t`.
+        """
+        if len(set(self.rate_factors)) == 1:
+            falling = keras.optimizers.schedules.InverseTimeDecay(0.01, 500, 1.0)
+            return keras.optimizers.Adam(falling)
+        return keras.optimizers.SGD(1.0, momentum=0.9)
 
     def free_phase(self, inputs: Tensor) -> States:
         """Return the rates of all layers of units after `free_steps` from zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -26,32 +27,58 @@ NETWORKS = [
 """All classifiers of dense layers but `LocalBackpropNetwork`."""
 
 
-def digits() -> Any:
+def digits(flatten: bool = True) -> Any:
     pytest.importorskip("sklearn")
-    return kl.datasets.load("digits", flatten=True)
+    return kl.datasets.load("digits", flatten=flatten)
 
 
-def backpropagation(train: Any, test: Any, epochs: int, seed: int) -> float:
+def accuracy(make: Callable[[], keras.Model], data: Any, seed: int, *compiled: Any) -> float:
+    """The accuracy on the test images after 40 epochs."""
     keras.utils.set_random_seed(seed)
-    layers = [keras.layers.Dense(64, "tanh"), keras.layers.Dense(10, "softmax")]
-    model = keras.Sequential([keras.Input((64,)), *layers])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(*train, epochs=epochs, verbose=0)
-    return float(model.evaluate(*test, verbose=0)[1])
+    model = make()
+    model.compile(*compiled, metrics=["accuracy"])
+    model.fit(*data[0], epochs=40, verbose=0)
+    return float(model.evaluate(*data[1], verbose=0)[1])
+
+
+def backpropagation(layers: Callable[[], list[Any]], data: Any, seed: int) -> float:
+    """The accuracy of such layers under a softmax."""
+
+    def make() -> keras.Model:
+        made = [*layers(), keras.layers.Dense(10, "softmax")]
+        return keras.Sequential([keras.Input(data[0][0].shape[1:]), *made])
+
+    return accuracy(make, data, seed, "adam", "sparse_categorical_crossentropy")
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", NETWORKS)
 def test_within_three_points_of_backpropagation(name: str) -> None:
     """Nothing is tuned: `compile()` alone, three seeds, as many epochs for both."""
-    train, test = digits()
+    data = digits()
     for seed in range(3):
-        expected = backpropagation(train, test, 40, seed)
-        keras.utils.set_random_seed(seed)
-        network = getattr(dynamics, name)([64, 64, 10])
-        network.compile(metrics=["accuracy"])
-        network.fit(*train, epochs=40, verbose=0)
-        assert network.evaluate(*test, verbose=0)[1] > expected - 0.03
+        expected = backpropagation(lambda: [keras.layers.Dense(64, "tanh")], data, seed)
+        found = accuracy(lambda: getattr(dynamics, name)([64, 64, 10]), data, seed)
+        assert found > expected - 0.03
+
+
+def convolutions() -> list[Any]:
+    """The layers of a network with the filters 16 and 32, and its activation function."""
+    layers: list[Any] = []
+    for filters in (16, 32):
+        layers.append(keras.layers.Conv2D(filters, 3, padding="same"))
+        layers.append(keras.layers.MaxPooling2D())
+        layers.append(keras.layers.Activation(lambda u: keras.ops.clip(0.5 * u, 0.0, 1.0)))
+    return [*layers, keras.layers.Flatten()]
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(3))
+def test_convolutions_within_three_points_of_backpropagation(seed: int) -> None:
+    data = digits(flatten=False)
+    network = accuracy(lambda: dynamics.ConvEquilibriumNetwork((8, 8, 1), (16, 32), 10), data, seed)
+    assert network > backpropagation(convolutions, data, seed) - 0.03
 
 
 def test_the_recommended_optimizer() -> None:
@@ -64,6 +91,15 @@ def test_the_recommended_optimizer() -> None:
     named = dynamics.EquilibriumNetwork([4, 3, 2])
     named.compile("sgd")
     assert float(named.optimizer.learning_rate) == pytest.approx(0.01)
+    convolutional = dynamics.ConvEquilibriumNetwork((4, 4, 1), (2,), 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convolutional.compile()
+    assert isinstance(convolutional.optimizer, keras.optimizers.Adam)
+    assert float(convolutional.optimizer.learning_rate) == pytest.approx(0.01)
+    published = dynamics.ConvEquilibriumNetwork.preset(filters=(4, 4, 4, 4))
+    published.compile()
+    assert float(published.optimizer.learning_rate) == 1.0
     # No network shares an optimizer with another one.
     assert network.default_optimizer() is not network.default_optimizer()
 
