@@ -58,8 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(rest)
 
 
-# Python looks for garbage among all that lives, and Keras asks it to, often. Traced graphs live
-# long: after thousands of tests that took a second each time.
+# Python looks for garbage among all that lives, by itself and where Keras asks for it. Traced graphs
+# live long: after thousands of tests that took seconds each time.
 def pytest_collection_finish() -> None:
     """Spare what the imports made these searches."""
     gc.freeze()

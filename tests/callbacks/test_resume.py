@@ -279,6 +279,7 @@ def test_a_run_that_a_callback_has_ended_stays_ended(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.daily
+@pytest.mark.few(6)
 def test_another_run_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(Stop):
         resume_fit(net(), X, Y, directory=tmp_path, callbacks=StopAfter(4), **RUN)

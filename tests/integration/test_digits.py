@@ -85,10 +85,12 @@ def test_readout_of_hebbian_features() -> None:
     assert hebbian_error(0) <= 2.3
 
 
+@pytest.mark.thorough
 def test_better_than_random_features() -> None:
     assert hebbian_error(0) < 0.5 * random_feature_error()
 
 
+@pytest.mark.thorough
 def test_better_than_raw_pixels() -> None:
     assert hebbian_error(0) < raw_pixel_error()
 

@@ -93,6 +93,7 @@ def anti_hebbian() -> Trained:
     return train(delta=0.4, epochs=215)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["hebbian", "anti_hebbian"])
 def test_norms_approach_one_from_above(name: str, request: pytest.FixtureRequest) -> None:
     trained: Trained = request.getfixturevalue(name)

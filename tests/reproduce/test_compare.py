@@ -321,7 +321,7 @@ def test_gradients_are_compared_on_few_examples() -> None:
 
 
 @tensorflow_only
-@pytest.mark.daily
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_four_rules_three_seeds_digits_in_one_call(tmp_path: Path) -> None:
     """What a user would write: ten lines with the model, one call, table, figure, intervals."""

@@ -33,7 +33,7 @@ from keras_local.reproduce.settings import DemoSettings
 from tests.reproduce.page import Page, numbers_missing, text_of
 from tests.support import tensorflow_only
 
-pytestmark = tensorflow_only
+pytestmark = [tensorflow_only, pytest.mark.daily]
 
 SETTINGS = DemoSettings.of("digits").quick()
 

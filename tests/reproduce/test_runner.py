@@ -196,6 +196,7 @@ def test_an_interrupted_run_ends_with_the_same_result(
 
 
 @pytest.mark.daily
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [GOOD, PRETRAIN], ids=["train", "pretrain"])
 def test_a_killed_run_ends_with_the_same_result(text: str, tmp_path: Path) -> None:

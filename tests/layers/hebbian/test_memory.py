@@ -40,7 +40,7 @@ def stack(depth: int, batch: int = 256) -> tuple[keras.Model, Any, Any]:
     return model, probe((batch, SIDE, SIDE, CHANNELS)), np.zeros((batch, 1), "float32")
 
 
-@pytest.mark.daily
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_depth() -> None:
     few, many = (peak("tests.layers.hebbian.test_memory:stack", depth) for depth in (4, 16))
     assert many < 1.3 * few

@@ -67,6 +67,19 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     )
 
 
+def test_first_states_beside_a_mask() -> None:
+    """Keras hands on a mask for each of the tensors that a layer is called with."""
+    x, state = keras.Input((6, 4)), keras.Input((3,))
+    outputs = stock.RNN(stock.GRUCell(3))(stock.Masking()(x), initial_state=[state])
+    model = keras.Model([x, state], outputs)
+    converted = kl.models.convert(model, "frfb", verbose=False)
+    states = np.random.default_rng(1).normal(size=(3, 3)).astype("float32")
+    found, wanted = (each.predict([INPUTS, states], verbose=0) for each in (converted, model))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    others = converted.predict([INPUTS, 0 * states], verbose=0)
+    assert np.abs(others - wanted).max() > 0.01
+
+
 def test_each_direction_has_feedback_of_its_own() -> None:
     converted = kl.models.convert(model_of("both_directions"), "frfb", verbose=False)
     both = converted.layers[0].forward_layer, converted.layers[0].backward_layer
