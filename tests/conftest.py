@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(rest)
 
 
-# Python looks for garbage among all that lives, by itself and where Keras asks for it. Traced graphs
+# Python looks for garbage among all that lives, by itself and where Keras asks. Traced graphs
 # live long: after thousands of tests that took seconds each time.
 def pytest_collection_finish() -> None:
     """Spare what the imports made these searches."""
