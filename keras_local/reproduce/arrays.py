@@ -67,8 +67,10 @@ def load(
         stand_in: Whether digits may take the place of a data set that is not there, enlarged to its
             shape: enough to see that an experiment runs. If the settings say so, they always do.
     """
-    absent = stand_in and not datasets.is_prepared(cast(datasets.Name, settings.name), data_dir)
-    instead = settings.name in SHAPES and (settings.stand_in or absent)
+    name = cast(datasets.Name, settings.name)
+    instead = settings.name in SHAPES and (
+        settings.stand_in or (stand_in and not datasets.is_prepared(name, data_dir))
+    )
     train, test = _read(settings.name, None if data_dir is None else os.fspath(data_dir), instead)
     classes = 2 if settings.task != "classes" else CLASSES.get(settings.name, 10)
     if settings.one_each:

@@ -103,8 +103,8 @@ def _warm_up(
         callbacks=run.callbacks("warm_up"),
         seed=run.seed,
     )
-    for layer in model.layers:
-        same = tied.get_layer(layer.name)
+    # By their places: layers without a name of their own have another one in each model.
+    for layer, same in zip(model.layers, tied.layers, strict=True):
         if layer.name in phase.untied:
             layer.assign_convolution(*same.get_weights()[:1])
         elif layer.weights:

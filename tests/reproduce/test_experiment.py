@@ -8,6 +8,7 @@ import pytest
 
 from keras_local.reproduce.checking import check_settings
 from keras_local.reproduce.experiment import CHANCE, Experiment, ids, text_of
+from keras_local.reproduce.making import encoder_of
 
 GOOD = """
 id = "mine"
@@ -114,6 +115,12 @@ def test_objects_are_checked_before_they_are_built(key: str, value: object, mess
     settings = Experiment.from_toml(GOOD).settings("smoke", "URFB", {key: value})
     with pytest.raises(ValueError, match=re.escape(message)):
         check_settings(settings, "mine")
+
+
+def test_layers_can_take_the_place_of_an_encoder_of_the_package() -> None:
+    encoder = Experiment.of("softhebb-mnist").settings("quick", "raw").encoder
+    assert encoder is not None
+    assert encoder_of(encoder, (28, 28, 1)).output_shape == (None, 784)
 
 
 def test_there_are_experiments() -> None:
