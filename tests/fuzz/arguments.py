@@ -262,7 +262,7 @@ NETWORK: dict[str, Kind] = {
     "step_size": number(0.1, 0.5, minimum=0.0, open_below=True),
     "target_rate": POSITIVE,
     "noise": NOT_NEGATIVE,
-    "inverse_rate": POSITIVE,
+    "inverse_rate": NOT_NEGATIVE,
     "phase": literal("both"),
     "seed": SEED,
     "nudge": number(0.1, 0.5),
