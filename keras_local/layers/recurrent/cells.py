@@ -212,8 +212,6 @@ class FeedbackRNN(keras.layers.Layer):
         training: bool | None = False,
     ) -> Any:
         """Return the outputs of the last cell, and all states if asked for."""
-        if isinstance(mask, (list, tuple)):
-            mask = mask[0]
         given = None if initial_state is None else keras.tree.flatten(initial_state)
         states: list[Any] = []
         outputs = sequences
