@@ -192,6 +192,7 @@ def test_labels_may_be_integers_or_one_hot(row: Row) -> None:
 
 
 @shared
+@pytest.mark.slow
 def test_a_sample_of_weight_two_is_a_sample_that_comes_twice(row: Row) -> None:
     if not row.labels:
         pytest.skip("Keras drops weights of samples without labels; they are refused")

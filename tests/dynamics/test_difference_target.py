@@ -279,6 +279,7 @@ def test_each_loss_teaches_its_own_weights(phase: str) -> None:
         assert moved > 1e-3 if mine else moved == 0.0, weight.path
 
 
+@pytest.mark.slow
 def test_epochs_of_the_two_kinds_alternate() -> None:
     """Each with an optimizer of its own, which remembers its moments; nothing traced stays."""
     optimizers = {"inverse": keras.optimizers.SGD(0.05, momentum=0.9)}

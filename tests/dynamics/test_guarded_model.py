@@ -43,6 +43,7 @@ def assert_same(before: list[np.ndarray], after: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_table_has_every_network() -> None:
     classes = {type(find(kind).make()) for kind in KINDS}
     public = {getattr(dynamics, name) for name in dynamics.__all__}
@@ -52,6 +53,7 @@ def test_the_table_has_every_network() -> None:
 
 @pytest.mark.few(4)
 @every
+@pytest.mark.slow
 def test_nothing_changes_with_trainable_false(kind: str) -> None:
     row = find(kind)
     inputs, labels = data(row)

@@ -11,6 +11,7 @@ from keras_local.dynamics import EquilibriumNetwork
 from tests.support import array, weights_of
 
 
+@pytest.mark.slow
 def test_residual_and_energy_are_those_of_the_free_phase() -> None:
     inputs = np.random.default_rng(0).random((5, 4)).astype("float32")
     network = EquilibriumNetwork([4, 6, 3], free_steps=6, step_size=0.2)

@@ -142,6 +142,7 @@ def test_nothing_is_learned_where_the_output_is_the_target(inference: str) -> No
     assert max(np.abs(change).max() for change in changes) < 1e-13
 
 
+@pytest.mark.slow
 def test_a_phase_with_labels_that_diverges_is_noticed() -> None:
     """The loss of the free phase is finite, the changes are not; nothing is changed."""
     network = PredictiveCodingNetwork([4, 5, 5, 3], "linear", steps=400, step_size=1.0)

@@ -60,6 +60,7 @@ class OnAnotherProcessor(PredictiveCodingNetwork):
         return energy + 1e-12 * keras.ops.arange(len(energy), dtype="float32")
 
 
+@pytest.mark.slow
 def test_a_network_that_is_at_rest_is_left_alone() -> None:
     """Predictive coding without labels: the errors are rounding, whatever the step."""
     network = OnAnotherProcessor([4, 50, 50, 3], steps=50, step_size=1.0)

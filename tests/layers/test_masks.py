@@ -196,6 +196,7 @@ def test_masks_that_a_convolution_cannot_serve() -> None:
         layers.HebbianDense(3)(X, mask=np.ones(X.shape, bool))
 
 
+@pytest.mark.slow
 def test_images_and_separate_weights() -> None:
     """What is masked in an image is not seen, by shared weights and by those of each position."""
     images = RNG.random((BATCH, 5, 4, 2)).astype("float32")

@@ -105,6 +105,7 @@ def test_one_dimension(case: Case, seed: int) -> None:
 
 @few
 @given(case=cases(2), seed=st.integers(0, 1000))
+@pytest.mark.slow
 def test_two_dimensions(case: Case, seed: int) -> None:
     case.check(seed)
 

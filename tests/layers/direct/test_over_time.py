@@ -34,6 +34,7 @@ def pair(kind: str) -> tuple[keras.Model, keras.Model]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_equals_the_model_of_flattened_tokens(kind: str) -> None:
     """Two lengths in one model; no weight has a time axis."""
     sequences, tokens = pair(kind)

@@ -156,6 +156,7 @@ INITIALIZERS = {
 
 @pytest.mark.parametrize("which", ["kernel", "feedback_kernel"])
 @pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.slow
 def test_the_initial_law_is_that_of_the_convolution(name: str, which: str) -> None:
     argument = which.replace("kernel", "initializer") if which != "kernel" else "kernel_initializer"
     options = {argument: INITIALIZERS[name](), "feedback": "feedback_alignment"}

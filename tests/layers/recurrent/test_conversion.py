@@ -94,6 +94,7 @@ def test_each_direction_has_feedback_of_its_own() -> None:
     assert [entry.name for entry in both[0].error_kernels()] == ["inputs", "recurrent"]
 
 
+@pytest.mark.slow
 def test_leaky_units_have_a_plain_form() -> None:
     """A GRU with constant gates; without a leak, too."""
     model = keras.Sequential(
