@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from keras_local import _validation as check
-from keras_local.ops.backend import Tensor
+from keras_local.ops.backend import Tensor, backend
 
 _SUM_OFF = 1e-3
 """The largest difference of a smoothed row's sum from 1, by rounding in half precision."""
@@ -74,6 +74,8 @@ def class_targets(
         ValueError: For labels of another shape.
     """
     labels = ops.cast(ops.convert_to_tensor(labels), dtype)
+    if not has_known_rank(labels):
+        return _targets_of_any_rank(argument, labels, classes, dtype, smoothed)
     shape = static_shape(argument, labels)
     rows = len(shape) == 2 and shape[1] in (classes, None)
     integers = len(shape) == 1 or shape[1:] == (1,)
@@ -90,6 +92,19 @@ def class_targets(
     total = ops.sum(labels, axis=-1)
     valid = ops.all(entries, axis=-1) & (ops.abs(total - 1.0) < _SUM_OFF)
     return ops.where(valid[:, None], labels, ops.zeros_like(labels)), valid
+
+
+def _targets_of_any_rank(
+    argument: str, labels: Tensor, classes: int, dtype: str, smoothed: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the targets of a graph that is to serve integers and rows, one call after the other."""
+    rows = backend.as_rows(labels)
+    integers = ops.equal(ops.shape(rows)[1], 1)
+    found, known = class_targets(argument, rows[:, 0], classes, dtype)
+    # Integers are repeated here, which nobody sees. Rows of another length fail.
+    whole = ops.reshape(rows + ops.zeros((1, classes), dtype), (-1, classes))
+    given, valid = class_targets(argument, whole, classes, dtype, smoothed)
+    return ops.where(integers, found, given), ops.where(integers, known, valid)
 
 
 def concrete(tensor: Any) -> np.ndarray | None:

@@ -191,6 +191,11 @@ def require_spec(each: BatchCheck, spec: Any) -> tuple[Any, ...]:
     hint = "; call `.batch(...)` on it" if unbatched else ""
     check.require(same, argument, allowed + hint, f"elements of shape {shape}")
     if each.labelled:
+        if len(parts) == 3:
+            weights = tuple(parts[2].shape)
+            plain = len(weights) == 1 or (len(weights) == 2 and weights[1] in (1, None))
+            allowed = f"one number for each sample in every batch of `{argument}`"
+            check.require(plain, "sample_weight", allowed, f"shape {weights}")
         labels = tuple(parts[1].shape)
         expected = gate.expected
         column = expected.kind == "classes" or expected.outputs == 1

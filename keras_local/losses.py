@@ -250,7 +250,9 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
     labels = ops.convert_to_tensor(y_true)
     shape = _labels.static_shape("y_pred", logits)
-    label_shape = _labels.static_shape("y_true", labels)
+    label_shape: tuple[int | None, ...] = (None,)
+    if _labels.has_known_rank(labels):
+        label_shape = _labels.static_shape("y_true", labels)
     check.require(
         len(shape) == 2 and shape[1] is not None and shape[1] >= 2,
         "y_pred",

@@ -209,6 +209,9 @@ def test_datasets_that_cannot_be_served() -> None:
     for message, source in cases.items():
         with pytest.raises(ValueError, match=f"`x` must be .*{message}"):
             model.fit(source, shuffle=False)
+    wide = tf.data.Dataset.from_tensor_slices((X, Y, np.ones((24, 2)))).batch(4)
+    with pytest.raises(ValueError, match="`sample_weight` must be one number for each sample"):
+        model.fit(wide, shuffle=False)
     model.fit(right.repeat(), steps_per_epoch=3, shuffle=False)
     assert isinstance(right, tf.data.Dataset)
 

@@ -215,6 +215,11 @@ def read_in_place(variable: Any) -> tf.Tensor:
     return read(variable)
 
 
+def as_rows(tensor: tf.Tensor) -> tf.Tensor:
+    """Return a tensor, of a rank that may be unknown, as a matrix with a row for each sample."""
+    return tf.reshape(tensor, (tf.shape(tensor)[0], -1))
+
+
 def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the k largest entries of each row, in descending order, and their places.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from keras_local import dynamics
-from tests.support import BACKEND, tensorflow_only, two_replicas
+from tests.support import BACKEND, tensorflow_only, two_replicas, weights_of
 
 
 @pytest.fixture
@@ -46,3 +47,23 @@ def test_replicas_and_convolutions_are_not_compiled(network: Any) -> None:
     convolutional = dynamics.ConvEquilibriumNetwork((4, 4, 1), (2,), 3)
     convolutional.compile("sgd")
     assert not convolutional.jit_compile
+
+
+@tensorflow_only
+def test_forms_of_labels_one_after_the_other() -> None:
+    """One graph serves integers, a column of them, and rows: Keras makes none anew for each."""
+    x = np.random.default_rng(0).random((12, 4)).astype("float32")
+    y = np.arange(12) % 3
+    forms = [y, y[:, None], np.eye(3, dtype="float32")[y], y.astype("float32")]
+    network = dynamics.PredictiveCodingNetwork([4, 5, 3])
+    network.compile("sgd", jit_compile=False)
+    found = [network.evaluate(x, form, verbose=0) for form in forms * 2]
+    np.testing.assert_allclose(found, [found[0]] * len(found), rtol=1e-5)
+    start, ends = network.get_weights(), []
+    for form in forms * 2:
+        network.set_weights(start)
+        network.train_on_batch(x, form)
+        ends.append(weights_of(network)[0])
+    assert np.abs(ends[0] - start[0]).max() > 1e-4
+    for end in ends:
+        np.testing.assert_allclose(end, ends[0], atol=1e-6)

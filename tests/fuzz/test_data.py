@@ -54,7 +54,7 @@ def fault_of(call: DataCall, make: Callable[[], dict[str, Any]]) -> str | None:
     except Exception as error:
         if stock is not None and _fails(stock, call, make):
             return None
-        return _fault_of_refusal(error) or _changed(ours.changes())
+        return _fault_of_refusal(error) or _changed(ours.changes(), str(error))
     finally:
         wrong = [path for path, bad in _not_finite(ours) if bad]
         ours.restore()
@@ -80,8 +80,11 @@ def _fault_of_refusal(error: Exception) -> str | None:
     return None
 
 
-def _changed(paths: list[str]) -> str | None:
-    return f"refused, and changed {paths[:3]}" if paths else None
+def _changed(paths: list[str], message: str) -> str | None:
+    # Whoever learns until it diverges keeps the last finite weights.
+    if not paths or "Learning diverged" in message:
+        return None
+    return f"refused, and changed {paths[:3]}: {message:.300}"
 
 
 def _not_finite(bench: Any) -> list[tuple[str, bool]]:

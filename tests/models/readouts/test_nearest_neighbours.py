@@ -124,6 +124,16 @@ def test_evaluation() -> None:
     assert found == [pytest.approx(history[f"val_{name}"][0]) for name in ("loss", "accuracy")]
 
 
+def test_samples_of_weight_two_cost_twice_as_much() -> None:
+    model = fitted()
+    loss, doubled = (
+        model.evaluate(XE, YE, sample_weight=np.full(len(XE), weight), verbose=0)[0]
+        for weight in (1.0, 2.0)
+    )
+    assert loss > 0.01
+    assert doubled == pytest.approx(2 * loss)
+
+
 def test_the_encoder_does_not_change() -> None:
     base = encoder()
     before = array(base.layers[0].kernel)
