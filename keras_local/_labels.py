@@ -97,7 +97,7 @@ def class_targets(
 def _targets_of_any_rank(
     argument: str, labels: Tensor, classes: int, dtype: str, smoothed: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the targets of a graph that is to serve integers and rows, one call after the other."""
+    """Return the targets of a graph that serves integers in one call, rows in another."""
     rows = backend.as_rows(labels)
     integers = ops.equal(ops.shape(rows)[1], 1)
     found, known = class_targets(argument, rows[:, 0], classes, dtype)

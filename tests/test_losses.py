@@ -383,8 +383,18 @@ def test_unknown_shapes_do_not_broadcast():
     def unknown(labels, logits):
         return LocalHinge()(labels, logits)
 
-    with pytest.raises(ValueError, match="known rank"):
-        unknown(tf.zeros(4), logits)
+    for labels in ([0, 1, 2, 0], [[0], [1], [2], [0]], np.eye(3)[[0, 1, 2, 0]]):
+        assert float(unknown(tf.constant(labels, tf.float32), logits)) == pytest.approx(2.0)
+    for wrong in (
+        [0.0, 1.0],
+        [[0.0]],
+        np.eye(4),
+        np.eye(3)[:1],
+        [0.0, 1.0, 2.0, 3.0],
+        np.eye(3) / 3,
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            unknown(tf.constant(wrong, tf.float32), logits)
 
 
 def test_mixed_precision_fit():
