@@ -268,6 +268,9 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
     if values is not None:
         _labels.check_labels("y_true", values, classes, where=f" ({_OTHERS})")
     valid = ops.all(valid)
+    if not _labels.has_known_rank(labels):
+        same = ops.equal(ops.shape(targets)[0], ops.shape(logits)[0])
+        valid = ops.logical_and(valid, same)
     message = (
         f"`y_true` must be integers from 0 to {classes - 1}, or one-hot rows of {classes} classes. "
         f"Received: y_true with a label that is not in [0, {classes}), or soft, or with several "
