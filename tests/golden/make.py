@@ -23,10 +23,11 @@ import keras
 import numpy as np
 
 import keras_local as kl
-from keras_local import constraints, dynamics, feedback, layers, plasticity
+from keras_local import feedback, layers
+from tests.golden.networks import NETWORKS, SAMPLES
+from tests.golden.plasticity_rules import PLASTICITY
 
 FOLDER = Path(__file__).parent
-SAMPLES = 6
 
 Maker = Callable[[], tuple[keras.Model, tuple[int, ...]]]
 CASES: dict[str, Maker] = {}
@@ -322,55 +323,6 @@ CASES["model_local_losses_bio"] = _local(bio=True)
 # --- Every plasticity rule ------------------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable(package="golden")
-def oja(pre: Any, post: Any, weight: Any) -> Any:
-    """The function of the case of a pointwise rule."""
-    return post * (pre - post * weight)
-
-
-PLASTICITY: dict[str, Callable[[], Any]] = {
-    **{
-        alias: lambda alias=alias: plasticity.get(alias)
-        for alias in (
-            "bcm",
-            "convallis",
-            "hard_wta",
-            "hebb",
-            "hpca",
-            "krotov_hopfield",
-            "krotov_hopfield_dynamics",
-            "nonlinear_hebbian",
-            "oja",
-            "oja_subspace",
-            "reward_modulated_hebb",
-            "sanger",
-            "similarity_matching",
-            "soft_hebb",
-            "third_factor",
-        )
-    },
-    "kwta": lambda: plasticity.KWTA(2),
-    "kwta_power_share": lambda: plasticity.KWTA(plasticity.PowerShare(3.0)),
-    "kwta_winner": lambda: plasticity.KWTA(plasticity.Winner()),
-    "kwta_softmax": lambda: plasticity.KWTA(plasticity.Softmax(2.0)),
-    "foldiak": lambda: plasticity.Foldiak(steps=5),
-    "krotov_parts": lambda: plasticity.KrotovHopfield(
-        3.0, 3, 0.2, plasticity.Sum(), plasticity.UnitMaxAbs(), plasticity.NormDistance(0.5)
-    ),
-    "oja_parts": lambda: plasticity.Oja(
-        normaliser=plasticity.Shrink(0.01), constraint=constraints.UnitLength(2.0)
-    ),
-    "hebb_root_fan_in": lambda: plasticity.Hebb(
-        0.1, normaliser=plasticity.RootFanIn(), constraint=constraints.NonNegative(1.0)
-    ),
-    "sanger_orthogonal": lambda: plasticity.Sanger(constraint=constraints.Orthogonal()),
-    "eligibility": lambda: plasticity.EligibilityRule(plasticity.BCM(), tau=4.0),
-    "separable": lambda: plasticity.SeparableRule(
-        [(1.0, "relu", "linear"), (-0.3, "tanh", "sigmoid")], decay=0.2
-    ),
-    "pointwise": lambda: plasticity.PointwiseRule(oja),
-}
-
 MODULATED = ("eligibility", "reward_modulated_hebb", "third_factor")
 """The rules that learn only in calls with a modulator."""
 
@@ -461,57 +413,6 @@ CASES["readout_class_means"] = _readout(lambda encoder: kl.models.hebbian_readou
 CASES["readout_nearest"] = _readout(lambda encoder: kl.models.nearest_neighbours(encoder, 3, 2))
 
 # --- Every network --------------------------------------------------------------------------------
-
-SIZES = [4, 5, 3]
-NETWORKS: dict[str, tuple[tuple[int, ...], Callable[[], Any]]] = {
-    "burstprop": ((4,), lambda: dynamics.BurstpropNetwork(SIZES)),
-    "burstprop_learned": ((4,), lambda: dynamics.BurstpropNetwork(SIZES, feedback="learned")),
-    "contrastive_hebbian": ((4,), lambda: dynamics.ContrastiveHebbianNetwork(SIZES)),
-    "conv_equilibrium": (
-        (4, 4, 1),
-        lambda: dynamics.ConvEquilibriumNetwork(
-            (4, 4, 1), (2, 2), 3, cost="mse", free_steps=6, nudged_steps=2
-        ),
-    ),
-    "conv_equilibrium_cross_entropy": (
-        (4, 4, 1),
-        lambda: dynamics.ConvEquilibriumNetwork((4, 4, 1), (2,), 3, free_steps=6, nudged_steps=2),
-    ),
-    "difference_target": ((4,), lambda: dynamics.DifferenceTargetPropagation(SIZES, seed=1)),
-    "equilibrium": ((4,), lambda: dynamics.EquilibriumNetwork(SIZES)),
-    "equilibrium_persistent": (
-        (4,),
-        lambda: dynamics.EquilibriumNetwork(SIZES, persistent=SAMPLES, feedback="separate"),
-    ),
-    "equilibrium_holomorphic": (
-        (4,),
-        lambda: dynamics.EquilibriumNetwork(SIZES, form="prototypical", nudging="holomorphic"),
-    ),
-    "forward_forward": ((4,), lambda: dynamics.ForwardForwardNetwork(SIZES)),
-    "local_backprop": ((4,), lambda: dynamics.LocalBackpropNetwork(SIZES, time_step=0.05)),
-    "local_backprop_learned": (
-        (4,),
-        lambda: dynamics.LocalBackpropNetwork(SIZES, fix_A=None, tau=None, time_step=0.05),
-    ),
-    "microcircuit": ((4,), lambda: dynamics.MicrocircuitNetwork(SIZES)),
-    "microcircuit_ode": (
-        (4,),
-        lambda: dynamics.MicrocircuitNetwork(
-            SIZES, form="ode", top_down="learned", learn_apical=True, simulation_time=2.0
-        ),
-    ),
-    "predictive_coding": ((4,), lambda: dynamics.PredictiveCodingNetwork(SIZES, steps=5)),
-    "predictive_coding_zil": (
-        (4,),
-        lambda: dynamics.PredictiveCodingNetwork(SIZES, inference="zil", activation="tanh"),
-    ),
-    "recirculation": ((4,), lambda: dynamics.RecirculationAutoencoder(4, 3)),
-    "segregated_dendrites": ((4,), lambda: dynamics.SegregatedDendritesNetwork(SIZES)),
-    "temporal_difference": (
-        (4,),
-        lambda: dynamics.TemporalDifferenceNetwork(SIZES, batch_size=SAMPLES),
-    ),
-}
 
 
 def _network(shape: tuple[int, ...], make: Callable[[], Any]) -> Maker:
