@@ -48,6 +48,11 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="DIR",
         help="folder for table, figure and runs (default: %(default)s)",
     )
+    _add_training(parser)
+    parser.set_defaults(run=_compare)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
     for name, kind, default, text in (
         ("--seeds", int, 5, "number of seeds, counted from 0"),
         ("--epochs", int, 10, "passes over the training examples"),
@@ -79,7 +84,6 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="RULE",
         help="the rule that the others are compared with (default: %(default)s)",
     )
-    parser.set_defaults(run=_compare)
 
 
 def _compare(options: argparse.Namespace) -> None:
