@@ -292,8 +292,11 @@ class Guard:
         if recorded:
             return recorded[0]
         found = refusal_in(error)
-        if found is None and isinstance(error, (StopIteration, UnboundLocalError)):
-            # Keras' loops end in this way if there was no batch at all.
+        if found is None and (
+            isinstance(error, (StopIteration, UnboundLocalError))
+            or "at least one batch" in str(error)
+        ):
+            # Keras' loops end in these ways if there was no batch at all.
             empty = [each.argument for each in self.checks if not each.drawn]
             found = Refusal(_empty(empty[0])) if empty else None
         return found

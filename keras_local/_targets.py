@@ -177,6 +177,31 @@ def check_class_weight(class_weight: Any, expected: Expected) -> None:
 
 
 @serializable
+class ClassAccuracy(keras.metrics.Mean):
+    """The share of the samples whose largest score is that of their class.
+
+    Each call takes integer labels or one-hot rows, while `"accuracy"` of Keras takes only the form
+    of its first call.
+
+    Args:
+        name: Name of the metric.
+        dtype: Dtype of the result.
+    """
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch of labels and class scores `(batch, classes)`."""
+        classes = int(y_pred.shape[-1])
+        targets, _ = _labels.class_targets("y_true", y_true, classes, "float32", smoothed=True)
+        right = ops.equal(ops.argmax(targets, axis=-1), ops.argmax(y_pred, axis=-1))
+        if sample_weight is not None:
+            sample_weight = ops.reshape(sample_weight, (-1,))
+        super().update_state(ops.cast(right, "float32"), sample_weight)
+
+
+@serializable
 class LabelAccuracy(keras.metrics.Mean):
     """The share of all labels that are predicted correctly, as true or not true.
 
@@ -205,14 +230,16 @@ def fitting_metrics(metrics: Any, kind: str) -> Any:
     Raises:
         ValueError: For an accuracy of values.
     """
-    if kind == "classes" or metrics is None:
+    if metrics is None:
         return metrics
     if isinstance(metrics, dict):
         return {name: fitting_metrics(each, kind) for name, each in metrics.items()}
     if isinstance(metrics, (list, tuple)):
         return [fitting_metrics(each, kind) for each in metrics]
-    if metrics not in ("accuracy", "acc"):
+    if not isinstance(metrics, str) or metrics not in ("accuracy", "acc"):
         return metrics
+    if kind == "classes":
+        return ClassAccuracy(metrics)
     allowed = 'measures of values such as "mse", "mae" or "r2_score" with targets="values"'
     check.require(kind == "labels", "metrics", allowed, metrics)
     return LabelAccuracy(metrics)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_local import dynamics
-from tests.support import BACKEND, tensorflow_only, two_replicas, weights_of
+from tests.support import BACKEND, array, tensorflow_only, two_replicas, weights_of
 
 
 @pytest.fixture
@@ -56,9 +56,11 @@ def test_forms_of_labels_one_after_the_other() -> None:
     y = np.arange(12) % 3
     forms = [y, y[:, None], np.eye(3, dtype="float32")[y], y.astype("float32")]
     network = dynamics.PredictiveCodingNetwork([4, 5, 3])
-    network.compile("sgd", jit_compile=False)
+    network.compile("sgd", jit_compile=False, metrics=["accuracy"])
     found = [network.evaluate(x, form, verbose=0) for form in forms * 2]
     np.testing.assert_allclose(found, [found[0]] * len(found), rtol=1e-5)
+    right = network.predict(x, verbose=0).argmax(axis=-1) == y
+    assert found[0][1] == pytest.approx(right.mean())
     start, ends = network.get_weights(), []
     for form in forms * 2:
         network.set_weights(start)
@@ -67,3 +69,23 @@ def test_forms_of_labels_one_after_the_other() -> None:
     assert np.abs(ends[0] - start[0]).max() > 1e-4
     for end in ends:
         np.testing.assert_allclose(end, ends[0], atol=1e-6)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("empty", [lambda: iter(()), lambda: (batch for batch in [])])
+def test_an_empty_generator_is_refused_by_name_and_changes_nothing(empty: Any) -> None:
+    x = np.random.default_rng(0).random((12, 4)).astype("float32")
+    y = np.arange(12) % 3
+    network = dynamics.PredictiveCodingNetwork([4, 5, 3])
+    network.compile(keras.optimizers.SGD(0.1, momentum=0.5), jit_compile=False)
+    network.fit(x, y, verbose=0)
+    before = [array(each) for each in (*network.weights, *network.optimizer.variables)]
+    for argument, call in {
+        "validation_data": lambda: network.fit(x, y, validation_data=empty(), verbose=0),
+        "x": lambda: network.evaluate(empty(), verbose=0),
+    }.items():
+        with pytest.raises(ValueError, match=f"`{argument}` must be a source of at least one"):
+            call()
+    after = [array(each) for each in (*network.weights, *network.optimizer.variables)]
+    for one, other in zip(after, before, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -10,10 +10,9 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._labels import class_targets
 from keras_local._serialization import serializable
-from keras_local._targets import target_kind
+from keras_local._targets import ClassAccuracy, target_kind
 from keras_local._types import DType, LayerArguments, RegularizerLike, Targets
 from keras_local.layers.plain_form import ErrorKernel, PlainForm, twin_config
-from keras_local.models.readouts.class_accuracy import ClassAccuracy
 from keras_local.models.readouts.frozen_features import (
     check_encoder,
     resolved_optimizer,

@@ -7,9 +7,8 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local._targets import Expected, LabelAccuracy
+from keras_local._targets import ClassAccuracy, Expected, LabelAccuracy
 from keras_local.losses import PowerLoss, target_kinds
-from keras_local.models.readouts.class_accuracy import ClassAccuracy
 
 
 def output_units(expected: Expected, use_bias: bool) -> keras.layers.Dense:
