@@ -50,6 +50,9 @@ RULES: dict[str, Callable[[], Any]] = {
 }
 
 
+MODULATED = ("eligibility", "reward", "third_factor")
+
+
 def padded(content: float) -> tuple[np.ndarray, np.ndarray]:
     """Masked steps inside hold `content`, and more of them are behind."""
     behind = np.full((BATCH, MORE, FEATURES), content, "float32")
@@ -89,6 +92,15 @@ def assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
 LAW = keras.initializers.RandomNormal(stddev=0.7, seed=2)
 
 
+def modulators(rule: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The third factor of a rule that has one: for all steps, and for those that count."""
+    if rule not in MODULATED:
+        return {}, {}
+    factor = np.linspace(-1.0, 2.0, BATCH, dtype="float32")[:, None]
+    every = np.repeat(factor, STEPS + MORE, axis=1)
+    return {"modulator": every}, {"modulator": every[:, :STEPS][VALID]}
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_rows_that_are_masked_do_not_count(rule: str) -> None:
     """A mask is as good as leaving the rows out; it moves something; content is never seen."""
@@ -96,10 +108,7 @@ def test_rows_that_are_masked_do_not_count(rule: str) -> None:
     def make() -> Any:
         return layers.HebbianDense(5, plasticity=RULES[rule](), kernel_initializer=LAW)
 
-    modulated = rule in ("eligibility", "reward", "third_factor")
-    factor = np.linspace(-1.0, 2.0, BATCH, dtype="float32")[:, None]
-    every = {"modulator": np.repeat(factor, STEPS + MORE, axis=1)} if modulated else {}
-    rows = {"modulator": np.repeat(factor, STEPS, axis=1)[VALID]} if modulated else {}
+    every, rows = modulators(rule)
     kept = learned(make, x=X[VALID], **rows)
     start = learned(make, x=X[VALID], mask=np.zeros(VALID.sum(), bool), **rows)
     assert not np.allclose(kept[0], start[0])
@@ -115,7 +124,7 @@ def test_nothing_present_changes_nothing(rule: str) -> None:
         return layers.HebbianDense(5, plasticity=RULES[rule](), kernel_initializer=LAW)
 
     modulator = {"modulator": np.ones((BATCH,), "float32")}
-    modulator = modulator if rule in ("eligibility", "reward", "third_factor") else {}
+    modulator = modulator if rule in MODULATED else {}
     x, mask = padded(1e6)
     model = Learner(make())
     model.layer.build(x.shape)
@@ -152,10 +161,7 @@ def test_masked_rows_do_not_count_in_any_way_of_training(rule: str, way: str) ->
     def make() -> Any:
         return layers.HebbianDense(5, plasticity=RULES[rule](), kernel_initializer=LAW)
 
-    modulated = rule in ("eligibility", "reward", "third_factor")
-    factor = np.linspace(-1.0, 2.0, BATCH, dtype="float32")[:, None]
-    every = {"modulator": np.repeat(factor, STEPS + MORE, axis=1)} if modulated else {}
-    rows = {"modulator": np.repeat(factor, STEPS, axis=1)[VALID]} if modulated else {}
+    every, rows = modulators(rule)
     x, mask = padded(1e6)
     assert_same(fitted(make, way, x=x, mask=mask, **every), learned(make, x=X[VALID], **rows))
 
@@ -263,7 +269,6 @@ def test_activity_in_any_way_of_training(rule: Any, way: str) -> None:
 
 KINDS: dict[str, Callable[..., Any]] = {
     "dense": lambda **options: layers.FeedbackDense(5, "tanh", **options),
-    "attention": lambda **options: layers.FeedbackMultiHeadAttention(2, 3, **options),
     "simple": lambda **options: layers.FeedbackSimpleRNN(5, **options),
     "lstm": lambda **options: layers.FeedbackLSTM(5, **options),
     "gru": lambda **options: layers.FeedbackGRU(5, **options),
@@ -272,6 +277,7 @@ KINDS: dict[str, Callable[..., Any]] = {
         [keras.layers.GRUCell(4), keras.layers.LSTMCell(5)], **options
     ),
     "direct": lambda **options: layers.FeedbackDense(5, "tanh", feedback="detached"),
+    "attention": lambda **options: layers.FeedbackMultiHeadAttention(2, 3, **options),
 }
 
 

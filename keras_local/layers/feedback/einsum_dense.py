@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Unpack
 
 import keras
@@ -25,6 +27,9 @@ from keras_local.feedback import FeedbackLike, RuleContext
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.ops.backend import Tensor
+
+# By the identity of the layer. A replica has a thread, and a mask, of its own.
+_PRESENT: ContextVar[Mapping[int, Tensor]] = ContextVar("present", default=MappingProxyType({}))
 
 
 @serializable
@@ -137,8 +142,6 @@ class FeedbackEinsumDense(FeedbackLayer):
         self.kernel_initializer = _along(self.kernel_initializer, *axes)
         self.feedback_initializer = _along(self.feedback_initializer, *axes)
 
-    _present: Tensor | None = None
-
     @contextmanager
     def counting(self, mask: Tensor | None) -> Iterator[None]:
         """Let a rule that learns from activity leave out samples, in the calls within this context.
@@ -148,15 +151,19 @@ class FeedbackEinsumDense(FeedbackLayer):
         Args:
             mask: Boolean tensor of the first axes of the inputs; None for all samples.
         """
-        self._present = None if mask is None else keras.ops.cast(mask, "bool")[..., None]
+        if mask is None:
+            yield
+            return
+        present = keras.ops.cast(mask, "bool")[..., None]
+        token = _PRESENT.set({**_PRESENT.get(), id(self): present})
         try:
             yield
         finally:
-            self._present = None
+            _PRESENT.reset(token)
 
     def _synapses(self) -> RuleContext:
-        synapses = super()._synapses()
-        return synapses if self._present is None else replace(synapses, present=self._present)
+        synapses, present = super()._synapses(), _PRESENT.get().get(id(self))
+        return synapses if present is None else replace(synapses, present=present)
 
     @property
     def linear_map(self) -> ops.LinearMap:
