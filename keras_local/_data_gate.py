@@ -292,12 +292,12 @@ class Guard:
         if recorded:
             return recorded[0]
         found = refusal_in(error)
-        if found is None and (
-            isinstance(error, (StopIteration, UnboundLocalError))
-            or "at least one batch" in str(error)
-        ):
-            # Keras' loops end in these ways if there was no batch at all.
-            empty = [each.argument for each in self.checks if not each.drawn]
+        if found is None:
+            # In these ways Keras' loops end if there was no batch at all.
+            without = isinstance(error, (StopIteration, UnboundLocalError))
+            empty = [
+                each.argument for each in self.checks if not each.drawn and (without or each.ended)
+            ]
             found = Refusal(_empty(empty[0])) if empty else None
         return found
 

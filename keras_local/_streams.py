@@ -36,6 +36,7 @@ class BatchCheck:
         self.gate, self.argument, self.labelled = gate, argument, labelled
         self.refused: Refusal | None = None
         self.drawn = 0
+        self.ended = False
         self.source: Any = None
 
     def __call__(self, batch: Any, strict: bool = True) -> tuple[Any, ...]:
@@ -144,7 +145,13 @@ def wrapped(source: Any, each: BatchCheck) -> Any:
         loader = copy.copy(source)
         loader.collate_fn = CheckedCollate(source.collate_fn, each)
         return loader
-    return (each(batch) for batch in source)
+    return _checked_batches(source, each)
+
+
+def _checked_batches(source: Iterator[Any], each: BatchCheck) -> Iterator[Any]:
+    for batch in source:
+        yield each(batch)
+    each.ended = True
 
 
 def _wrapped_dataset(source: Any, each: BatchCheck) -> Any:

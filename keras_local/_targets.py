@@ -176,8 +176,25 @@ def check_class_weight(class_weight: Any, expected: Expected) -> None:
         check.real("class_weight", weight)
 
 
+class _Accuracy(keras.metrics.Mean):
+    """A mean over samples, of which a subclass says how right each is."""
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def right(self, y_true: Any, y_pred: Any) -> Tensor:
+        """Return how right each sample is, from 0 to 1."""
+        raise NotImplementedError
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch of targets and predictions."""
+        if sample_weight is not None:
+            sample_weight = ops.reshape(sample_weight, (-1,))
+        super().update_state(self.right(y_true, y_pred), sample_weight)
+
+
 @serializable
-class ClassAccuracy(keras.metrics.Mean):
+class ClassAccuracy(_Accuracy):
     """The share of the samples whose largest score is that of their class.
 
     Each call takes integer labels or one-hot rows, while `"accuracy"` of Keras takes only the form
@@ -188,21 +205,16 @@ class ClassAccuracy(keras.metrics.Mean):
         dtype: Dtype of the result.
     """
 
-    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch of labels and class scores `(batch, classes)`."""
+    def right(self, y_true: Any, y_pred: Any) -> Tensor:
+        """Return 1 for each sample whose largest of the scores `(batch, classes)` is right."""
         classes = int(y_pred.shape[-1])
         targets, _ = _labels.class_targets("y_true", y_true, classes, "float32", smoothed=True)
-        right = ops.equal(ops.argmax(targets, axis=-1), ops.argmax(y_pred, axis=-1))
-        if sample_weight is not None:
-            sample_weight = ops.reshape(sample_weight, (-1,))
-        super().update_state(ops.cast(right, "float32"), sample_weight)
+        same = ops.equal(ops.argmax(targets, axis=-1), ops.argmax(y_pred, axis=-1))
+        return ops.cast(same, "float32")
 
 
 @serializable
-class LabelAccuracy(keras.metrics.Mean):
+class LabelAccuracy(_Accuracy):
     """The share of all labels that are predicted correctly, as true or not true.
 
     A label is true, or predicted to be true, if its number is at least one half. Targets between 0
@@ -213,15 +225,14 @@ class LabelAccuracy(keras.metrics.Mean):
         dtype: Dtype of the result.
     """
 
-    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+    def right(self, y_true: Any, y_pred: Any) -> Tensor:
+        """Return the share of right labels of each sample, from rows `(batch, labels)`."""
+        same = ops.equal(ops.cast(y_true, y_pred.dtype) >= 0.5, y_pred >= 0.5)
+        return ops.mean(ops.cast(same, "float32"), axis=-1)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch of labels and probabilities, both `(batch, labels)`."""
-        right = ops.equal(ops.cast(y_true, y_pred.dtype) >= 0.5, y_pred >= 0.5)
-        if sample_weight is not None:
-            sample_weight = ops.reshape(sample_weight, (-1,))
-        super().update_state(ops.mean(ops.cast(right, "float32"), axis=-1), sample_weight)
+
+ACCURACIES = {"classes": ClassAccuracy, "labels": LabelAccuracy}
+"""By the kind of targets; values have none."""
 
 
 def fitting_metrics(metrics: Any, kind: str) -> Any:
@@ -236,10 +247,8 @@ def fitting_metrics(metrics: Any, kind: str) -> Any:
         return {name: fitting_metrics(each, kind) for name, each in metrics.items()}
     if isinstance(metrics, (list, tuple)):
         return [fitting_metrics(each, kind) for each in metrics]
-    if not isinstance(metrics, str) or metrics not in ("accuracy", "acc"):
+    if metrics not in ("accuracy", "acc"):
         return metrics
-    if kind == "classes":
-        return ClassAccuracy(metrics)
     allowed = 'measures of values such as "mse", "mae" or "r2_score" with targets="values"'
-    check.require(kind == "labels", "metrics", allowed, metrics)
-    return LabelAccuracy(metrics)
+    check.require(kind in ACCURACIES, "metrics", allowed, metrics)
+    return ACCURACIES[kind](metrics)

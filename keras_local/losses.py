@@ -250,9 +250,8 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
     labels = ops.convert_to_tensor(y_true)
     shape = _labels.static_shape("y_pred", logits)
-    label_shape: tuple[int | None, ...] = (None,)
-    if _labels.has_known_rank(labels):
-        label_shape = _labels.static_shape("y_true", labels)
+    ranked = _labels.has_known_rank(labels)
+    label_shape = _labels.static_shape("y_true", labels) if ranked else (None,)
     check.require(
         len(shape) == 2 and shape[1] is not None and shape[1] >= 2,
         "y_pred",
@@ -268,7 +267,7 @@ def _prepare(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
     if values is not None:
         _labels.check_labels("y_true", values, classes, where=f" ({_OTHERS})")
     valid = ops.all(valid)
-    if not _labels.has_known_rank(labels):
+    if not ranked:
         same = ops.equal(ops.shape(targets)[0], ops.shape(logits)[0])
         valid = ops.logical_and(valid, same)
     message = (

@@ -177,11 +177,6 @@ def patches_adjoint(upstream: jax.Array, windows: Windows) -> jax.Array:
     return _transpose(lambda x: patches(x, windows), like, upstream)
 
 
-def as_rows(tensor: jax.Array) -> jax.Array:
-    """Return a tensor as a matrix with a row for each sample."""
-    return tensor.reshape(tensor.shape[0], -1)
-
-
 def read(variable: Any) -> jax.Array:
     """Read a Keras variable."""
     value: jax.Array = variable.value

@@ -189,11 +189,6 @@ def patches_adjoint(upstream: torch.Tensor, windows: Windows) -> torch.Tensor:
     return gradient
 
 
-def as_rows(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor as a matrix with a row for each sample."""
-    return tensor.reshape(tensor.shape[0], -1)
-
-
 def read(variable: Any) -> torch.Tensor:
     """Read a Keras variable."""
     value: torch.Tensor = variable.value

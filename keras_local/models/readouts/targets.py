@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
-from keras_local._targets import ClassAccuracy, Expected, LabelAccuracy
+from keras_local._targets import ACCURACIES, Expected
 from keras_local.losses import PowerLoss, target_kinds
 
 
@@ -40,10 +40,8 @@ def fitting_loss(loss: Any, expected: Expected) -> Any:
 
 def fitting_metric(expected: Expected) -> keras.metrics.Metric:
     """Return the metric for the targets: accuracy, or explained variance for values."""
-    if expected.kind == "classes":
-        return ClassAccuracy()
-    if expected.kind == "labels":
-        return LabelAccuracy()
+    if expected.kind in ACCURACIES:
+        return ACCURACIES[expected.kind]()
     return keras.metrics.R2Score(name="r2_score")
 
 
