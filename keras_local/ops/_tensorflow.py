@@ -252,6 +252,11 @@ def distinct(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tuple(tf.unique(indices))
 
 
+def matrix_of_few(places: tf.Tensor, values: tf.Tensor, shape: tuple[Any, Any]) -> tf.SparseTensor:
+    """Return a matrix, for `matmul`, that is zero but for the given entries."""
+    return tf.SparseTensor(tf.cast(places, tf.int64), values, tf.cast(tf.stack(shape), tf.int64))
+
+
 def take_rows(variable: Any, rows: tf.Tensor) -> tf.Tensor:
     """Read rows of a variable; the gradient touches these rows only."""
     return tf.gather(variable, rows)

@@ -211,6 +211,13 @@ def distinct(indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values, places
 
 
+def matrix_of_few(
+    places: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]
+) -> torch.Tensor:
+    """Return a matrix, for `matmul`, that is zero but for the given entries."""
+    return ops.scatter(places, values, shape)
+
+
 def take_rows(variable: Any, rows: torch.Tensor) -> torch.Tensor:
     """Read rows of a variable."""
     return torch.index_select(variable, 0, rows.to(torch.int64))

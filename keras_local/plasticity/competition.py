@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
-from keras_local.ops.backend import Tensor
+from keras_local.ops.backend import Tensor, backend
 
 
 class Competition(Strategy, ABC):
@@ -49,7 +49,7 @@ class KWinners(Competition):
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Return 1 where the score is among the k largest."""
-        least = ops.top_k(scores, self.k)[0][..., -1:]
+        least = backend.top_k(scores, self.k)[0][..., -1:]
         return ops.cast(scores >= least, scores.dtype)
 
     def check_units(self, units: int) -> None:

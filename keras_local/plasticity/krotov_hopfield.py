@@ -111,10 +111,13 @@ class KrotovHopfield(PlasticityRule):
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return 1 for the winner, `-delta` for the unit of rank k, 0 for the others."""
-        learning = self.active_units(post).units
-        units = post.shape[-1]
-        winner, loser = (ops.one_hot(learning[..., i], units, dtype=post.dtype) for i in range(2))
-        return winner - self.delta * loser
+        active = self.active_units(post)
+        shape = ops.shape(post)
+        units = ops.reshape(active.units, (-1, 2))
+        rows = ops.broadcast_to(ops.arange(ops.shape(units)[0])[:, None], ops.shape(units))
+        places = ops.reshape(ops.stack([rows, units], axis=-1), (-1, 2))
+        gains = ops.reshape(active.gains, (-1,))
+        return ops.reshape(ops.scatter(places, gains, (ops.shape(units)[0], shape[-1])), shape)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

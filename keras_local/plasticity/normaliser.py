@@ -42,7 +42,8 @@ class MaxAbs(Normaliser):
 
     def __call__(self, change: Tensor, unit_axis: Axes = -1) -> Tensor:
         """Return the change divided by its largest absolute entry."""
-        return _quotient(change, ops.max(ops.abs(change)))
+        # Two readings take less time than one tensor of absolute values.
+        return _quotient(change, ops.maximum(ops.max(change), -ops.min(change)))
 
 
 @serializable

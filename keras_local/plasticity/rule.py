@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -104,9 +105,10 @@ class PlasticityRule(Strategy, ABC):
     decays_by_current: bool = True
     """Whether the decays are the gains times the currents, and the currents `V metric(K)`.
 
-    Then the decay is computed from `V^T G`, which has the size of the kernel; the currents of a
-    convolution are many times as large. The attribute is valid for the class that sets it: a
-    subclass that overrides `decays`, `currents` or `outputs` does not inherit it.
+    Then the decay can be computed from `V^T G`, which has the size of the kernel; the currents of a
+    convolution are many times as large. The smaller of the two is used. The attribute is valid for
+    the class that sets it: a subclass that overrides `decays`, `currents` or `outputs` does not
+    inherit it.
     """
 
     remembers: bool = False
@@ -272,7 +274,8 @@ class PlasticityRule(Strategy, ABC):
         # On PyTorch, Keras multiplies double precision by a number in single precision.
         gains = ops.cast(gains, kernel.dtype)
         hebbian = linear_map.kernel_gradient(pre, gains, kernel)
-        if self.decays_by_current and _speaks_for(self, "decays_by_current", _DECAY):
+        by_current = self.decays_by_current and _speaks_for(self, "decays_by_current", _DECAY)
+        if by_current and _entries(post) > _entries(kernel):
             # sum_b G_bk I_bk = sum_i metric(K)_ik (V^T G)_ik
             axes = set(range(len(kernel.shape))) - set(linear_map.unit_axes(len(kernel.shape)))
             metric = self.metric(kernel, *own, linear_map=linear_map)
@@ -346,6 +349,11 @@ class PlasticityRule(Strategy, ABC):
         if self.constraint is not None:
             config["constraint"] = serialize(self.constraint)
         return config
+
+
+def _entries(tensor: Tensor) -> int:
+    """Return how many entries a tensor has, with 32 samples if their number is unknown."""
+    return math.prod(32 if size is None else size for size in tensor.shape)
 
 
 _PARTS = ("reduction", "normaliser", "rate")

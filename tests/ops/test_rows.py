@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -31,6 +33,33 @@ def test_the_first_among_equals(levels: int) -> None:
     _, places = backend.top_k(tensor(values), 7)
     expected = np.argsort(-values, axis=1, kind="stable")[:, :7]
     np.testing.assert_array_equal(array(places), expected)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="XLA on JAX")
+def test_no_whole_row_is_sorted() -> None:
+    """If few of the largest are used, XLA's own simplification would sort all of each row."""
+    import jax
+    from keras import ops
+
+    def few(values: Any) -> Any:
+        largest = backend.top_k(values, 7)
+        return tuple(ops.stack([each[..., 0], each[..., -1]], axis=-1) for each in largest)
+
+    values = tensor(probe((30, 2000)).astype("float32"))
+    program = jax.jit(few).lower(values).compile().as_text()
+    assert " sort(" not in program
+    expected = np.argsort(-array(values), axis=1, kind="stable")[:, :7:6]
+    np.testing.assert_array_equal(array(jax.jit(few)(values)[1]), expected)
+
+
+def test_matrix_of_few_entries() -> None:
+    places, values = np.array([[0, 2], [1, 0], [1, 2]]), np.array([2.0, -1.0, 3.0], "float32")
+    matrix = backend.matrix_of_few(tensor(places, "int32"), tensor(values), (2, 4))
+    other = probe((2, 3)).astype("float32")
+    whole = np.zeros((2, 4), "float32")
+    whole[tuple(places.T)] = values
+    product = backend.matmul(matrix, tensor(other), transpose_a=True)
+    np.testing.assert_allclose(array(product), whole.T @ other, rtol=1e-6)
 
 
 @pytest.mark.parametrize("indices", [[4, 1, 4, 0, 1], [3], [2, 2, 2]])

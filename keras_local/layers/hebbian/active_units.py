@@ -120,7 +120,7 @@ class ActiveUnitsDense(keras.layers.Layer):
         gains = ops.reshape(active.gains, (-1,))
         samples = ops.arange(ops.shape(touched)[0]) // rule.active
         shape = (ops.shape(pre)[0], ops.shape(units)[0])
-        gain = ops.scatter(ops.stack([samples, places], axis=-1), gains, shape)
+        gain = backend.matrix_of_few(ops.stack([samples, places], axis=-1), gains, shape)
         decays = rule.decays(gains, ops.reshape(active.currents, (-1,)))
         decay = None if decays is None else ops.segment_sum(decays, places, shape[1])[:, None]
         weights = backend.take_rows(self.rows.value, units)
