@@ -100,6 +100,16 @@ def scan(
     return carry, outputs
 
 
+def differentiable_scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: tuple[jax.Array, ...],
+    sequences: tuple[jax.Array, ...],
+    like: Sequence[tuple[Any, Any]],
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Do the same: gradients return through every loop."""
+    return scan(step, carry, sequences, like)
+
+
 def pull_back(
     function: Callable[..., Any], tensors: Sequence[jax.Array], upstream: Sequence[jax.Array]
 ) -> Sequence[jax.Array]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_local.ops._tensorflow_graphs import after as after
 from keras_local.ops._tensorflow_graphs import apply_gradients as apply_gradients
 from keras_local.ops._tensorflow_graphs import assured as assured
+from keras_local.ops._tensorflow_graphs import differentiable_scan as differentiable_scan
 from keras_local.ops._tensorflow_graphs import gradients as gradients
 from keras_local.ops._tensorflow_graphs import of_block as of_block
 from keras_local.ops._tensorflow_graphs import pull_back as pull_back

@@ -8,10 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 Tensors = tuple[tf.Tensor, ...]
+Step = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
 
 def scan(
-    step: Callable[[Tensors, Tensors], tuple[Tensors, Tensors]],
+    step: Step,
     carry: Tensors,
     sequences: Tensors,
     like: Sequence[tuple[Any, Any]],
@@ -21,22 +22,58 @@ def scan(
 
     `like` is shape and type of each output. No gradient is wanted, so that nothing is kept for one.
     """
-    static = sequences[0].shape[0]
-    length = tf.shape(sequences[0])[0] if static is None else static
+    length = _length(sequences[0])
 
-    def array(shape: Any, dtype: Any) -> tf.TensorArray:
-        return tf.TensorArray(dtype, size=length, element_shape=shape)
+    def elements(done: tf.Tensor) -> Tensors:
+        # Slices share the memory of a sequence, whereas an array would be a copy of it.
+        return tuple(each[length - 1 - done if reverse else done] for each in sequences)
+
+    return _loop(step, carry, elements, sequences[0], like, reverse)
+
+
+def differentiable_scan(
+    step: Step, carry: Tensors, sequences: Tensors, like: Sequence[tuple[Any, Any]]
+) -> tuple[Tensors, Tensors]:
+    """Do the same for a loop through which gradients return."""
+    # The gradient of a slice would have the size of the sequence, in each step.
+    arrays = [
+        tf.TensorArray(each.dtype, _length(each), element_shape=each.shape[1:]).unstack(each)
+        for each in sequences
+    ]
+
+    def elements(done: tf.Tensor) -> Tensors:
+        return tuple(each.read(done) for each in arrays)
+
+    return _loop(step, carry, elements, sequences[0], like, False)
+
+
+def _length(sequence: tf.Tensor) -> Any:
+    static = sequence.shape[0]
+    return tf.shape(sequence)[0] if static is None else static
+
+
+def _loop(
+    step: Step,
+    carry: Tensors,
+    elements: Callable[[tf.Tensor], Tensors],
+    first: tf.Tensor,
+    like: Sequence[tuple[Any, Any]],
+    reverse: bool,
+) -> tuple[Tensors, Tensors]:
+    static, length = first.shape[0], _length(first)
 
     def body(done: tf.Tensor, carry: Tensors, written: Any) -> Any:
         place = length - 1 - done if reverse else done
-        carry, outputs = step(carry, tuple(each.read(place) for each in read))
+        carry, outputs = step(carry, elements(done))
         pairs = zip(written, outputs, strict=True)
         return done + 1, tuple(carry), tuple(each.write(place, value) for each, value in pairs)
 
-    read = [array(each.shape[1:], each.dtype).unstack(each) for each in sequences]
-    written = tuple(array(shape, dtype) for shape, dtype in like)
+    written = tuple(tf.TensorArray(dtype, length, element_shape=shape) for shape, dtype in like)
     loop = (tf.constant(0), tuple(carry), written)
-    _, carry, written = tf.while_loop(lambda done, *_: done < length, body, loop)
+    # XLA needs to know how often, for the gradient.
+    _, carry, written = tf.while_loop(
+        lambda done, *_: done < length, body, loop, maximum_iterations=length
+    )
     stacked = tuple(each.stack() for each in written)
     for tensor in stacked:
         tensor.set_shape((static, *tensor.shape[1:]))

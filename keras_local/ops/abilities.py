@@ -38,3 +38,6 @@ WRITES_LEARNERS = _NAME == "tensorflow"
 
 ORDERS_STEPS = _NAME != "jax"
 """Whether a training step says in which order blocks are computed; else the compiler finds it."""
+
+OVERLAPS_STEPS = _NAME == "tensorflow"
+"""Whether a loop runs what no later step waits for beside the next steps."""

@@ -40,7 +40,8 @@ class Columns(LinearMap):
         return list(ops.split(tensor, len(self.masks), axis=-1))
 
     def _cut(self, kernel: Tensor) -> Tensor:
-        return kernel[:, self.first : self.last]
+        whole = not self.first and self.last is None
+        return kernel if whole else kernel[:, self.first : self.last]
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Return the products, side by side."""

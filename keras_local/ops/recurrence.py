@@ -56,12 +56,12 @@ class Recurrence:
         outputs: The first state behind each step.
         states: All states behind the last step.
         messages: What went into the maps of the recurrent kernel in each step, side by side: the
-            first state before the step, and other messages.
+            first state before the step, and other messages. None if nothing learns from them.
     """
 
     outputs: Tensor
     states: Tensors
-    messages: Tensor
+    messages: Tensor | None
 
 
 @dataclass(frozen=True)

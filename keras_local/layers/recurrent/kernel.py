@@ -13,6 +13,7 @@ from keras_local.feedback import RuleContext
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.ops import Columns, LinearMap
 from keras_local.ops.backend import Tensor
+from keras_local.ops.recurrence_in_steps import Synapses
 
 
 class KernelWithRule(FeedbackLayer):
@@ -92,6 +93,17 @@ class KernelWithRule(FeedbackLayer):
         elif masks:
             context = replace(context, linear_map=Columns(masks=masks))
         return self._rule.transmit(context, inputs, training and self.trainable)
+
+    def synapses(
+        self,
+        context: RuleContext,
+        maps: tuple[LinearMap, ...],
+        bias: Tensor | None,
+        training: bool | None,
+    ) -> Synapses:
+        """Return the kernel with its rule, for a loop whose steps send their errors themselves."""
+        signals = self._rule.signals(context, training and self.trainable)
+        return Synapses(maps, self._rule, context.kernel, signals, bias)
 
     def learn_locally(
         self, context: RuleContext, inputs: Tensor, fields: Tensor | None, mask: Tensor | None

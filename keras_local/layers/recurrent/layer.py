@@ -41,9 +41,10 @@ from keras_local.layers.recurrent.arguments import (
 from keras_local.layers.recurrent.kernel import KernelWithRule
 from keras_local.layers.recurrent.stock import Untracked, of_stock
 from keras_local.layers.recurrent.time_rules import NAMES, recurrent_rule
-from keras_local.ops import Columns, Joined, Recurrence, read, recurrence
+from keras_local.ops import Columns, Joined, Recurrence, abilities, read, recurrence
 from keras_local.ops.backend import Tensor
 from keras_local.ops.recurrence import Project as Project
+from keras_local.ops.recurrence_in_steps import recurrence_in_steps
 
 Shape = tuple[int | None, ...]
 
@@ -378,6 +379,12 @@ class FeedbackRecurrent(keras.layers.Layer):
         below, across = self.inputs_part, self.recurrent_part
         contexts = below.context(), across.context()
         bias, recurrent_bias = self.biases()
+        whole = below.rule.has_local_terms or across.rule.has_local_terms
+        if abilities.OVERLAPS_STEPS and not self.unroll and not whole:
+            down = below.synapses(contexts[0], (Columns(masks=masks[0]),), bias, training)
+            back = across.synapses(contexts[1], self._maps(masks[1]), recurrent_bias, training)
+            more = (sequences, states, mask, self.additive)
+            return recurrence_in_steps(self.step, down, back, *more)
         fields = below.transmit(contexts[0], sequences, masks[0], training)
         if bias is not None:
             fields = ops.add(fields, bias)
@@ -443,9 +450,7 @@ class FeedbackRecurrent(keras.layers.Layer):
         """Set the states of a stateful layer to zero."""
         self.stock.reset_state()
 
-    def reset_states(self) -> None:
-        """Set the states of a stateful layer to zero."""
-        self.stock.reset_state()
+    reset_states = reset_state
 
     def compute_output_shape(self, sequences_shape: Shape, initial_state_shape: Any = None) -> Any:
         """As in the built-in layer."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_local as kl
+from keras_local.ops import abilities
 from tests import oracles_recurrent as oracle
 from tests.layers.recurrent.nets import (
     KINDS,
@@ -71,6 +72,21 @@ def test_unrolled_backwards_with_a_first_state(kind: str) -> None:
             if "go_backwards" in options:
                 expected["x"] = expected["x"][:, ::-1]
             assert difference(gradients(made, x, errors), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", DAILY)
+@pytest.mark.parametrize("rule", ["feedback_alignment", "kolen_pollack"])
+def test_each_step_for_itself_or_all_at_once(kind: str, rule: str, monkeypatch: Any) -> None:
+    """Steps that send their own errors, and a loop backwards over all, give the same."""
+    found = []
+    with double():
+        x, errors = data()
+        for apart in (False, True):
+            monkeypatch.setattr(abilities, "OVERLAPS_STEPS", apart)
+            made = layer(kind, parameters(kind), feedback=rule)
+            found.append(gradients(made, x, errors, MASK))
+    assert difference(found[0], found[1]) < TOLERANCE
+    np.testing.assert_allclose(found[0]["outputs"], found[1]["outputs"], atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", DAILY)
