@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,73 +85,126 @@ def largest(some: list[np.ndarray], others: list[np.ndarray]) -> float:
     return found
 
 
-def train(name: str, folder: Path, seed: int, out: Path, ready: Any) -> None:
+class Count(keras.callbacks.Callback):
+    """Says to another process how many batches were trained."""
+
+    def __init__(self, batches: Any) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.batches.release()
+
+
+def train(name: str, folder: Path, seed: int, out: Path, batches: Any) -> None:
     """Train one case: what a process of `Process` does."""
     warnings.simplefilter("ignore")
     keras.utils.set_random_seed(seed)
     model = CASES[name].make()
-    ready.set()
-    CASES[name].train(model, folder, [])
+    CASES[name].train(model, folder, [Count(batches)])
     np.savez(out, **{str(place): value for place, value in enumerate(values(model))})
 
 
 class Process:
-    """A process that trains a case, and says so when it begins."""
+    """A process that trains a case, and counts its batches.
+
+    Attributes:
+        batches: How many batches it was seen to train.
+        pace: Seconds of a batch behind the first, with what is written between batches.
+    """
 
     def __init__(self, name: str, folder: Path, seed: int, out: Path) -> None:
         # Processes of a server that has imported everything and computed nothing begin at once.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.kills.cases"])
-        self.out, ready = out, context.Event()
-        arguments = (name, folder, seed, out, ready)
+        self.out, self.batches, self.pace = out, 0, 0.0
+        self._trained = context.Semaphore(0)
+        arguments = (name, folder, seed, out, self._trained)
         self.process = context.Process(target=train, args=arguments, daemon=True)
         self.process.start()
-        assert ready.wait(PATIENCE)
-        self.begun = time.monotonic()
 
-    def wait(self) -> tuple[list[np.ndarray], float]:
-        """Return the weights at the end, and how long the training took."""
-        self.process.join(PATIENCE)
+    def wait(self) -> list[np.ndarray]:
+        """Return the weights at the end."""
+        self._see(None)
         assert self.process.exitcode == 0
-        taken = time.monotonic() - self.begun
         with np.load(self.out) as file:
-            return [file[str(place)] for place in range(len(file.files))], taken
+            return [file[str(place)] for place in range(len(file.files))]
 
-    def kill(self, after: float) -> bool:
-        """Kill the process after some seconds; return whether it still ran."""
-        self.process.join(after)
-        if self.process.exitcode is not None:
-            return False
-        os.kill(self.process.pid or 0, signal.SIGKILL)
-        self.process.join(PATIENCE)
+    def kill(self, batches: int, seconds: float) -> bool:
+        """Kill the process some seconds behind so many batches; return whether it still ran."""
+        self._see(batches)
+        time.sleep(seconds)
+        if self.process.exitcode is None:
+            os.kill(self.process.pid or 0, signal.SIGKILL)
+        self._see(None)
         return self.process.exitcode == -signal.SIGKILL
 
+    def _see(self, batches: int | None) -> None:
+        """Wait for so many batches, or for the end of the process and all it has trained."""
+        given_up, begun = time.monotonic() + PATIENCE, 0.0
+        while batches is None or self.batches < batches:
+            ended = self.process.exitcode is not None
+            if self._trained.acquire(timeout=0.0 if ended else 0.05):
+                self.batches += 1
+                begun = begun or time.monotonic()
+                self.pace = (time.monotonic() - begun) / self.batches
+            elif ended:
+                return
+            elif time.monotonic() > given_up:
+                raise TimeoutError("The process trains no batch, and does not end.")
 
-def killed(name: str, kills: int, seed: int, folder: Path) -> tuple[int, int, float]:
-    """Kill a case at random moments.
 
-    Returns:
-        How often it was killed, how many files could not be read then, and the largest difference
-        of its weights from those of a run that was left alone.
+@dataclass
+class Killed:
+    """What followed from the kills of one case.
+
+    Attributes:
+        kills: How often it was killed.
+        whole: Batches of the run that was left alone.
+        last: Batches that the last process had left to train.
+        unfinished: How many kills left an unfinished file beside the finished one.
+        unreadable: How many finished files could not be read behind a kill.
+        gap: The largest difference of the weights from those of the run that was left alone.
     """
-    rng = np.random.default_rng(seed)
-    whole, taken = Process(name, folder / "whole", seed, folder / "whole.npz").wait()
-    done = unreadable = 0
-    share = taken / (kills + 1)
-    for turn in range(3 * kills):
-        if done == kills:
-            break
+
+    whole: int
+    kills: int = 0
+    last: int = 0
+    unfinished: int = 0
+    unreadable: int = 0
+    gap: float = 0.0
+
+
+def killed(name: str, kills: int, seed: int, folder: Path) -> Killed:
+    """Kill a case at random moments, each time behind some batches of the process.
+
+    A process spends most of its time with building and tracing. Moments that were drawn from its
+    whole time would leave hardly any kills for the training.
+    """
+    rng = np.random.default_rng([seed, list(CASES).index(name)])
+    left_alone = Process(name, folder / "whole", seed, folder / "whole.npz")
+    weights = left_alone.wait()
+    found = Killed(left_alone.batches)
+    left = found.whole  # At least: batches behind what was written last are trained again.
+    for turn in range(kills):
         # Other seeds: weights that a fresh process draws must not matter.
         begun = seed if turn == 0 else seed + 1 + turn
         process = Process(name, folder / "run", begun, folder / "run.npz")
-        if not process.kill(rng.uniform(0.0, 1.6 * share)):
-            break
-        done += 1
-        for file in (folder / "run").glob("*.npz"):
-            try:
-                with np.load(file) as found:
-                    _ = [found[each] for each in found.files]
-            except Exception:
-                unreadable += 1
-    weights, _ = Process(name, folder / "run", seed + 99, folder / "run.npz").wait()
-    return done, unreadable, largest(weights, whole)
+        # Less than what is left, so that the training is not over, and mostly up to its end.
+        batches = int(rng.uniform(0.0, 1.6 * left / (kills - turn + 1)))
+        found.kills += process.kill(batches, rng.uniform(0.0, 2.0 * left_alone.pace))
+        left -= process.batches
+        found.unfinished += any((folder / "run").glob(".*.tmp"))
+        found.unreadable += sum(not readable(each) for each in (folder / "run").glob("*.npz"))
+    last = Process(name, folder / "run", seed + 99, folder / "run.npz")
+    found.gap, found.last = largest(last.wait(), weights), last.batches
+    return found
+
+
+def readable(path: Path) -> bool:
+    """Whether every array of a file can be read."""
+    try:
+        with np.load(path) as file:
+            return all(file[each] is not None for each in file.files)
+    except Exception:
+        return False
