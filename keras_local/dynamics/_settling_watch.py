@@ -15,6 +15,9 @@ _RISE = 1e-2
 _REST = 1e-8
 """A network is at rest, up to rounding, if energy over squared states is below this."""
 
+_LESS = 0.9
+"""Outputs of a network that learns soon differ more; without steps, they differ as before."""
+
 
 class Watch(keras.callbacks.Callback):
     """Callback that ends a training that diverges, and warns if the free phase does not settle.
@@ -23,7 +26,8 @@ class Watch(keras.callbacks.Callback):
     to the weights. Before the first epoch and after each epoch, the network is asked whether it can
     settle. If it has an energy, the energy of a few samples is computed through the free phase; it
     must not rise in the second half. After the last epoch, outputs that no longer depend on the
-    inputs are those of a network that has saturated.
+    inputs are those of a network that has saturated; if they name one class for all inputs and
+    differ less than before training, it may have.
 
     Args:
         samples: A few samples; None for none to watch.
@@ -35,33 +39,44 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.samples, self.anew, self.varied = samples, anew, varied
         self.warned = False
-        self.spread: float | None = None
+        self.scores: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Check the free phase before anything is changed."""
         self._look()
-        self.spread = self._spread()
+        self.scores = self._scores()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Warn of a network that has saturated."""
-        before, after = self.spread, self._spread()
-        if self.warned or not before or after is None or after > self.model.saturation * before:
+        scores = self._scores()
+        if self.warned or self.scores is None or scores is None:
+            return
+        before, after = _spread(self.scores), _spread(scores)
+        still = after <= self.model.saturation * before
+        one = self.model.targets == "classes" and len(np.unique(np.argmax(scores, axis=-1))) == 1
+        if not before or not (still or (one and after < _LESS * before)):
             return
         self.warned = True
-        name = type(self.model).__name__
-        warnings.warn(
-            f"{name} has saturated: its outputs are the same for all inputs (they differ by "
-            f"{after:.2g}, and differed by {before:.2g} before training), so that nothing more is "
-            f"learned. Train a new network with {self.model.remedy}.",
-            stacklevel=2,
-        )
+        name, remedy = type(self.model).__name__, self.model.remedy
+        numbers = f"(they differ by {after:.2g}, and differed by {before:.2g} before training)"
+        if still:
+            message = (
+                f"{name} has saturated: its outputs are the same for all inputs {numbers}, so that "
+                f"nothing more is learned. Train a new network with {remedy}."
+            )
+        else:
+            message = (
+                f"{name} has not learned: its outputs name the same class for all inputs "
+                f"{numbers}. If more epochs change nothing, it has saturated: train a new network "
+                f"with {remedy}."
+            )
+        warnings.warn(message, stacklevel=2)
 
-    def _spread(self) -> float | None:
-        """Return by how much the outputs differ between samples; None if there are not two."""
+    def _scores(self) -> Any:
+        """Return the outputs for the samples; None if there are not two with different targets."""
         if self.samples is None or not self.varied:
             return None
-        scores = ops.convert_to_numpy(self.model(self.samples, training=False))
-        return float(np.ptp(scores.astype("float64"), axis=0).max())
+        return ops.convert_to_numpy(self.model(self.samples, training=False)).astype("float64")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Tell the network where the data begin; a backup may have restored another place."""
@@ -98,6 +113,11 @@ class Watch(keras.callbacks.Callback):
                 f"of its range: it does not settle. Try {self.model.remedy}.",
                 stacklevel=2,
             )
+
+
+def _spread(scores: Any) -> float:
+    """Return by how much the outputs differ between samples."""
+    return float(np.ptp(scores, axis=0).max())
 
 
 def energy_rise(network: Any, inputs: Any) -> float | None:
