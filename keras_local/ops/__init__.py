@@ -12,9 +12,10 @@ from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.blocks import Part as Part
+from keras_local.ops.blocks import added_losses as added_losses
 from keras_local.ops.blocks import apply_gradients as apply_gradients
-from keras_local.ops.blocks import cut as cut
 from keras_local.ops.blocks import in_blocks as in_blocks
+from keras_local.ops.blocks import in_state as in_state
 from keras_local.ops.columns import Columns as Columns
 from keras_local.ops.columns import Joined as Joined
 from keras_local.ops.depthwise import DepthwiseConvolution as DepthwiseConvolution
@@ -70,11 +71,11 @@ __all__ = [
     "Signals",
     "TransposedConvolution",
     "abilities",
+    "added_losses",
     "after",
     "apply_gradients",
     "assured",
     "asymmetric",
-    "cut",
     "direct",
     "direct_examples",
     "eagerly",
@@ -83,6 +84,7 @@ __all__ = [
     "guarded_step",
     "image_writer",
     "in_blocks",
+    "in_state",
     "in_strategy",
     "is_sparse",
     "multi_worker",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import keras
 from jax.experimental.sparse import BCOO, JAXSparse
 from keras import ops
 
@@ -78,9 +79,104 @@ def is_sparse(tensor: Any) -> bool:
     return isinstance(tensor, JAXSparse)
 
 
-def after(tensor: Any, others: Any) -> Any:
-    """Return the tensor: XLA finds the order itself, and eager code has one."""
-    return tensor
+def after(tensor: jax.Array, others: Sequence[jax.Array]) -> jax.Array:
+    """Return a tensor that exists only when all others have been computed.
+
+    XLA takes an `optimization_barrier` away before it decides on an order. What it cannot know is
+    that no number is both zero and not a number; subtracting zero changes no bit.
+    """
+    never = jnp.zeros((), bool)
+    for other in others:
+        first = jnp.ravel(other)[0]
+        never = never | ((first != first) & (first == 0))
+    return tensor - never.astype(tensor.dtype)
+
+
+class _Scope(keras.StatelessScope):
+    """Values of variables, and what calls add to the loss, while a step is traced."""
+
+    current: ClassVar[_Scope | None] = None
+    """The innermost of the scopes that are entered."""
+
+    def __init__(self, values: Sequence[tuple[Any, Any]] = ()) -> None:
+        super().__init__(values, collect_losses=True)
+
+    def __enter__(self) -> _Scope:
+        self._outer = _Scope.current
+        _Scope.current = self
+        super().__enter__()
+        return self
+
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        _Scope.current = self._outer
+
+
+def in_state(model: Any, step: Callable[[Any], Any], arguments: tuple[Any, ...]) -> Any:
+    """Make a step that reads and assigns variables, from the values of them that Keras passes."""
+    state, data = arguments
+    others, optimizer = model.non_trainable_variables, model.optimizer.variables
+    groups: list[list[Any]] = [model.trainable_variables, others, optimizer]
+    groups.append(model.metrics_variables)
+    values: list[tuple[Any, Any]] = []
+    for group, given in zip(groups, state, strict=True):
+        values += zip(group, given, strict=True)
+    with _Scope(values) as scope:
+        logs = step(data)
+    return logs, tuple([scope.get_current_value(each) for each in group] for group in groups)
+
+
+def added_losses() -> list[jax.Array]:
+    """Return what the calls of a block have added to the loss."""
+    return [] if _Scope.current is None else list(_Scope.current.losses)
+
+
+def of_block(
+    forward: Callable[[Any], tuple[jax.Array, jax.Array | None, Any]],
+    inputs: Any,
+    variables: Sequence[Any],
+) -> tuple[jax.Array, list[Any], Any]:
+    """Return the outputs of a block, the gradients of its loss, and what else it returns."""
+    known = {} if _Scope.current is None else _Scope.current.state_mapping
+    values = [read(variable) for variable in variables]
+    learns = False
+
+    def learning(values: Sequence[jax.Array]) -> tuple[jax.Array, Any]:
+        # What is traced here must not stay in a variable when the gradient has been taken.
+        nonlocal learns
+        given = dict(known)
+        given.update((id(each), value) for each, value in zip(variables, values, strict=True))
+        with _Scope() as scope:
+            scope.state_mapping.update(given)
+            outputs, loss, found = forward(inputs)
+        state = scope.state_mapping.items()
+        changed = {key: value for key, value in state if value is not given.get(key)}
+        learns = loss is not None and len(values) > 0
+        rest = outputs, getattr(outputs, "_keras_mask", None), found, changed
+        return jnp.zeros(()) if loss is None else loss, rest
+
+    (_, rest), gradients = jax.value_and_grad(learning, has_aux=True)(values)
+    outputs, mask, found, changed = rest
+    if mask is not None:
+        outputs._keras_mask = mask
+    known.update(changed)
+    return outputs, gradients if learns else [None] * len(values), found
+
+
+def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
+    """Let an optimizer make a step; what has no gradient gets zeros, as in Keras' own step."""
+    known = {id(each): value for each, value in zip(variables, gradients, strict=True)}
+    own = list(optimizer._trainable_variables)
+    values = [each.value for each in own]
+    complete = [
+        jnp.zeros_like(value) if known.get(id(each)) is None else known[id(each)]
+        for each, value in zip(own, values, strict=True)
+    ]
+    others = list(optimizer.variables)
+    state = [each.value for each in others]
+    trained, state = optimizer.stateless_apply(state, complete, values)
+    for each, value in zip([*own, *others], [*trained, *state], strict=True):
+        each.assign(value)
 
 
 def gradients(function: Callable[..., jax.Array], tensors: list[Any]) -> list[jax.Array]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from keras_local.ops._tensorflow_graphs import added_losses as added_losses
 from keras_local.ops._tensorflow_graphs import after as after
 from keras_local.ops._tensorflow_graphs import apply_gradients as apply_gradients
 from keras_local.ops._tensorflow_graphs import assured as assured
 from keras_local.ops._tensorflow_graphs import differentiable_scan as differentiable_scan
 from keras_local.ops._tensorflow_graphs import gradients as gradients
+from keras_local.ops._tensorflow_graphs import in_state as in_state
 from keras_local.ops._tensorflow_graphs import of_block as of_block
 from keras_local.ops._tensorflow_graphs import pull_back as pull_back
 from keras_local.ops._tensorflow_graphs import scan as scan

@@ -109,16 +109,26 @@ def assured(tensor: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
 
 
 def of_block(
-    forward: Callable[[Any], tuple[tf.Tensor, tf.Tensor | None]],
+    forward: Callable[[Any], tuple[tf.Tensor, tf.Tensor | None, Any]],
     inputs: Any,
     variables: Sequence[Any],
-) -> tuple[tf.Tensor, list[Any]]:
-    """Return the outputs of a block, and the gradients of its loss."""
+) -> tuple[tf.Tensor, list[Any], Any]:
+    """Return the outputs of a block, the gradients of its loss, and what else it returns."""
     with tf.GradientTape() as tape:
-        outputs, loss = forward(inputs)
+        outputs, loss, found = forward(inputs)
     if loss is None:
-        return outputs, [None] * len(variables)
-    return outputs, tape.gradient(loss, list(variables))
+        return outputs, [None] * len(variables), found
+    return outputs, tape.gradient(loss, list(variables)), found
+
+
+def in_state(model: Any, step: Callable[[Any], Any], arguments: tuple[Any, ...]) -> Any:
+    """Make a training step: Keras passes no state here."""
+    return step(*arguments)
+
+
+def added_losses() -> list[tf.Tensor]:
+    """Return nothing: layers know what their calls have added to the loss."""
+    return []
 
 
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:

@@ -282,16 +282,29 @@ def guarded_step(
 
 
 def of_block(
-    forward: Callable[[Any], tuple[torch.Tensor, torch.Tensor | None]],
+    forward: Callable[[Any], tuple[torch.Tensor, torch.Tensor | None, Any]],
     inputs: Any,
     variables: Sequence[Any],
-) -> tuple[torch.Tensor, list[Any]]:
-    """Return the outputs of a block, and the gradients of its loss, which free its graph."""
-    outputs, loss = forward(inputs)
+) -> tuple[torch.Tensor, list[Any], Any]:
+    """Return the outputs of a block, the gradients of its loss, and what else it returns.
+
+    The gradients free the graph.
+    """
+    outputs, loss, found = forward(inputs)
     values = [variable.value for variable in variables]
     if loss is None or not values:
-        return outputs, [None] * len(values)
-    return outputs, list(torch.autograd.grad(loss, values, allow_unused=True))
+        return outputs, [None] * len(values), found
+    return outputs, list(torch.autograd.grad(loss, values, allow_unused=True)), found
+
+
+def in_state(model: Any, step: Callable[[Any], Any], arguments: tuple[Any, ...]) -> Any:
+    """Make a training step: Keras passes no state here."""
+    return step(*arguments)
+
+
+def added_losses() -> list[torch.Tensor]:
+    """Return nothing: layers know what their calls have added to the loss."""
+    return []
 
 
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:

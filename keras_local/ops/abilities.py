@@ -36,8 +36,5 @@ FEEDS_FROM_PIPELINES = _NAME == "tensorflow"
 WRITES_LEARNERS = _NAME == "tensorflow"
 """Whether a training step can be written to a file."""
 
-ORDERS_STEPS = _NAME != "jax"
-"""Whether a training step says in which order blocks are computed; else the compiler finds it."""
-
 OVERLAPS_STEPS = _NAME == "tensorflow"
 """Whether a loop runs what no later step waits for beside the next steps."""

@@ -11,9 +11,9 @@ def after(tensor: Tensor, others: Sequence[Tensor]) -> Tensor:
     """Return `tensor`, which can be used only when all others have been computed.
 
     TensorFlow's runtime computes an operation as soon as its inputs exist, and holds what other
-    operations still wait for. If the inputs of a layer wait for what the layer below has learned,
-    only one layer's activity is held at a time. XLA and eager code need no such order: on JAX and
-    PyTorch the tensor is returned unchanged.
+    operations still wait for; XLA on JAX computes a few layers ahead. If the inputs of a layer wait
+    for what the layer below has learned, only one layer's activity is held at a time. PyTorch
+    computes in the order of the code: there the tensor is returned unchanged.
 
     Args:
         tensor: The tensor that has to wait.

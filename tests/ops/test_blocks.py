@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_local.ops.blocks import Part, cut, in_blocks
-from tests.support import BACKEND, array
+from keras_local.ops import after
+from keras_local.ops.blocks import Part, in_blocks
+from tests.support import array
 
 X = np.array([1.0, 2.0, -3.0], "float32")
 
@@ -17,7 +18,6 @@ def variable(value: float) -> keras.Variable:
     return keras.Variable(np.float32(value))
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="JAX takes the gradient of the sum on a cut graph")
 def test_each_block_gets_the_gradient_of_its_own_loss() -> None:
     """y = a x with the loss y^2, z = b y with the loss z: da = 2 a x^2, db = y, and no more."""
     low, middle, high = variable(2.0), variable(5.0), variable(0.5)
@@ -25,27 +25,46 @@ def test_each_block_gets_the_gradient_of_its_own_loss() -> None:
 
     def first(x):
         y = x * ops.convert_to_tensor(low)
-        return y, ops.sum(ops.square(y))
+        return y, ops.sum(ops.square(y)), ops.max(x)
 
     def silent(y):
-        return y * ops.convert_to_tensor(middle), None
+        return y * ops.convert_to_tensor(middle), None, ops.max(y)
 
     def last(y):
         z = y * ops.convert_to_tensor(high)
-        return z, ops.sum(z)
+        return z, ops.sum(z), None
 
     parts = [Part(first, [low]), Part(silent, [middle]), Part(last, [high])]
-    outputs, gradients = in_blocks(parts, inputs)
+    outputs, gradients, others = in_blocks(parts, inputs)
     np.testing.assert_allclose(array(outputs), 2.0 * 5.0 * 0.5 * X)
+    assert [None if each is None else float(array(each)) for each in others] == [2.0, 4.0, None]
     assert [len(each) for each in gradients] == [1, 1, 1]
     assert array(gradients[0][0]) == pytest.approx(2 * 2.0 * np.sum(X**2))
     assert gradients[1] == [None]
     assert array(gradients[2][0]) == pytest.approx(2.0 * 5.0 * np.sum(X))
 
 
-def test_a_cut_keeps_the_mask() -> None:
-    tensor = ops.convert_to_tensor(X)
-    mask = ops.convert_to_tensor(X > 0)
-    tensor._keras_mask = mask
-    np.testing.assert_array_equal(array(cut(tensor)), X)
-    np.testing.assert_array_equal(array(cut(tensor)._keras_mask), X > 0)
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_next_block_sees_the_mask(trained: bool) -> None:
+    inputs = ops.convert_to_tensor(X)
+    low = variable(2.0)
+
+    def masked(x):
+        y = x * ops.convert_to_tensor(low)
+        y._keras_mask = ops.convert_to_tensor(X > 0)
+        return y, ops.sum(y) if trained else None, None
+
+    def last(y):
+        np.testing.assert_array_equal(array(y._keras_mask), X > 0)
+        return y, None, None
+
+    outputs, _, _ = in_blocks([Part(masked, [low] if trained else []), Part(last, [])], inputs)
+    np.testing.assert_array_equal(array(outputs), 2.0 * X)
+
+
+def test_what_waits_keeps_its_bits() -> None:
+    """Also zeros with a sign, and what is no number."""
+    tensor = np.array([0.0, -0.0, np.nan, np.inf, -3.0], "float32")
+    others = [ops.convert_to_tensor(np.array(value, "float32")) for value in (np.nan, 0.0, 2.0)]
+    waited = array(after(ops.convert_to_tensor(tensor), others))
+    assert waited.tobytes() == tensor.tobytes()

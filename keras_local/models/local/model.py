@@ -20,7 +20,14 @@ from keras_local.models.local.block_logs import BlockLogs
 from keras_local.models.local.cuts import Cuts
 from keras_local.models.local.heads import working_dtype
 from keras_local.models.local.losses import LocalLoss, block_loss, head_of
-from keras_local.ops import abilities, apply_gradients, assured, cut, in_blocks, replica_count
+from keras_local.ops import (
+    added_losses,
+    apply_gradients,
+    assured,
+    in_blocks,
+    in_state,
+    replica_count,
+)
 from keras_local.ops.backend import Tensor
 from keras_local.ops.blocks import Part
 
@@ -90,7 +97,6 @@ class LocalLosses(keras.Model):
         self.heads = [block.head for block in made if block.head is not None]
         # In a function, so that Keras does not save the parts beside the network.
         self._parts = partial(_Parts, made, top)
-        self._hidden: list[Tensor] | None = None
         self._shown = True
         self.block_logs = BlockLogs(names, [block.name for block in made if block.loss.predicts])
         if not check.flag("trainable", trainable):
@@ -108,14 +114,7 @@ class LocalLosses(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Tensor:
         """Return the outputs of the network."""
-        if self._hidden is None:
-            return self.network(inputs, training=training, mask=mask)
-        outputs, parts = inputs, self._parts()
-        for block in parts.hidden:
-            outputs = block.graph(outputs, training=training)
-            self._hidden.append(outputs)
-            outputs = cut(outputs)
-        return parts.top(outputs, training=training)
+        return self.network(inputs, training=training, mask=mask)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the network's outputs."""
@@ -174,35 +173,7 @@ class LocalLosses(keras.Model):
 
     def train_step(self, *arguments: Any) -> Any:
         """Make a step of all blocks and heads, and return the logs."""
-        if abilities.ORDERS_STEPS:
-            return self._block_by_block(*arguments)
-        # The whole step is compiled, and the compiler finds the order from the cuts.
-        self._hidden = []
-        try:
-            return super().train_step(*arguments)
-        finally:
-            self._hidden = None
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Return the compiled loss, whose gradient is that of all losses while blocks are cut."""
-        loss = super().compute_loss(x, y, y_pred, sample_weight)
-        if not training or self._hidden is None:
-            return loss
-        parts = self._parts()
-        pairs = zip(parts.hidden, self._hidden, strict=True)
-        targets = self._targets(y)
-        found = [self._judged(block, h, y, targets, sample_weight) for block, h in pairs]
-        self._log(found, y_pred)
-        local = sum(value for value, _ in found)
-        # The local losses have logs of their own.
-        return loss + (local - ops.stop_gradient(local)) if found else loss
+        return in_state(self, self._block_by_block, arguments)
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the metrics by name; those of blocks come from training."""
@@ -240,31 +211,31 @@ class LocalLosses(keras.Model):
     def _block_by_block(self, data: Any) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         parts, targets = self._parts(), self._targets(y)
-        found: list[tuple[Tensor, Tensor | None]] = []
-        own: list[Tensor] = []
 
-        def hidden(block: Block, inputs: Any) -> tuple[Tensor, Tensor | None]:
+        def hidden(block: Block, inputs: Any) -> tuple[Tensor, Tensor | None, Any]:
             outputs = block.graph(inputs, training=True)
             value, accuracy = self._judged(block, outputs, y, targets, sample_weight)
-            found.append((value, accuracy))
+            seen = value, accuracy, added_losses()
             if not block.variables:
-                return outputs, None
+                return outputs, None, seen
             others = [*block.graph.losses, *(block.head.losses if block.head is not None else [])]
             total = value + sum(ops.cast(ops.sum(each), value.dtype) for each in others)
-            return outputs, self.optimizer.scale_loss(total / replica_count())
+            return outputs, self.optimizer.scale_loss(total / replica_count()), seen
 
-        def top(inputs: Any) -> tuple[Tensor, Tensor]:
+        def top(inputs: Any) -> tuple[Tensor, Tensor, Any]:
             outputs = parts.top(inputs, training=True)
             loss = self.compute_loss(x, y, outputs, sample_weight, training=True)
-            own.append(loss)
-            return outputs, self.optimizer.scale_loss(loss)
+            return outputs, self.optimizer.scale_loss(loss), loss
 
         steps = [Part(partial(hidden, block), block.variables) for block in parts.hidden]
         steps.append(Part(top, parts.top.trainable_variables))
-        outputs, gradients = in_blocks(steps, x)
+        outputs, gradients, (*seen, loss) = in_blocks(steps, x)
+        for value in (ops.sum(each) for _, _, added in seen for each in added):
+            loss = loss + ops.cast(value, loss.dtype)
         self._loss_tracker.update_state(
-            ops.stop_gradient(own[0]) * replica_count(), sample_weight=ops.shape(outputs)[0]
+            ops.stop_gradient(loss) * replica_count(), sample_weight=ops.shape(outputs)[0]
         )
+        found = [(value, accuracy) for value, accuracy, _ in seen]
         self._log(found, outputs)
         by_variable = {
             id(variable): gradient

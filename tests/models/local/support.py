@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_local.models.local.model import LocalLosses
 from tests.support import probe
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -105,3 +106,30 @@ def stock_twin(kind: str) -> keras.Model:
     optimizer, weights = keras.optimizers.SGD(0.1, momentum=0.9), [*weights, 1.0]
     model.compile(optimizer, [*losses, LOSS], loss_weights=weights, jit_compile=False)
     return model
+
+
+class SummedLosses(LocalLosses):
+    """The same model, trained by Keras' own step with the sum of all losses on a cut graph."""
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        self.seen: list[Any] = []
+        for block in self._parts().hidden:
+            inputs = block.graph(inputs, training=training)
+            self.seen.append(inputs)
+            inputs = keras.ops.stop_gradient(inputs)
+        return self._parts().top(inputs, training=training)
+
+    def train_step(self, *arguments: Any) -> Any:
+        return keras.Model.train_step(self, *arguments)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **_: Any
+    ) -> Any:
+        total = super().compute_loss(x, y, y_pred, sample_weight)
+        rows = keras.ops.one_hot(keras.ops.cast(y, "int32"), CLASSES)
+        found = []
+        for block, outputs in zip(self._parts().hidden, self.seen, strict=True):
+            found.append(block.loss.with_scores(block.head, outputs, rows, sample_weight)[0])
+            # Its value is not part of the logs.
+            total += found[-1] - keras.ops.stop_gradient(found[-1])
+        return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks._memory import peak
+from benchmarks._memory import MEGABYTE, peak
 from tests.support import tensorflow_only
 
 pytestmark = [tensorflow_only, pytest.mark.timeout(1800)]
@@ -41,9 +41,16 @@ def test_compiled_steps() -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["pred", "pred_sim"])
 def test_steps_of_jax(loss: str) -> None:
+    """The gradients of all heads wait for the optimizer, and nothing else grows.
+
+    Four blocks of backpropagation need more than 32 blocks; without an order of its own, XLA
+    computes about four blocks at once.
+    """
     pytest.importorskip("jax")
     four, more = (peak(STACK, count, loss, backend="jax") for count in (4, 32))
-    assert more <= 1.1 * four
+    head = 4096 * 10 * 4 / MEGABYTE
+    assert more <= 1.1 * four + (32 - 4) * head
+    assert more <= peak(STACK, 4, "backprop", backend="jax")
 
 
 @pytest.mark.thorough
