@@ -181,22 +181,26 @@ def killed(name: str, kills: int, seed: int, folder: Path) -> Killed:
     A process spends most of its time with building and tracing. Moments that were drawn from its
     whole time would leave hardly any kills for the training.
     """
+    run, out = folder / "run", folder / "run.npz"
     rng = np.random.default_rng([seed, list(CASES).index(name)])
     left_alone = Process(name, folder / "whole", seed, folder / "whole.npz")
     weights = left_alone.wait()
     found = Killed(left_alone.batches)
     left = found.whole  # At least: batches behind what was written last are trained again.
+    # Weights that a new process draws must not matter, but those of the first written file do.
+    begun = seed
     for turn in range(kills):
-        # Other seeds: weights that a fresh process draws must not matter.
-        begun = seed if turn == 0 else seed + 1 + turn
-        process = Process(name, folder / "run", begun, folder / "run.npz")
+        process = Process(name, run, begun, out)
         # Less than what is left, so that the training is not over, and mostly up to its end.
         batches = int(rng.uniform(0.0, 1.6 * left / (kills - turn + 1)))
         found.kills += process.kill(batches, rng.uniform(0.0, 2.0 * left_alone.pace))
         left -= process.batches
-        found.unfinished += any((folder / "run").glob(".*.tmp"))
-        found.unreadable += sum(not readable(each) for each in (folder / "run").glob("*.npz"))
-    last = Process(name, folder / "run", seed + 99, folder / "run.npz")
+        found.unfinished += any(run.glob(".*.tmp"))
+        files = list(run.glob("*.npz"))
+        found.unreadable += sum(not readable(each) for each in files)
+        if files:
+            begun = seed + 1 + turn
+    last = Process(name, run, begun, out)
     found.gap, found.last = largest(last.wait(), weights), last.batches
     return found
 
