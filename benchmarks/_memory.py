@@ -59,13 +59,13 @@ def peak(maker: str, *arguments: Any, backend: str = "tensorflow", timeout: floa
     return float(marked[-1].removeprefix(_MARK)) / MEGABYTE
 
 
-def measured(made: Any) -> float:
-    """Return the peak of a step in this process, in bytes."""
+def measured(made: Any, steps: int = _STEPS) -> float:
+    """Return the peak of a step in this process, in bytes; the median of some steps."""
     import keras
 
     if keras.backend.backend() == "jax":
         return _compiled(*made)
-    return _allocated(made if callable(made) else _step(*made))
+    return _allocated(made if callable(made) else _step(*made), steps)
 
 
 def _step(model: Any, x: Any, y: Any) -> Callable[[], Any]:
@@ -75,7 +75,7 @@ def _step(model: Any, x: Any, y: Any) -> Callable[[], Any]:
     return lambda: model.train_on_batch(x, y)
 
 
-def _allocated(step: Callable[[], Any]) -> float:
+def _allocated(step: Callable[[], Any], steps: int) -> float:
     import tensorflow as tf
 
     # The allocator gives away the smallest free piece that is large enough, whole if it is less
@@ -84,7 +84,7 @@ def _allocated(step: Callable[[], Any]) -> float:
     for _ in range(2):  # The first step makes the graph and the variables of the optimizer.
         step()
     peaks = []
-    for _ in range(_STEPS):
+    for _ in range(steps):
         tf.config.experimental.reset_memory_stats("CPU:0")
         before = tf.config.experimental.get_memory_info("CPU:0")["current"]
         step()
