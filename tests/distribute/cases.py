@@ -216,7 +216,7 @@ BATCHWISE = Row(
 NOISE = (
     "layer-dense-weight_mirror",
     "layer-dense-noisy_updates",
-    "layer-noisy-matched_norm-symmetric_alignment",
+    "layer-dense-noisy-matched_norm-symmetric_alignment",
     "centred-activation_alignment",
     "uniform-activation_alignment",
     "batchwise-sign_symmetry",

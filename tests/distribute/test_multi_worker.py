@@ -47,6 +47,10 @@ def test_noise_and_means_on_two_replicas(name: str) -> None:
     assert difference(one, two) < 1e-6
 
 
+def test_the_chosen_cases_exist() -> None:
+    assert not {*NOISE, *FEW} - set(CASES)
+
+
 @tensorflow_only
 @pytest.mark.daily
 @pytest.mark.slow
