@@ -32,14 +32,6 @@ from benchmarks import _memory
 from benchmarks._rounds import interleaved, ratio
 
 BATCH = 256
-KINDS = {
-    "backpropagation": "backpropagation",
-    "keras.RematScope": "rematerialised",
-    'local_losses, "pred"': "local_losses",
-    "direct_random_target": "direct_random_target",
-    "Hebbian layers together": "hebbian",
-    "ForwardForwardNetwork": "forward_forward",
-}
 
 
 def _images() -> tuple[np.ndarray, np.ndarray]:
@@ -112,6 +104,16 @@ def forward_forward(depth: int) -> Any:
     return model, rng.normal(size=(BATCH, 500)).astype("float32"), rng.integers(0, 10, BATCH)
 
 
+KINDS = {
+    "backpropagation": backpropagation,
+    "keras.RematScope": rematerialised,
+    'local_losses, "pred"': local_losses,
+    "direct_random_target": direct_random_target,
+    "Hebbian layers together": hebbian,
+    "ForwardForwardNetwork": forward_forward,
+}
+
+
 def measured(arguments: argparse.Namespace) -> dict[str, float]:
     """Measure the peaks that the file does not have yet, and print a table."""
     kept, backend = arguments.results, keras.backend.backend()
@@ -122,7 +124,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
         for depth in arguments.depths:
             key = f"{backend}/{name}/{depth}"
             if key not in found:
-                made = globals()[KINDS[name]](depth)
+                made = KINDS[name](depth)
                 found[key] = _memory.measured(made, arguments.steps) / _memory.MEGABYTE
                 kept.write_text(json.dumps(found, indent=1))
                 del made
@@ -138,7 +140,7 @@ def timed(arguments: argparse.Namespace) -> None:
     for depth in arguments.depths:
         steps = {}
         for name in list(KINDS)[:4]:
-            model, x, y = globals()[KINDS[name]](depth)
+            model, x, y = KINDS[name](depth)
             batch = keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
             steps[name] = lambda model=model, batch=batch: model.train_on_batch(*batch)
         times = interleaved(steps, arguments.rounds, repeats=1)

@@ -9,9 +9,9 @@ from typing import Any, final
 
 import keras
 
-from keras_local import ops
 from keras_local._serialization import Strategy
 from keras_local.ops import LinearMap, Signals
+from keras_local.ops.asymmetric import transmitted
 from keras_local.ops.backend import Tensor
 
 Initializer = Callable[..., Tensor]
@@ -210,12 +210,8 @@ class FeedbackRule(Strategy, ABC):
     @final
     def transmit(self, synapses: RuleContext, inputs: Tensor, training: bool | None) -> Tensor:
         """Apply the map with this rule's error path; half of `connect`, for layers with a loop."""
-        if not self.sends_errors:
-            inputs = keras.ops.stop_gradient(inputs)
         feedback = self.signals(synapses, training)
-        if feedback or self.has_own_kernel:
-            return ops.asymmetric(synapses.linear_map, self, inputs, synapses.kernel, feedback)
-        return synapses.linear_map.apply(inputs, synapses.kernel)
+        return transmitted(synapses.linear_map, self, inputs, synapses.kernel, feedback)
 
     @final
     def learn_locally(self, synapses: RuleContext, inputs: Tensor, outputs: Tensor) -> None:

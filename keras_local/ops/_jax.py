@@ -196,14 +196,8 @@ def scan(
     return carry, outputs
 
 
-def differentiable_scan(
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    carry: tuple[jax.Array, ...],
-    sequences: tuple[jax.Array, ...],
-    like: Sequence[tuple[Any, Any]],
-) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """Do the same: gradients return through every loop."""
-    return scan(step, carry, sequences, like)
+differentiable_scan = scan
+"""Gradients return through every loop."""
 
 
 def pull_back(
@@ -297,8 +291,8 @@ def read_in_place(variable: Any) -> jax.Array:
 def top_k(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """Return the k largest entries of each row, in descending order, and their places.
 
-    If only some of the k are used, XLA would sort whole rows, which takes up to 80 times as long on
-    a CPU. The barrier hides from it what is used.
+    If only some of the k are used, XLA would sort whole rows, which takes many times as long on a
+    CPU. The barrier hides from it what is used.
     """
     return tuple(jax.lax.optimization_barrier(ops.top_k(values, k)))
 

@@ -22,11 +22,10 @@ def scan(
 
     `like` is shape and type of each output. No gradient is wanted, so that nothing is kept for one.
     """
-    length = _length(sequences[0])
 
-    def elements(done: tf.Tensor) -> Tensors:
+    def elements(place: tf.Tensor) -> Tensors:
         # Slices share the memory of a sequence, whereas an array would be a copy of it.
-        return tuple(each[length - 1 - done if reverse else done] for each in sequences)
+        return tuple(each[place] for each in sequences)
 
     return _loop(step, carry, elements, sequences[0], like, reverse)
 
@@ -41,8 +40,8 @@ def differentiable_scan(
         for each in sequences
     ]
 
-    def elements(done: tf.Tensor) -> Tensors:
-        return tuple(each.read(done) for each in arrays)
+    def elements(place: tf.Tensor) -> Tensors:
+        return tuple(each.read(place) for each in arrays)
 
     return _loop(step, carry, elements, sequences[0], like, False)
 
@@ -64,7 +63,7 @@ def _loop(
 
     def body(done: tf.Tensor, carry: Tensors, written: Any) -> Any:
         place = length - 1 - done if reverse else done
-        carry, outputs = step(carry, elements(done))
+        carry, outputs = step(carry, elements(place))
         pairs = zip(written, outputs, strict=True)
         return done + 1, tuple(carry), tuple(each.write(place, value) for each, value in pairs)
 

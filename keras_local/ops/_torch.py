@@ -87,14 +87,8 @@ def scan(
     return carry, tuple(torch.stack(each) for each in zip(*in_order, strict=True))
 
 
-def differentiable_scan(
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    carry: tuple[torch.Tensor, ...],
-    sequences: tuple[torch.Tensor, ...],
-    like: Sequence[tuple[Any, Any]],
-) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    """Do the same: gradients return through every loop."""
-    return scan(step, carry, sequences, like)
+differentiable_scan = scan
+"""Gradients return through every loop."""
 
 
 def pull_back(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from keras import ops
+
 from keras_local.ops.backend import Tensor, backend
 from keras_local.ops.linear_maps import LinearMap
 
@@ -41,6 +43,36 @@ class ErrorPath(Protocol):
 
     def feedback_gradients(self, signals: Signals) -> tuple[Tensor | None, ...]:
         """Return one gradient (or None) for each tensor in `signals.feedback`."""
+
+
+class SendingPath(ErrorPath, Protocol):
+    """Interface of a rule that also says whether it sends errors, and through which kernel."""
+
+    @property
+    def sends_errors(self) -> bool:
+        """Whether errors return through the synapses."""
+
+    @property
+    def has_own_kernel(self) -> bool:
+        """Whether they return through another kernel than the forward weights."""
+
+
+def transmitted(
+    linear_map: LinearMap,
+    rule: SendingPath,
+    inputs: Tensor,
+    kernel: Tensor,
+    feedback: tuple[Tensor, ...] = (),
+) -> Tensor:
+    """Apply `linear_map` with the rule's error path; as a plain map where that is backpropagation.
+
+    Arguments are those of `asymmetric`.
+    """
+    if not rule.sends_errors:
+        inputs = ops.stop_gradient(inputs)
+    if feedback or rule.has_own_kernel:
+        return asymmetric(linear_map, rule, inputs, kernel, feedback)
+    return linear_map.apply(inputs, kernel)
 
 
 def asymmetric(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from keras import ops
 
-from keras_local.ops.asymmetric import ErrorPath, Signals
+from keras_local.ops.asymmetric import SendingPath, Signals
 from keras_local.ops.backend import Tensor, backend
 from keras_local.ops.columns import Columns, Joined
 from keras_local.ops.linear_maps import LinearMap
@@ -38,14 +38,6 @@ class Cell(Protocol):
         `project(0, states[0])` is asked for first; a second message may follow. An additive cell
         hands its fields on to that, `project(0, states[0], fields)`, and uses them no further.
         """
-
-
-class SendingPath(ErrorPath, Protocol):
-    """Interface of the rule: an error path that says whether it sends errors at all."""
-
-    @property
-    def sends_errors(self) -> bool:
-        """Whether errors return in time through the kernel's synapses."""
 
 
 @dataclass(frozen=True)

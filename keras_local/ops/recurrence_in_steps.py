@@ -8,11 +8,11 @@ what each step needs for its gradient, as the built-in layers do.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 from keras import ops
 
-from keras_local.ops.asymmetric import Signals, asymmetric
+from keras_local.ops.asymmetric import SendingPath, Signals, transmitted
 from keras_local.ops.backend import Tensor, backend
 from keras_local.ops.linear_maps import LinearMap
 from keras_local.ops.recurrence import Cell, Recurrence, Tensors
@@ -31,7 +31,7 @@ class Synapses:
     """
 
     maps: tuple[LinearMap, ...]
-    rule: Any
+    rule: SendingPath
     kernel: Tensor
     feedback: Tensors
     bias: Tensor | None
@@ -45,12 +45,8 @@ class Synapses:
 
     def project(self, place: int, message: Tensor) -> Tensor:
         """Return the fields that a message gives, without bias."""
-        if not self.rule.sends_errors:
-            message = ops.stop_gradient(message)
         linear_map = self.maps[place]
-        if self.feedback:
-            return asymmetric(linear_map, self.rule, message, self.kernel, self.feedback)
-        return linear_map.apply(message, self.kernel)
+        return transmitted(linear_map, self.rule, message, self.kernel, self.feedback)
 
     def biased(self, fields: Tensor) -> Tensor:
         """Return the fields with the bias."""
@@ -61,11 +57,12 @@ class Synapses:
 class _Prepared:
     """A rule whose error kernel is the first of the tensors that it reads."""
 
-    rule: Any
+    rule: SendingPath
+    has_own_kernel: ClassVar[bool] = True
 
     @property
     def sends_errors(self) -> bool:
-        return bool(self.rule.sends_errors)
+        return self.rule.sends_errors
 
     def error_kernel(self, kernel: Tensor, ready: Tensor, *feedback: Tensor) -> Tensor:
         return ready

@@ -111,13 +111,13 @@ class KrotovHopfield(PlasticityRule):
 
     def gains(self, post: Tensor, *own: Tensor) -> Tensor:
         """Return 1 for the winner, `-delta` for the unit of rank k, 0 for the others."""
-        active = self.active_units(post)
-        shape = ops.shape(post)
-        units = ops.reshape(active.units, (-1, 2))
-        rows = ops.broadcast_to(ops.arange(ops.shape(units)[0])[:, None], ops.shape(units))
-        places = ops.reshape(ops.stack([rows, units], axis=-1), (-1, 2))
-        gains = ops.reshape(active.gains, (-1,))
-        return ops.reshape(ops.scatter(places, gains, (ops.shape(units)[0], shape[-1])), shape)
+        rows = ops.reshape(post, (-1, post.shape[-1]))
+        active = self.active_units(rows)
+        units = ops.reshape(active.units, (-1,))
+        samples = ops.arange(ops.shape(units)[0]) // self.active
+        places = ops.stack([samples, units], axis=-1)
+        gains = ops.scatter(places, ops.reshape(active.gains, (-1,)), ops.shape(rows))
+        return ops.reshape(gains, ops.shape(post))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

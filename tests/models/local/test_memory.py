@@ -44,7 +44,7 @@ def test_steps_of_jax(loss: str) -> None:
     """The gradients of all heads wait for the optimizer, and nothing else grows.
 
     Four blocks of backpropagation need more than 32 blocks; without an order of its own, XLA
-    computes about four blocks at once.
+    computes several blocks at once.
     """
     pytest.importorskip("jax")
     four, more = (peak(STACK, count, loss, backend="jax") for count in (4, 32))
