@@ -20,11 +20,12 @@ from keras_local.layers.direct.cut import is_cut
 from keras_local.layers.direct.error_paths import open_path
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.unsupported import layer_arguments
+from keras_local.layers.own_losses import OwnLosses
 from keras_local.layers.plain_form import ErrorKernel, PlainForm
 from keras_local.ops.backend import Tensor
 
 
-class DirectLayer(keras.layers.Layer):
+class DirectLayer(OwnLosses, keras.layers.Layer):
     """Interface of a layer with the inputs `[logits, hidden_1, ...]` that returns the logits.
 
     The logits get their exact error. Each hidden tensor gets what `signal` computes from this

@@ -46,6 +46,7 @@ from keras_local.layers.feedback.unsupported import (
     refuse_quantised,
 )
 from keras_local.layers.masks import spread
+from keras_local.layers.own_losses import OwnLosses
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
@@ -61,7 +62,7 @@ Shape = tuple[int | None, ...]
 _NOISE = "noise"
 
 
-class FeedbackLayer(keras.layers.Layer):
+class FeedbackLayer(OwnLosses, keras.layers.Layer):
     """Interface of layers with a linear map, a bias, an activation and a feedback rule.
 
     A layer defines its map (`linear_map`), the shape of its kernel (`kernel_shape`), and the

@@ -12,12 +12,13 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.alarm import DivergenceAlarm
+from keras_local.layers.own_losses import OwnLosses
 from keras_local.ops import abilities, surrogate_loss
 from keras_local.ops.backend import Tensor, backend
 from keras_local.plasticity import PlasticityRule
 
 
-class ActiveUnitsDense(keras.layers.Layer):
+class ActiveUnitsDense(OwnLosses, keras.layers.Layer):
     """A layer with the steps of `HebbianDense` that touches only the units that learn.
 
     If few units learn from each sample (`plasticity.active`), the rest of the kernel does not

@@ -22,6 +22,7 @@ from keras_local._types import (
 from keras_local.layers import masks
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.hebbian.alarm import DivergenceAlarm
+from keras_local.layers.own_losses import OwnLosses
 from keras_local.layers.plain_form import (
     ErrorKernel,
     PlainForm,
@@ -44,7 +45,7 @@ from keras_local.ops.precision import precise
 from keras_local.plasticity import PlasticityLike, PlasticityRule
 
 
-class HebbianLayer(keras.layers.Layer):
+class HebbianLayer(OwnLosses, keras.layers.Layer):
     """Interface of layers whose kernel learns by a plasticity rule, without labels.
 
     Forward `y = activation(M(x, W))`, without bias. In training the layer passes the rule's change
