@@ -300,8 +300,10 @@ def _nameless(config: Any) -> Any:
         if isinstance(part, str):
             return names.get(part, part)
         if isinstance(part, dict):
-            kept = part.items()
-            return {str(key): replaced(each) for key, each in kept if key != "shared_object_id"}
+            kept = [(str(key), each) for key, each in part.items() if key != "shared_object_id"]
+            # Such as a loss for each block, by the name of the block.
+            by_name = all(key in names for key, _ in kept)
+            return {names[key] if by_name else key: replaced(each) for key, each in kept}
         return [replaced(each) for each in part] if isinstance(part, (list, tuple)) else part
 
     collect(config)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_local import _runs as runs
-from keras_local import dynamics, layers, plasticity
+from keras_local import dynamics, layers, models, plasticity
 from tests.support import array, probe
 
 
@@ -96,6 +96,9 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
             [keras.Input((4,)), layers.HebbianDense(3, plasticity.KrotovHopfield())]
         ),
         lambda: dynamics.EquilibriumNetwork([4, 3, 2], persistent=5),
+        lambda: models.local_losses(
+            keras.Sequential([keras.Input((4,)), *map(keras.layers.Dense, (5, 5, 2))]), "pred"
+        ),
     ],
 )
 def test_the_same_program_is_the_same_run(make: object) -> None:

@@ -69,9 +69,8 @@ class Rewriter:
             outputs: Tensors of the graph.
         """
         values = dict(feeds)
-        needed = _ancestors(outputs, values)
-        for operation in graph.get_operations():
-            if operation.name not in needed or all(o.name in values for o in operation.outputs):
+        for operation in _in_order(graph, _ancestors(outputs, values)):
+            if all(output.name in values for output in operation.outputs):
                 continue
             written = self._operation(operation, [values[i.name] for i in operation.inputs])
             for tensor, value in zip(operation.outputs, written, strict=True):
@@ -156,6 +155,30 @@ def _ancestors(outputs: Sequence[tf.Tensor], feeds: Mapping[str, Any]) -> set[st
         found.add(operation.name)
         waiting += [tensor for tensor in operation.inputs if tensor.name not in feeds]
     return found
+
+
+def _in_order(graph: Any, needed: set[str]) -> list[tf.Operation]:
+    """Return operations in the order in which they were made, but none before its inputs.
+
+    The gradient of a loop gives the loop, which is older, further inputs.
+    """
+    found: dict[str, tf.Operation] = {}
+    begun: set[str] = set()
+    for first in graph.get_operations():
+        waiting = [first] if first.name in needed else []
+        while waiting:
+            operation = waiting[-1]
+            missing = [
+                tensor.op
+                for tensor in operation.inputs
+                if tensor.op.name in needed and tensor.op.name not in begun
+            ]
+            if operation.name in begun or not missing:
+                found.setdefault(operation.name, waiting.pop())
+            else:
+                waiting += missing[::-1]
+            begun.add(operation.name)
+    return list(found.values())
 
 
 def _copy(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:

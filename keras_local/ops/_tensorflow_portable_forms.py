@@ -83,6 +83,8 @@ def _broadcast_gradient_args(op: Any, *shapes: tf.Tensor) -> Sequence[tf.Tensor]
     sources = [tensor.op for tensor in op.inputs]
     if any(source.type != "Shape" for source in sources):
         raise NotImplementedError("a product of tensors of unknown shapes")
+    if any(source.inputs[0].shape.rank is None for source in sources):
+        raise NotImplementedError("tensors that a loop keeps for its gradient")
     first, second = ([*source.inputs[0].shape] for source in sources)
     rank = max(len(first), len(second))
     first, second = ([1] * (rank - len(each)) + each for each in (first, second))

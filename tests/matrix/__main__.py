@@ -39,7 +39,12 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--chunk", type=int, default=40, help="rows a process (40)")
     add("--torch", default=sys.executable, metavar="PYTHON", help="one that has PyTorch")
     add("--patience", type=float, default=1800.0, help="seconds in which a process must say more")
-    add("--record", type=Path, default=ROOT / ".tox/matrix-cells.jsonl", help="(.tox/matrix-cells.jsonl)")
+    add(
+        "--record",
+        type=Path,
+        default=ROOT / ".tox/matrix-cells.jsonl",
+        help="(.tox/matrix-cells.jsonl)",
+    )
     add("--page", type=Path, default=ROOT / "docs/matrix.md", help="(docs/matrix.md)")
     return parser.parse_args(arguments)
 

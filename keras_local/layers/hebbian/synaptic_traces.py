@@ -84,6 +84,7 @@ class SynapticTraces(keras.layers.Layer):
                 f"Received: input_shape={input_shape}"
             )
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={1: steps})
+        self._inputs = input_shape[-1]
         self.built = True
 
     def _response(self, steps: int) -> np.ndarray:
@@ -134,7 +135,7 @@ class SynapticTraces(keras.layers.Layer):
         config = {
             **twin_config(self.get_config(), keras.layers.EinsumDense),
             "equation": "bsi,st->bti",
-            "output_shape": (steps, None),
+            "output_shape": (steps, self._inputs),
             "kernel_initializer": "zeros",
             "trainable": False,
         }

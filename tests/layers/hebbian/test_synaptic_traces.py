@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_local import layers
+from keras_local import layers, models
 from keras_local.plasticity import Convallis
 from tests.plasticity.encoders import assert_close
 from tests.support import BACKEND, array, compile_options, probe
@@ -40,6 +40,15 @@ def test_potentials(rise: float | None) -> None:
 def test_round_trip() -> None:
     layer = layers.SynapticTraces(7.0, 3.0, name="traces")
     assert layers.SynapticTraces.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_the_plain_twin_has_a_layer_above() -> None:
+    stack = [layers.SynapticTraces(4.0, 2.0), layers.HebbianDense(4)]
+    model = keras.Sequential([keras.Input((5, 3)), *stack])
+    plain = models.to_plain(model)
+    trains = probe((2, 5, 3))
+    assert plain.output_shape == (None, 5, 4)
+    assert_close(array(plain(trains)), array(model(trains)), 1e-6)
 
 
 class TestProtocols:

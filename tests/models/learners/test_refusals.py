@@ -44,6 +44,12 @@ def conv_3d() -> Any:
     return model
 
 
+def recurrent() -> Any:
+    model = keras.Sequential([keras.Input((5, 3)), kl.layers.FeedbackLSTM(4, name="memory")])
+    model.compile("sgd", "mse")
+    return model
+
+
 def grouped() -> Any:
     layer = kl.layers.FeedbackConv2D(4, 2, groups=2, name="grouped")
     model = keras.Sequential([keras.Input((4, 4, 2)), layer])
@@ -88,6 +94,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     ),
     "frozen": (lambda: dense(trainable=False), ("`model`", "learn")),
     "3d": (conv_3d, ("`model`", "Conv3DBackprop", "'volume'")),
+    "recurrent": (recurrent, ("`model`", "'memory'", "a loop keeps for its gradient")),
     "readout without a scale": (unmeasured, ("`model`", "fitted")),
 }
 
