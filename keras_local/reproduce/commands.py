@@ -197,13 +197,17 @@ def _add_report(several: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="folder of the pages (default: `report` in the folder of results)",
     )
     parser.add_argument("--date", default=None, help="the date on the pages (default: today)")
+    parser.add_argument(
+        "--no-figures", dest="figures", action="store_false", help="write tables alone"
+    )
     parser.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> None:
     from keras_local.reproduce import pages
 
-    written = pages.write(options.results, options.out or options.results / "report", options.date)
+    out = options.out or options.results / "report"
+    written = pages.write(options.results, out, options.date, options.figures)
     print(f"{len(written)} pages, see {written[0]}")
 
 

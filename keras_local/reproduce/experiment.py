@@ -37,7 +37,7 @@ TAGS = {
 Trust = Literal["=", "~", "?"]
 
 TRUST: dict[Trust, str] = {
-    "=": "good enough for a band",
+    "=": "good enough to expect ours in a band around them",
     "~": "good for its direction only",
     "?": "unknown, or not comparable: our first mean becomes the reference",
 }

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from keras_local import _validation as check
-from keras_local.reproduce import cells
+from keras_local.reproduce import cells, verdicts
 from keras_local.reproduce.drawings import Cells, draw, factor, label
-from keras_local.reproduce.experiment import (
-    CHANCE,
-    PRESETS,
-    TAGS,
-    TRUST,
-    Experiment,
-    Preset,
-    ids,
-)
-from keras_local.reproduce.statistics import interval_of_runs, wilson
+from keras_local.reproduce.experiment import PRESETS, TAGS, TRUST, Experiment, ids
 
 Results = dict[str, dict[str, Cells]]
 """For each id and preset, the results of its variants."""
 
 
-def write(results: Path, out: Path, date: str | None = None) -> list[Path]:
+def write(results: Path, out: Path, date: str | None = None, figures: bool = True) -> list[Path]:
     """Write the pages and their figures.
 
     Args:
         results: Folder of results.
         out: Folder of the pages; files of their names are replaced.
         date: The date on the pages; today by default.
+        figures: Whether figures are drawn.
 
     Returns:
         The files of the pages, the index first.
@@ -51,9 +42,9 @@ def write(results: Path, out: Path, date: str | None = None) -> list[Path]:
     written = [out / "index.md"]
     written[0].write_text(_index(found, experiments, date), encoding="utf-8")
     for source, several in by_source.items():
-        text = _page(several, found, out, date)
-        if text:
+        if any(each.id in found for each in several):
             written.append(out / f"{source}.md")
+            text = _page(several, found, out if figures else None)
             written[-1].write_text(text, encoding="utf-8")
     return written
 
@@ -64,8 +55,20 @@ def slug(source: str) -> str:
     >>> slug("Krotov & Hopfield 2019, Generalization")
     'krotov-hopfield-2019'
     """
-    words = re.findall(r"[a-z0-9]+", re.split(r"[,;]", source)[0].lower())
-    return "-".join(words)
+    return "-".join(re.findall(r"[a-z0-9]+", _paper(source).lower()))
+
+
+def _paper(source: str) -> str:
+    """Return the authors and the year of the first paper of a source.
+
+    >>> _paper("Bienenstock, Cooper & Munro 1982; Law & Cooper 1994")
+    'Bienenstock, Cooper & Munro 1982'
+    >>> _paper("Eligibility traces, a formula")
+    'Eligibility traces'
+    """
+    first = source.split(";")[0]
+    dated = re.match(r".*?\b(?:19|20)\d\d\b", first)
+    return dated[0] if dated else first.split(",")[0]
 
 
 def _collected(results: Path) -> tuple[Results, dict[str, Experiment]]:
@@ -89,50 +92,142 @@ def _collected(results: Path) -> tuple[Results, dict[str, Experiment]]:
 
 
 def _index(found: Results, experiments: dict[str, Experiment], date: str) -> str:
-    run = [name for name in experiments if name in found]
+    run = [each for name, each in sorted(experiments.items()) if each.id in found]
+    absent = [each for name, each in sorted(experiments.items()) if each.id not in found]
     lines = [
         "# Results of the papers' experiments",
         "",
         f"Written by `keras-local report` on {date}: {len(run)} of {len(experiments)} experiments "
-        "have results here.",
+        f"have results here, {_repeated(found)} of them with three seeds or more.",
         "",
-        "| experiment | source | preset | seeds | verdict |",
-        "|---|---|---|---|---|",
+        *_EXPLANATION,
+        "",
+        "| experiment | control beaten | orders and bands | question | preset | seeds |",
+        "|---|---|---|---|---|---|",
     ]
-    for name in sorted(experiments):
-        experiment = experiments[name]
-        if name not in found:
-            lines.append(f"| `{name}` | {experiment.source} | | | not run |")
-            continue
-        link = f"[`{name}`]({slug(experiment.source)}.md#{name})"
+    for experiment in run:
+        link = f"[`{experiment.id}`]({slug(experiment.source)}.md#{experiment.id})"
         for preset in PRESETS:
-            if several := found[name].get(preset):
-                seeds = max(len(each) for each in several.values())
-                verdict = "; ".join(_verdicts(experiment, preset, several, short=True))
-                lines.append(f"| {link} | {experiment.source} | {preset} | {seeds} | {verdict} |")
-    return "\n".join([*lines, ""])
+            if several := found[experiment.id].get(preset):
+                said = _summary(experiment, preset, several)
+                row = (link, *said, experiment.title, preset, str(_seeds(several)))
+                lines.append(f"| {' | '.join(row)} |")
+    lines += _absent(absent)
+    pages = sorted({slug(each.source) for each in run})
+    return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", *pages, "```", ""])
 
 
-def _page(several: list[Experiment], found: Results, out: Path, date: str) -> str:
-    run = [each for each in several if each.id in found]
-    if not run:
-        return ""
-    title = re.split(r"[,;]", several[0].source)[0]
-    lines = [f"# {title}", "", f"Written by `keras-local report` on {date}.", ""]
+def _absent(several: list[Experiment]) -> list[str]:
+    """Return the table of experiments that were not run, with what a seed is thought to take."""
+    if not several:
+        return []
+    lines = ["", "## Not run", ""]
+    lines += ["| experiment | minutes a seed | question | source |", "|---|---|---|---|"]
+    for each in several:
+        quick = each.presets.get("quick")
+        minutes = "–" if quick is None or quick.minutes is None else f"{quick.minutes:g}"
+        lines.append(f"| `{each.id}` | {minutes} | {each.title} | {each.source} |")
+    return lines
+
+
+_EXPLANATION = (
+    "Each row is an experiment; its link leads to the page of its paper, with the published and "
+    "the measured number of every variant. The preset `quick` takes minutes and often fewer images "
+    "or epochs than the paper; `paper` has the settings of the paper. A **control** is what "
+    "learning has to be better than, such as hidden layers that do not learn. A **band** is where "
+    "the mean over seeds was expected before it was measured, and an **order** which variant was "
+    "expected to be better. What lies outside stays outside: bands are not widened afterwards. A "
+    "measure that a formula predicts has a band and no control (–).",
+    "",
+    "```sh",
+    "keras-local run ID --preset quick --seeds 3 --out results",
+    "keras-local report results",
+    "```",
+)
+"""How to read the table, and how to repeat it."""
+
+
+def _repeated(found: Results) -> int:
+    """Return how many experiments have at least three seeds of every variant of a preset."""
+    return sum(
+        any(min(len(each) for each in several.values()) >= 3 for several in presets.values())
+        for presets in found.values()
+    )
+
+
+def _seeds(several: Cells) -> int:
+    return min(len(each) for each in several.values())
+
+
+def _summary(experiment: Experiment, preset: str, several: Cells) -> tuple[str, str]:
+    """Return in a few words whether controls are beaten, and whether orders and bands hold."""
+    beaten = verdicts.controls(experiment, preset, several)
+    within = verdicts.bands(experiment, preset, several)
+    expected = [*within.values(), *verdicts.orders(experiment, preset, several)]
+    said = "all hold" if len(expected) > 1 else "holds"
+    outside = [variant for variant, each in within.items() if each.holds is False]
+    missed = sum(each.holds is False for each in expected) - len(outside)
+    if not expected:
+        said = "none: ours is the reference"
+    elif outside or missed:
+        parts = [f"outside: {', '.join(outside)}"] if outside else []
+        parts += [f"{missed} order{'s' if missed > 1 else ''} not met"] if missed else []
+        said = f"**{'; '.join(parts)}**"
+    elif any(each.holds is None for each in expected):
+        said = "partly run"
+    return _beaten(beaten), said
+
+
+def _beaten(several: list[verdicts.Verdict]) -> str:
+    if not several:
+        return "–"
+    if any(each.holds is False for each in several):
+        return "**no**"
+    return "not run" if any(each.holds is None for each in several) else "yes"
+
+
+def _page(several: list[Experiment], found: Results, out: Path | None) -> str:
+    lines = [
+        f"# {_paper(several[0].source)}",
+        "",
+        "Part of the [results of the papers' experiments](index.md).",
+        "",
+    ]
     for experiment in several:
-        lines += [f"({experiment.id})=", f"## {experiment.id}", "", experiment.title, ""]
-        lines += [f"{experiment.source}. Controls: {', '.join(experiment.control)}.", ""]
-        for text in (experiment.note, _warning(experiment)):
-            lines += [text, ""] if text else []
         if experiment.id not in found:
-            lines += ["Not run.", ""]
+            continue
+        lines += [f"({experiment.id})=", f"## {experiment.id}", "", f"**{experiment.title}**", ""]
+        lines += [f"Source: {experiment.source}. {_warning(experiment)}", ""]
+        lines += [experiment.note, ""] if experiment.note else []
         for preset in PRESETS:
-            if of_variants := found.get(experiment.id, {}).get(preset):
+            if of_variants := found[experiment.id].get(preset):
                 lines += _preset(experiment, preset, of_variants, out)
-        absent = [each for each in experiment.presets if each not in found.get(experiment.id, {})]
-        if experiment.id in found and absent:
-            lines += [f"Not run: {', '.join(absent)}.", ""]
+        lines += _other_presets(experiment, set(found[experiment.id]))
+    if absent := [each for each in several if each.id not in found]:
+        lines += ["## Not run", ""]
+        lines += [f"- `{each.id}` ({each.source}): {each.title}" for each in absent]
+        lines += [""]
     return "\n".join(lines)
+
+
+def _other_presets(experiment: Experiment, run: set[str]) -> list[str]:
+    """Say which presets were not run, and which have the settings of one that was."""
+    lines = []
+    for preset in experiment.presets:
+        if preset in run or preset == "smoke":
+            continue
+        same = [each for each in sorted(run) if _same(experiment, preset, each)]
+        said = f"has the same settings as `{same[0]}`" if same else "was not run"
+        lines += [f"The preset `{preset}` {said}.", ""]
+    return lines
+
+
+def _same(experiment: Experiment, first: str, second: str) -> bool:
+    """Return whether two presets have the same variants with the same settings."""
+    variants = experiment.variants_of(first)
+    return set(variants) == set(experiment.variants_of(second)) and all(
+        experiment.settings(first, each) == experiment.settings(second, each) for each in variants
+    )
 
 
 def _warning(experiment: Experiment) -> str:
@@ -152,30 +247,48 @@ def _warning(experiment: Experiment) -> str:
     return " ".join(said)
 
 
-def _preset(experiment: Experiment, preset: str, several: Cells, out: Path) -> list[str]:
-    scale = factor(experiment)
-    lines = [
-        f"### Preset {preset}",
-        "",
-        f"| variant | published | {label(experiment)} | 95 % interval | seeds | minutes |",
-        "|---|---|---|---|---|---|",
-    ]
-    for variant in experiment.variants:
-        published = _published(experiment, variant, scale)
-        if variant not in several:
-            lines.append(f"| {variant} | {published} | not run | | | |")
-            continue
-        of_seeds = several[variant]
-        mean, between = _interval(experiment, of_seeds, scale)
-        minutes = sum(each["seconds"] for each in of_seeds) / len(of_seeds) / 60.0
-        lines.append(
-            f"| {variant} | {published} | {mean} | {between} | {len(of_seeds)} | {minutes:.1f} |"
-        )
-    lines += ["", *(f"- {each}" for each in _verdicts(experiment, preset, several)), ""]
+def _preset(experiment: Experiment, preset: str, several: Cells, out: Path | None) -> list[str]:
+    lines = [f"### {experiment.id}, preset {preset}", ""]
+    lines += [*_table(experiment, preset, several), ""]
+    within = verdicts.bands(experiment, preset, several)
+    expected = verdicts.controls(experiment, preset, several)
+    expected += verdicts.orders(experiment, preset, several)
+    expected += [each for each in within.values() if each.holds is False]
+    lines += [f"- {each.line}" for each in expected]
+    lines += [""] if expected else []
+    if not within and not experiment.presets[preset].order:
+        lines += ["No band and no order are known: ours is the reference.", ""]
     lines += [*_provenance(experiment, preset, several), ""]
-    stem = f"{experiment.id}-{preset}"
-    for path in draw(experiment, several, out / "figures", stem):
-        lines += [f"![{path.stem}](figures/{path.name})", ""]
+    if out is not None:
+        for path in draw(experiment, several, out / "figures", f"{experiment.id}-{preset}"):
+            lines += [f"![{path.stem}](figures/{path.name})", ""]
+    return lines
+
+
+def _table(experiment: Experiment, preset: str, several: Cells) -> list[str]:
+    """Return the table of variants; columns that would be empty are left out."""
+    scale = factor(experiment)
+    within = verdicts.bands(experiment, preset, several)
+    columns = [f"variant | {label(experiment)}, 95 % interval | seeds"]
+    columns += ["published"] if experiment.published else []
+    columns += ["band"] if within else []
+    lines = [f"| {' | '.join(columns)} |"]
+    lines.append(f"|{'---|' * (lines[0].count('|') - 1)}")
+    for variant in experiment.variants:
+        named = f"`{variant}`, control" if variant in experiment.control else f"`{variant}`"
+        of_seeds = several.get(variant, [])
+        mean = verdicts.measured(experiment, of_seeds) if of_seeds else "not run"
+        row = [named, mean, str(len(of_seeds))]
+        row += [_published(experiment, variant, scale)] if experiment.published else []
+        if verdict := within.get(variant):
+            low, high = (
+                verdicts.short(scale * each) for each in experiment.presets[preset].bands[variant]
+            )
+            words = {None: "", True: ": inside", False: ": **outside**"}
+            row += [f"{low} to {high}{words[verdict.holds]}"]
+        elif within:
+            row += ["–"]
+        lines.append(f"| {' | '.join(row)} |")
     return lines
 
 
@@ -183,76 +296,7 @@ def _published(experiment: Experiment, variant: str, scale: float) -> str:
     if variant not in experiment.published:
         return "–"
     value, tag = experiment.published[variant]
-    return f"{_number(scale * value)} ({TAGS[tag]})"
-
-
-def _interval(
-    experiment: Experiment, several: list[dict[str, Any]], scale: float
-) -> tuple[str, str]:
-    """Return the mean and its interval: Student's over seeds, Wilson's for one seed."""
-    values = [scale * each["final"][experiment.metric] for each in several]
-    found = interval_of_runs(values)
-    if found.count > 1:
-        return _number(found.mean), f"± {_number(found.half)}"
-    final = several[0]["final"]
-    if experiment.metric == "test_error":
-        of_images = wilson(final["wrong"], final["images"])
-        return _number(found.mean), (
-            f"{_number(scale * of_images.low)} to {_number(scale * of_images.high)} (images)"
-        )
-    return _number(found.mean), "one seed"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "diverged"
-
-
-def _mean(experiment: Experiment, several: Cells, variant: str) -> float | None:
-    if variant == CHANCE:
-        return experiment.chance
-    if variant not in several:
-        return None
-    values = [each["final"][experiment.metric] for each in several[variant]]
-    return float(sum(values) / len(values))
-
-
-def _verdicts(
-    experiment: Experiment, preset: str, several: Cells, short: bool = False
-) -> list[str]:
-    """Return for each order and band of the preset whether it holds."""
-    chosen: Preset = experiment.presets[preset]
-    said, inside = [], True
-    for first, second, margin in chosen.order:
-        better, worse = (_mean(experiment, several, each) for each in (first, second))
-        if better is None or worse is None:
-            said.append(f"{first} better than {second}: not run")
-            continue
-        gain = worse - better if experiment.better == "lower" else better - worse
-        holds = gain >= margin
-        inside = inside and holds
-        scale = factor(experiment)
-        by = f"by {_number(scale * gain)}" if math.isfinite(gain) else "a run diverged"
-        said.append(
-            f"{first} better than {second} by at least {_number(scale * margin)}: "
-            f"{'yes' if holds else '**no**'}, {by}"
-        )
-    for variant, (low, high) in chosen.bands.items():
-        mean = _mean(experiment, several, variant)
-        scale = factor(experiment)
-        between = f"{variant} between {_number(scale * low)} and {_number(scale * high)}"
-        if mean is None:
-            said.append(f"{between}: not run")
-            continue
-        holds = low <= mean <= high
-        inside = inside and holds
-        reason = experiment.explained.get(f"{preset}.{variant}", "not explained yet")
-        said.append(f"{between}: {'inside' if holds else f'**outside**: {reason}'}")
-    if short:
-        if not said:
-            return ["no band: ours is the reference"]
-        missing = any(each.endswith("not run") for each in said)
-        return ["partly run" if missing else "inside" if inside else "**outside**"]
-    return said or ["No band and no order are known: ours is the reference."]
+    return f"{verdicts.short(scale * value)} ({TAGS[tag]})"
 
 
 def _provenance(experiment: Experiment, preset: str, several: Cells) -> list[str]:
@@ -267,9 +311,12 @@ def _provenance(experiment: Experiment, preset: str, several: Cells) -> list[str
         f"{' (with changes)' if dirty else ''}, "
         f"{all_of(each['versions']['backend'] for each in every)}, "
         f"{all_of(each['device'] for each in every)}, "
-        f"{all_of(each['precision'] for each in every)}.",
+        f"{all_of(each['precision'] for each in every)}; "
+        f"{_minutes(every)} minutes of processor time for all variants with one seed.",
         "",
-        f"    keras-local run {experiment.id} --preset {preset}",
+        "```sh",
+        f"keras-local run {experiment.id} --preset {preset} --seeds {_seeds(several)}",
+        "```",
     ]
     if any(each["stand_in"] for each in every):
         lines[:0] = [
@@ -280,3 +327,10 @@ def _provenance(experiment: Experiment, preset: str, several: Cells) -> list[str
     if sets:
         lines += ["", f"With {', '.join(sorted(sets))}."]
     return lines
+
+
+def _minutes(every: list[dict[str, Any]]) -> str:
+    """Return the mean processor time of a seed, which other programs make no longer."""
+    seeds = len({each["seed"] for each in every})
+    minutes = float(sum(each["cpu_seconds"] for each in every)) / seeds / 60.0
+    return f"{minutes:.1f}" if minutes >= 0.1 else "less than 0.1"

@@ -21,6 +21,7 @@ def facts(variant: str, error: float) -> dict[str, object]:
         "variant": variant,
         "seed": 0,
         "seconds": 1.0,
+        "cpu_seconds": 1.0,
         "history": {"loss": [error]},
         "final": {"test_error": error, "wrong": 0, "images": 10},
         "stand_in": False,
@@ -50,9 +51,12 @@ def test_a_diverged_run_is_outside_of_every_order_and_band(tmp_path: Path) -> No
     (tmp_path / "out" / "mine" / "experiment.toml").write_text(experiment.text)
     written = pages.write(tmp_path / "out", tmp_path / "pages", "2030-01-01")
     page = written[1].read_text()
-    assert "URFB better than frozen by at least 0: **no**, a run diverged" in page
-    assert "URFB between 0 and 50: **outside**" in page
-    assert "| URFB | 5 (from memory, unverified) | diverged |" in page
+    assert "- `URFB` better than `frozen` (a run diverged): **no**. Not explained yet." in page
+    assert "- `URFB` between 0 and 50: **no**. Not explained yet." in page
+    assert "| `URFB` | diverged | 1 | 5 (from memory, unverified) | 0 to 50: **outside** |" in page
+    assert "- `frozen` is beaten by 0 of 1 other variants" in page
+    index = written[0].read_text()
+    assert "| **no** | **outside: URFB; 1 order not met** |" in index
 
 
 def test_versions_are_those_of_all_that_computes() -> None:

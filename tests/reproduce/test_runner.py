@@ -117,11 +117,13 @@ def test_each_kind_runs_and_has_pages(text: str, tmp_path: Path) -> None:
         pages.append({str(each.relative_to(tmp_path / name)): each.read_bytes() for each in files})
     assert pages[0] == pages[1]
     page = pages[0]["somebody-2030.md"].decode()
-    assert "| 95 % interval |" in page
+    assert ", 95 % interval |" in page
     if "mine" in text:
         assert "5 (from memory, unverified)" in page
         assert "**Unverified:** the published values of URFB are from memory." in page
-    assert "| not run |" in pages[0]["index.md"].decode()
+    index = pages[0]["index.md"].decode()
+    assert "## Not run" in index
+    assert "```{toctree}\n:hidden:\n\nsomebody-2030\n```" in index
 
 
 def test_results_are_kept_and_others_refused(
