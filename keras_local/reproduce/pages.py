@@ -269,16 +269,16 @@ def _table(experiment: Experiment, preset: str, several: Cells) -> list[str]:
     """Return the table of variants; columns that would be empty are left out."""
     scale = factor(experiment)
     within = verdicts.bands(experiment, preset, several)
-    columns = [f"variant | {label(experiment)}, 95 % interval | seeds"]
+    columns = [f"variant | {label(experiment)}, 95 % interval"]
     columns += ["published"] if experiment.published else []
-    columns += ["band"] if within else []
+    columns += ["band", "seeds"] if within else ["seeds"]
     lines = [f"| {' | '.join(columns)} |"]
     lines.append(f"|{'---|' * (lines[0].count('|') - 1)}")
     for variant in experiment.variants:
         named = f"`{variant}`, control" if variant in experiment.control else f"`{variant}`"
         of_seeds = several.get(variant, [])
         mean = verdicts.measured(experiment, of_seeds) if of_seeds else "not run"
-        row = [named, mean, str(len(of_seeds))]
+        row = [named, mean]
         row += [_published(experiment, variant, scale)] if experiment.published else []
         if verdict := within.get(variant):
             low, high = (
@@ -288,7 +288,7 @@ def _table(experiment: Experiment, preset: str, several: Cells) -> list[str]:
             row += [f"{low} to {high}{words[verdict.holds]}"]
         elif within:
             row += ["–"]
-        lines.append(f"| {' | '.join(row)} |")
+        lines.append(f"| {' | '.join(row)} | {len(of_seeds)} |")
     return lines
 
 

@@ -53,7 +53,7 @@ def test_a_diverged_run_is_outside_of_every_order_and_band(tmp_path: Path) -> No
     page = written[1].read_text()
     assert "- `URFB` better than `frozen` (a run diverged): **no**. Not explained yet." in page
     assert "- `URFB` between 0 and 50: **no**. Not explained yet." in page
-    assert "| `URFB` | diverged | 1 | 5 (from memory, unverified) | 0 to 50: **outside** |" in page
+    assert "| `URFB` | diverged | 5 (from memory, unverified) | 0 to 50: **outside** | 1 |" in page
     assert "- `frozen` is beaten by 0 of 1 other variants" in page
     index = written[0].read_text()
     assert "| **no** | **outside: URFB; 1 order not met** |" in index
