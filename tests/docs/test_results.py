@@ -32,6 +32,8 @@ def test_the_pages_are_those_of_the_results(tmp_path: Path) -> None:
     assert names[0] == names[1], again
     for name in names[0]:
         assert (tmp_path / name).read_bytes() == (PAGES / name).read_bytes(), (name, again)
+        unexplained = f"{name}: say in `[explained]` of the experiment what is known"
+        assert "Not explained yet." not in (PAGES / name).read_text(encoding="utf-8"), unexplained
 
 
 def test_results_are_whole_and_of_the_settings_of_the_catalogue() -> None:
