@@ -1,7 +1,7 @@
 """One train step of feedback layers beside the same net of stock Keras layers.
 
     python -m benchmarks.feedback_step [--net mlp conv] [--optimizer sgd momentum adam] [--jit]
-    python -m benchmarks.feedback_step --rules all --optimizer momentum
+    python -m benchmarks.feedback_step --rules all --optimizer momentum [--idle drop]
 
 TensorFlow, a compiled graph on a fixed batch. Ratios are medians over interleaved rounds, with
 quartiles.
@@ -57,7 +57,7 @@ def conv(dense, conv2d):
     return [*layers, keras.layers.Flatten(), dense(10)], (32, 32, 3), 64
 
 
-def step(net, rule, optimizer, jit):
+def step(net, rule, optimizer, jit, idle):
     """Return a function that runs one train step."""
     keras.utils.set_random_seed(0)
     if rule in (None, "direct_feedback", "lowest"):
@@ -65,10 +65,10 @@ def step(net, rule, optimizer, jit):
     else:
 
         def dense(*args, **kwargs):
-            return kl.layers.FeedbackDense(*args, feedback=rule, **kwargs)
+            return kl.layers.FeedbackDense(*args, feedback=rule, idle_feedback=idle, **kwargs)
 
         def conv2d(*args, **kwargs):
-            return kl.layers.FeedbackConv2D(*args, feedback=rule, **kwargs)
+            return kl.layers.FeedbackConv2D(*args, feedback=rule, idle_feedback=idle, **kwargs)
 
     layers, shape, batch = mlp(dense) if net == "mlp" else conv(dense, conv2d)
     model = keras.Sequential([keras.Input(shape), *layers])
@@ -95,15 +95,18 @@ def main():
     parser.add_argument("--optimizer", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     parser.add_argument("--rules", choices=("few", "all"), default="few")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--idle", choices=("keep", "drop"), default="keep", help="`idle_feedback` of all layers"
+    )
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
     arguments = parser.parse_args()
     rules = {**RULES, **(MORE_RULES if arguments.rules == "all" else {})}
     print("One train step over that of stock Keras layers: median [quartiles]")
     for net in arguments.net:
         for optimizer in arguments.optimizer:
-            steps = {"stock": step(net, None, optimizer, arguments.jit)}
+            steps = {"stock": step(net, None, optimizer, arguments.jit, arguments.idle)}
             for name, rule in rules.items():
-                steps[name] = step(net, rule, optimizer, arguments.jit)
+                steps[name] = step(net, rule, optimizer, arguments.jit, arguments.idle)
             times = interleaved(steps, arguments.rounds, repeats=20 if net == "mlp" else 5)
             stock = sorted(times["stock"])[len(times["stock"]) // 2]
             print(f"\n{net}, {optimizer} (stock step {stock:.1f} ms)")

@@ -88,6 +88,11 @@ class AlignmentRule(FeedbackRule):
         """Return the regulariser `R`."""
 
     @property
+    def feedback_teaches_kernel(self) -> bool:
+        """Return whether the kernel descends `R` too."""
+        return self.update_forward
+
+    @property
     def draws(self) -> bool:
         """Return whether noise drives the layer."""
         return self.noise is not None
@@ -114,12 +119,18 @@ class AlignmentRule(FeedbackRule):
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor
     ) -> tuple[Tensor | None, ...] | None:
-        """Return `dR/dB`, and `dR/dW` if the kernel descends `R` too."""
+        """Return `dR/dB`, and `dR/dW` if the kernel descends `R` too.
+
+        Of a feedback kernel that does not learn (`idle_feedback`) nothing is computed.
+        """
+        learns = self.update_forward or synapses.variables[0].trainable
         if self.every == 1:
-            return self._both(synapses, inputs, outputs)
+            return self._both(synapses, inputs, outputs) if learns else None
         step = synapses.variables[1]
         due = ops.equal(ops.mod(step, float(self.every)), 0.0)
         step.assign_add(1.0)
+        if not learns:
+            return None
 
         def act() -> list[Tensor]:
             return [part for part in self._both(synapses, inputs, outputs) if part is not None]

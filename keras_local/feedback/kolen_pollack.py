@@ -90,6 +90,11 @@ class KolenPollack(FeedbackRule):
         return self.decay != 0.0
 
     @property
+    def feedback_teaches_kernel(self) -> bool:
+        """Return False: each kernel decays by itself."""
+        return False
+
+    @property
     def follows_kernel(self) -> bool:
         """Return True."""
         return True

@@ -45,6 +45,11 @@ class NoisyUpdates(WrappedRule):
         """Return True: the noise is drawn."""
         return True
 
+    @property
+    def feedback_teaches_kernel(self) -> bool:
+        """As the rule inside: the noise is that of the feedback weights."""
+        return self.rule.feedback_teaches_kernel
+
     def adapt(self, kernel_has_own_terms: bool) -> FeedbackRule:
         """Make the inner rule hold `B` as a weight: noise makes it differ from the kernel."""
         return super().adapt(kernel_has_own_terms=True)

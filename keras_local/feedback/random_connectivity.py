@@ -29,6 +29,17 @@ def random_mask(probability: float, seed: int | None) -> Callable[..., Tensor]:
     return mask
 
 
+def product_of(
+    first: Callable[..., Tensor], second: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    """Return the initializer whose values are the product of two others."""
+
+    def product(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        return first(shape, dtype=dtype) * second(shape, dtype=dtype)
+
+    return product
+
+
 @serializable
 class RandomConnectivity(WrappedRule):
     """Another rule, in which each feedback synapse exists with a given probability.
@@ -103,6 +114,11 @@ class RandomConnectivity(WrappedRule):
         """Return the gradients of the inner rule."""
         inner = replace(signals, feedback=signals.feedback[:-1])
         return (*self.rule.feedback_gradients(inner), None)
+
+    @property
+    def feedback_teaches_kernel(self) -> bool:
+        """As the rule inside."""
+        return self.rule.feedback_teaches_kernel
 
     def local_gradients(
         self, synapses: RuleContext, inputs: Tensor, outputs: Tensor

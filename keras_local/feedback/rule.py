@@ -147,6 +147,15 @@ class FeedbackRule(Strategy, ABC):
         return type(self).local_gradients is not FeedbackRule.local_gradients
 
     @property
+    def feedback_teaches_kernel(self) -> bool:
+        """Whether the kernel's part of `local_gradients` may depend on the feedback weights.
+
+        Then they are of use also where no error needs them. By default this is True if the rule
+        overrides that method.
+        """
+        return type(self).local_gradients is not FeedbackRule.local_gradients
+
+    @property
     def follows_kernel(self) -> bool:
         """Return whether the feedback kernel receives the kernel's updates; False by default.
 

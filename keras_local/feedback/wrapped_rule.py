@@ -56,6 +56,12 @@ class WrappedRule(FeedbackRule):
         return own or self.rule.has_local_terms
 
     @property
+    def feedback_teaches_kernel(self) -> bool:
+        """As the rule inside, or whether the wrapper has terms of its own."""
+        own = type(self).local_gradients is not WrappedRule.local_gradients
+        return own or self.rule.feedback_teaches_kernel
+
+    @property
     def follows_kernel(self) -> bool:
         """Return what the inner rule returns."""
         return self.rule.follows_kernel

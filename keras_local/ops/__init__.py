@@ -37,6 +37,7 @@ from keras_local.ops.masked import Masked as Masked
 from keras_local.ops.order import after as after
 from keras_local.ops.recurrence import Recurrence as Recurrence
 from keras_local.ops.recurrence import recurrence as recurrence
+from keras_local.ops.refusing_errors import refusing_errors as refusing_errors
 from keras_local.ops.scaled import Scaled as Scaled
 from keras_local.ops.settling import residual as residual
 from keras_local.ops.settling import settle as settle

@@ -20,6 +20,7 @@ from keras_local._types import (
     Sizes,
 )
 from keras_local.feedback import FeedbackLike
+from keras_local.layers.feedback.idle import IdleFeedback
 from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.layers.feedback.window import FeedbackWindow
@@ -53,6 +54,7 @@ class FeedbackConvolution(FeedbackWindow):
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -79,6 +81,7 @@ class FeedbackConvolution(FeedbackWindow):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,
@@ -173,6 +176,9 @@ class FeedbackConv1D(FeedbackConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -244,6 +250,9 @@ class FeedbackConv2D(FeedbackConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -296,6 +305,9 @@ class FeedbackConv3D(FeedbackConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.

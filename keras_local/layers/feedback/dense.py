@@ -17,6 +17,7 @@ from keras_local._types import (
     RegularizerLike,
 )
 from keras_local.feedback import FeedbackLike
+from keras_local.layers.feedback.idle import IdleFeedback
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.unsupported import StockArguments
 
@@ -46,6 +47,9 @@ class FeedbackDense(FeedbackLayer):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -80,6 +84,7 @@ class FeedbackDense(FeedbackLayer):
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -99,6 +104,7 @@ class FeedbackDense(FeedbackLayer):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,

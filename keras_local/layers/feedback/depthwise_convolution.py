@@ -21,6 +21,7 @@ from keras_local._types import (
     Sizes,
 )
 from keras_local.feedback import FeedbackLike
+from keras_local.layers.feedback.idle import IdleFeedback
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.layers.feedback.window import FeedbackWindow
 
@@ -49,6 +50,7 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
         activity_regularizer: RegularizerLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -74,6 +76,7 @@ class FeedbackDepthwiseConvolution(FeedbackWindow):
             activity_regularizer=activity_regularizer,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,
@@ -141,6 +144,9 @@ class FeedbackDepthwiseConv1D(FeedbackDepthwiseConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -193,6 +199,9 @@ class FeedbackDepthwiseConv2D(FeedbackDepthwiseConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.

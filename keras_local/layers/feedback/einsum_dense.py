@@ -24,6 +24,7 @@ from keras_local._types import (
     RegularizerLike,
 )
 from keras_local.feedback import FeedbackLike, RuleContext
+from keras_local.layers.feedback.idle import IdleFeedback
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.ops.backend import Tensor
@@ -63,6 +64,9 @@ class FeedbackEinsumDense(FeedbackLayer):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -98,6 +102,7 @@ class FeedbackEinsumDense(FeedbackLayer):
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -125,6 +130,7 @@ class FeedbackEinsumDense(FeedbackLayer):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,

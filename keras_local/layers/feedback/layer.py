@@ -30,7 +30,8 @@ from keras_local.feedback import (
     RuleContext,
     Symmetric,
 )
-from keras_local.feedback.random_connectivity import random_mask
+from keras_local.feedback.random_connectivity import product_of, random_mask
+from keras_local.layers.feedback.idle import IdleFeedback, Idleness
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
     warn_of_optimizer,
@@ -88,6 +89,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
         *,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -107,6 +109,10 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         self.bias_constraint = objects.constraint("bias_constraint", bias_constraint)
         self.feedback_initializer = feedback_initializer_of(feedback_initializer)
         self.connectivity = connectivity_of(connectivity)
+        self.idle_feedback: IdleFeedback = check.one_of(
+            "idle_feedback", idle_feedback, ("keep", "drop")
+        )
+        self._idleness = Idleness(self, self.idle_feedback)
         self._told = False
         warn_of_regularizer(self)
 
@@ -127,6 +133,16 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
             rule = RandomConnectivity(rule, self.connectivity, seed)
         own_terms = not (self.kernel_regularizer is None and self.kernel_constraint is None)
         return rule.adapt(kernel_has_own_terms=own_terms)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the weights learn, except for a feedback kernel that no error uses."""
+        return bool(keras.layers.Layer.trainable.fget(self))
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.layers.Layer.trainable.fset(self, value)
+        self._idleness.mark()
 
     dtype_policy = dtype_policy
     quantize = quantize
@@ -163,7 +179,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
             self._kernel_mask = self.add_weight(
                 name="kernel_mask", shape=shape, initializer=mask, trainable=False
             )
-            first = Once(_product(first, mask))
+            first = Once(product_of(first, mask))
         self._kernel = self.add_weight(
             name="kernel",
             shape=shape,
@@ -193,6 +209,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
             )
             for weight in self._rule.weights(self.kernel, self._seeded_initializer())
         ]
+        self._idleness.govern(self._rule, self._feedback_weights)
         if self._rule.draws:
             self._seed = keras.random.SeedGenerator(self._derived_seed("noise of"))
         self.built = True
@@ -243,6 +260,8 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
             refuse_in_a_loop(self, self._rule)
         if is_sparse(inputs):
             inputs = self._of_sparse(inputs)
+        elif training and self.trainable:
+            inputs = self._idleness.guarded(inputs)
         synapses = self._synapses()
         if mask is not None and self.supports_masking and self._rule.learns_from_activity:
             synapses = replace(synapses, present=spread(mask, inputs))
@@ -260,6 +279,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         inputs = args[0] if args else kwargs["inputs"]
         if getattr(inputs, "sparse", False):
             self._refuse_sparse()
+        self._idleness.meet(inputs)
         return super().compute_output_spec(*args, **kwargs)
 
     def _refuse_sparse(self) -> None:
@@ -311,8 +331,9 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
 
     def _learn(self, weights: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> None:
         """Pass gradients to the optimizer."""
-        for weight, gradient in zip(weights, gradients, strict=True):
-            if gradient is not None:
+        still = [False, *map(self._idleness.stands_still, self._feedback_weights)]
+        for weight, gradient, stands in zip(weights, gradients, still, strict=True):
+            if gradient is not None and not stands:
                 self.add_loss(gradient_loss(weight, gradient))
 
     @property
@@ -375,6 +396,11 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         """Return the states of the random generators that the rule uses."""
         return [self._seed.state] if self._rule.draws else []
 
+    @property
+    def idle_weights(self) -> list[keras.Variable]:
+        """Return the rule's weights that do not learn since no error uses them."""
+        return [each for each in self._feedback_weights if self._idleness.stands_still(each)]
+
     def restart(self, like: Any = None) -> None:
         """Compute the first values of the rule's weights again, from the present kernel.
 
@@ -435,6 +461,8 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         # The built-in layers leave out these entries, too.
         if self.connectivity is not None:
             config["connectivity"] = self.connectivity
+        if self.idle_feedback != "keep":
+            config["idle_feedback"] = self.idle_feedback
         return config
 
 
@@ -468,12 +496,3 @@ def connectivity_of(connectivity: Any) -> float | None:
     if connectivity is None:
         return None
     return check.real("connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True)
-
-
-def _product(first: Once, second: Once) -> Callable[..., Tensor]:
-    """Return the initializer whose values are the product of two others."""
-
-    def product(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-        return first(shape, dtype=dtype) * second(shape, dtype=dtype)
-
-    return product

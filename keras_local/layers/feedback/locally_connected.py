@@ -23,6 +23,7 @@ from keras_local._types import (
 )
 from keras_local.feedback import FeedbackLike
 from keras_local.layers.feedback.convolution_scaling import at_each_position
+from keras_local.layers.feedback.idle import IdleFeedback
 from keras_local.layers.feedback.layer import FeedbackLayer, Shape
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.layers.feedback.window import checked_window
@@ -57,6 +58,7 @@ class LocallyConnected(FeedbackLayer):
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -77,6 +79,7 @@ class LocallyConnected(FeedbackLayer):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,
@@ -272,6 +275,9 @@ class LocallyConnected1D(LocallyConnected):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -333,6 +339,9 @@ class LocallyConnected2D(LocallyConnected):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.

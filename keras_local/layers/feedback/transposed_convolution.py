@@ -20,6 +20,7 @@ from keras_local._types import (
     Sizes,
 )
 from keras_local.feedback import FeedbackLike
+from keras_local.layers.feedback.idle import IdleFeedback
 from keras_local.layers.feedback.unsupported import StockArguments
 from keras_local.layers.feedback.window import FeedbackWindow
 
@@ -51,6 +52,7 @@ class FeedbackTransposedConvolution(FeedbackWindow):
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -77,6 +79,7 @@ class FeedbackTransposedConvolution(FeedbackWindow):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,
@@ -156,6 +159,9 @@ class FeedbackConv1DTranspose(FeedbackTransposedConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -209,6 +215,9 @@ class FeedbackConv2DTranspose(FeedbackTransposedConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -262,6 +271,9 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
+        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
+            below the layer in its model has weights, keeps its values and costs no time in
+            training. An error that is wanted below it in training is a ValueError then.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -305,6 +317,7 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         connectivity: float | None = None,
+        idle_feedback: IdleFeedback = "keep",
         name: str | None = None,
         dtype: DType = None,
         trainable: bool = True,
@@ -330,6 +343,7 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
             connectivity=connectivity,
+            idle_feedback=idle_feedback,
             name=name,
             dtype=dtype,
             trainable=trainable,

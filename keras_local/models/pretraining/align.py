@@ -103,6 +103,10 @@ def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[N
         for weight in model.weights:
             if id(weight) not in rules:
                 weight.trainable = False
+        # This phase is asked for, also where no error will use its result.
+        for layer in learning:
+            for weight in getattr(layer, "idle_weights", ()):
+                weight.trainable = True
         yield
 
 
