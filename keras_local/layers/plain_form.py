@@ -207,6 +207,11 @@ def rule_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     return list(getattr(layer, "rule_weights", ()))
 
 
+def idle_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the weights of a layer's rule that do not learn since no error uses them."""
+    return list(getattr(layer, "idle_weights", ()))
+
+
 def inner_layers(layer: keras.layers.Layer) -> list[tuple[str, keras.layers.Layer]]:
     """Return paths and layers of what a layer says that it has exchanged inside of another."""
     own = getattr(layer, "inner_layers", None)

@@ -11,7 +11,12 @@ import keras
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, require_finite
 from keras_local._streams import is_stream
-from keras_local.layers.plain_form import all_layers, learns_from_activity, rule_weights
+from keras_local.layers.plain_form import (
+    all_layers,
+    idle_weights,
+    learns_from_activity,
+    rule_weights,
+)
 from keras_local.models.training_state import flags_kept
 
 
@@ -105,7 +110,7 @@ def _only_feedback_learns(model: keras.Model, learning: list[Any]) -> Iterator[N
                 weight.trainable = False
         # This phase is asked for, also where no error will use its result.
         for layer in learning:
-            for weight in getattr(layer, "idle_weights", ()):
+            for weight in idle_weights(layer):
                 weight.trainable = True
         yield
 
