@@ -62,3 +62,17 @@ def test_a_loss_with_the_id_of_a_former_loss_stays(make: Any) -> None:
         layer(x, training=True)
         assert any(loss is each for each in scope.losses)
         assert all(loss is not each for each in layer.losses)
+
+
+def test_a_call_outside_of_keras_ends() -> None:
+    """Keras keeps the call that is under way in the process: while it lasts, losses pile up."""
+    layer = LAYERS["feedback"]()
+    x = keras.ops.convert_to_tensor(inputs()[0])
+    layer(x)
+    layer.call(x, training=True)
+    other = LAYERS["hebbian"]()
+    for _ in range(2):
+        other(x, training=True)
+    once = len(other.losses)
+    other(x, training=True)
+    assert len(other.losses) == once

@@ -270,7 +270,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
 
     def _warn_once(self, training: bool | None) -> None:
         """Warn of an optimizer that does not suit the rule, in the first training step."""
-        if training and not self._told and (optimizer := training_optimizer(self)) is not None:
+        if training and not self._told and (optimizer := training_optimizer()) is not None:
             self._told = True
             warn_of_optimizer(self, optimizer)
 

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import keras
+from keras.src.backend.common.global_state import get_global_attribute
 
 
 def warn_of_regularizer(layer: Any) -> None:
@@ -47,11 +48,12 @@ def warn_of_optimizer(layer: Any, optimizer: Any) -> None:
         )
 
 
-def training_optimizer(layer: Any) -> Any:
-    """Return the optimizer of the model in whose training step `layer` is called, if any.
+def training_optimizer() -> Any:
+    """Return the optimizer of the model in whose training step a layer is called, if any.
 
     It is None on JAX, where Keras calls the layers without telling them the model.
     """
-    # Not public: tests/layers/feedback/test_optimizer_warnings.py fails if Keras changes this.
-    context = layer._get_call_context()
+    # Not public: tests/layers/feedback/test_optimizer_warnings.py fails if Keras changes this. A
+    # layer's own method would begin a call where there is none, and nothing would end it.
+    context = get_global_attribute("current_call_ctx")
     return getattr(getattr(context, "entry_layer", None), "optimizer", None)
