@@ -176,6 +176,7 @@ LAYER: dict[str, Kind] = {
     "feedback": RULE,
     "plasticity": PLASTIC,
     "connectivity": optional(SHARE),
+    "idle_feedback": literal("keep", "drop"),
     "implementation": ANYTHING,
     "local_rate": NOT_NEGATIVE,
     "global_rate": NOT_NEGATIVE,
