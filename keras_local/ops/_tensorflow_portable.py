@@ -163,21 +163,15 @@ def _in_order(graph: Any, needed: set[str]) -> list[tf.Operation]:
     The gradient of a loop gives the loop, which is older, further inputs.
     """
     found: dict[str, tf.Operation] = {}
-    begun: set[str] = set()
-    for first in graph.get_operations():
-        waiting = [first] if first.name in needed else []
-        while waiting:
-            operation = waiting[-1]
-            missing = [
-                tensor.op
-                for tensor in operation.inputs
-                if tensor.op.name in needed and tensor.op.name not in begun
-            ]
-            if operation.name in begun or not missing:
-                found.setdefault(operation.name, waiting.pop())
-            else:
-                waiting += missing[::-1]
-            begun.add(operation.name)
+    waiting = [each for each in reversed(graph.get_operations()) if each.name in needed]
+    while waiting:
+        sources = [tensor.op for tensor in waiting[-1].inputs]
+        missing = [each for each in sources if each.name in needed and each.name not in found]
+        if missing:
+            waiting += reversed(missing)
+        else:
+            operation = waiting.pop()
+            found[operation.name] = operation
     return list(found.values())
 
 
