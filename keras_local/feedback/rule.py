@@ -100,9 +100,9 @@ class FeedbackRule(Strategy, ABC):
     layer's activity alone in `local_gradients`. Decorate the class with
     `keras.saving.register_keras_serializable`.
 
-    The properties `sends_errors`, `has_own_kernel`, `learns_from_activity`, `follows_kernel` and
-    `draws` say what the rule does. The rest of the package asks for them and never for the class,
-    so that your own rule is treated like the rules of the package.
+    The properties `sends_errors`, `has_own_kernel`, `learns_from_activity`, `follows_kernel`,
+    `feedback_teaches_kernel` and `draws` say what the rule does. The rest of the package asks for
+    them and never for the class, so that your own rule is treated like the rules of the package.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a layer adds to the loss of a training step stays there until the step has used it."""
+"""Losses that layers add to a training step, and that must stay there until it has used them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from keras.src.backend import get_stateless_scope, in_stateless_scope
 
 
 class OwnLosses:
-    """Part of layers that learn by a loss of their own: keeps the losses of one pass, all of them.
+    """Base of layers that learn by losses of their own: keeps these losses apart in each pass.
 
-    On JAX, Keras knows whose a loss is by its `id`, and each layer that is called forgets its
-    losses of the pass before by taking what has such an `id` out of the pass that is under way.
-    Python gives the `id` of an object that is gone to another one: then a layer takes the loss of
-    another layer, which does not learn in this step. And a layer that is called twice in a pass
-    takes its own first loss, while on TensorFlow and PyTorch both act.
+    On JAX, Keras finds the losses of a layer by their `id`. When it calls a layer, it removes the
+    losses with the ids of the former pass. By then Python may have given such an id to the new loss
+    of another layer, which would be removed, so that the other layer would not learn in this step.
+    And the second call of a layer in one pass would remove the loss of its first call, while on
+    TensorFlow and PyTorch both calls count.
+
+    Here the first call in a pass forgets the ids of the former pass and removes nothing. Later
+    calls in the pass keep what is there.
     """
 
     _pass: weakref.ref[Any] | None = None

@@ -90,8 +90,7 @@ def layer(row: Row, steps: int) -> Case:
 IN_DOUBLE = ("contrastive_hebbian-sigmoid",)
 """Networks that are trained in double precision here, on TensorFlow.
 
-Its weights learn from a difference of two phases over `gamma^2`: in single precision another order
-of the samples on one device ends 2e-5 away as well.
+Weights learn from the difference of two phases over a power of `gamma`, which enlarges rounding.
 """
 
 

@@ -47,9 +47,9 @@ class FeedbackDense(FeedbackLayer):
         bias_constraint: Constraint of the bias.
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
-        idle_feedback: `"keep"`, or `"drop"`: a feedback kernel that no error uses, since nothing
-            below the layer in its model has weights, keeps its values and costs no time in
-            training. An error that is wanted below it in training is a ValueError then.
+        idle_feedback: What happens to a feedback kernel that no error uses, because nothing below
+            the layer in its model has weights. `"keep"`: it learns all the same. `"drop"`: it does
+            not learn and costs no time; training that needs an error below the layer is refused.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.

@@ -14,7 +14,7 @@ IdleFeedback = Literal["keep", "drop"]
 """What happens to a feedback kernel that no error uses: it learns all the same, or it does not."""
 
 
-def nothing_learns_below(inputs: Any) -> bool:
+def no_weights_below(inputs: Any) -> bool:
     """Return whether symbolic inputs certainly depend on no weights, trained or frozen.
 
     This is certain only for tensors in the graph of a functional model or `Sequential`.
@@ -61,7 +61,7 @@ class Idleness:
         """Take notice of a symbolic call."""
         if not self._is_used:
             self._was_called = True
-            self._is_used = not nothing_learns_below(inputs)
+            self._is_used = not no_weights_below(inputs)
             self.mark()
 
     def govern(self, rule: FeedbackRule, weights: list[keras.Variable]) -> None:
