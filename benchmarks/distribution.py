@@ -1,13 +1,16 @@
 """What several workers or replicas cost, for feedback layers beside stock Keras layers.
 
-    python -m benchmarks.distribution [--kind workers replicas] [--rounds 30]
+    python -m benchmarks.distribution [--kind workers replicas] [--rounds 20]
 
 Two worker processes, or two replicas in one process, take the steps that one device takes with the
 same global batch; each device computes with one thread. Rounds are interleaved: each of them takes
-some steps of every net, on one device and on two. A time is that of the fastest round, as in
-`timeit`: on two cores a round on two devices takes one of a few values, far apart, by how the
-system places the threads; the median is printed beside it. `cost` is the time of a step on two over
-that on one, `ours / stock` the quotient of our cost and that of stock layers.
+some epochs of a few steps with every net, on one device and on two. A time is that of the fastest
+epoch, as in `timeit`: on two cores an epoch on two devices takes one of a few values, far apart, by
+how the system places the threads; the median is printed beside it. What a call of `fit` costs
+before its second epoch is left out. `cost` is the time of a step on two over
+that on one, `ours / stock` the quotient of our cost and that of stock layers which train as many
+weights in as many products. For the weight mirror each stock layer has another one beside it, of
+the same size, which learns from noise.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 KINDS = ("workers", "replicas")
+STOCK, WITH_NOISE = "stock", "stock, noise beside"
 RULES = {
     "fixed feedback": "feedback_alignment",
     "updated feedback": "kolen_pollack",
     "weight mirror": "weight_mirror",
 }
+NETS = {STOCK: None, **RULES, WITH_NOISE: WITH_NOISE}
+BESIDE = {"weight mirror": WITH_NOISE}
 BATCH = 1024
 
 
@@ -37,8 +43,9 @@ def parser():
     """Return the parser; the processes that are started get the same arguments, and their kind."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
-    made.add_argument("--rounds", type=int, default=30)
-    made.add_argument("--steps", type=int, default=5, help="steps of each net in a round")
+    made.add_argument("--rounds", type=int, default=20)
+    made.add_argument("--epochs", type=int, default=6, help="epochs of each net in a round")
+    made.add_argument("--steps", type=int, default=4, help="steps of an epoch")
     made.add_argument("--units", type=int, default=1024, help="units of the two hidden layers")
     made.add_argument("--process", choices=KINDS, help=argparse.SUPPRESS)
     return made
@@ -79,8 +86,8 @@ def strategy_of(kind):
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def net(rule, units, strategy):
-    """Return a function that takes some steps of `fit`, on two or on one device."""
+def net(rule, arguments, strategy):
+    """Return a function that trains for some epochs, on two or one device, and returns times."""
     from contextlib import nullcontext
 
     import keras
@@ -89,25 +96,52 @@ def net(rule, units, strategy):
 
     import keras_local as kl
 
-    def dense(*arguments, **options):
-        if rule is None:
-            return keras.layers.Dense(*arguments, **options)
-        return kl.layers.FeedbackDense(*arguments, feedback=rule, **options)
+    units, times = arguments.units, []
+
+    def dense(inputs, width, activation=None):
+        if rule in RULES.values():
+            return kl.layers.FeedbackDense(width, activation, feedback=rule)(inputs)
+        outputs = keras.layers.Dense(width, activation)(inputs)
+        if rule == WITH_NOISE:
+            noise = keras.layers.GaussianNoise(1.0)(keras.ops.zeros_like(inputs))
+            options = {"activity_regularizer": keras.regularizers.L2(1e-3)}
+            besides.append(keras.layers.Dense(width, activation, **options)(noise))
+        return outputs
 
     keras.utils.set_random_seed(0)
     with strategy.scope() if strategy else nullcontext():
-        layers = [dense(units, activation="relu"), dense(units, activation="relu"), dense(10)]
-        model = keras.Sequential([keras.Input((784,)), *layers])
+        inputs, besides = keras.Input((784,)), []
+        outputs = dense(dense(dense(inputs, units, "relu"), units, "relu"), 10)
+        model = keras.Model(inputs, [outputs, *besides])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss, jit_compile=False)
+        losses = [loss, *[None] * len(besides)]
+        model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), losses, jit_compile=False)
     rng = np.random.default_rng(0)
     samples = rng.normal(size=(BATCH, 784)).astype("float32"), rng.integers(0, 10, BATCH)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     data = tf.data.Dataset.from_tensors(samples).repeat().with_options(options)
 
-    def run(steps):
-        model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
+    class Clock(keras.callbacks.Callback):
+        """Collects the time of a step in each epoch, in ms."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            times.append(1e3 * (time.perf_counter() - self.began) / arguments.steps)
+
+    def run():
+        times.clear()
+        model.fit(
+            data,
+            steps_per_epoch=arguments.steps,
+            epochs=arguments.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[Clock()],
+        )
+        return times[1:]
 
     return run
 
@@ -118,30 +152,30 @@ def measure(kind, arguments):
     config = json.loads(os.environ["TF_CONFIG"]) if kind == "workers" else None
     first = config is None or config["task"]["index"] == 0
     runs = {}
-    for name, rule in {"stock": None, **RULES}.items():
+    for name, rule in NETS.items():
         # The workers wait for the first one: it then has the machine for itself.
-        runs[name, 1] = net(rule, arguments.units, None) if first else None
-        runs[name, 2] = net(rule, arguments.units, strategy)
+        runs[name, 1] = net(rule, arguments, None) if first else None
+        runs[name, 2] = net(rule, arguments, strategy)
     times = {key: [] for key in runs}
     for count in range(arguments.rounds + 1):
         for key, run in runs.items():
             if run is None:
                 continue
-            began = time.perf_counter()
-            run(arguments.steps)
+            found = run()
             if count:  # The first round traces.
-                times[key].append(1e3 * (time.perf_counter() - began) / arguments.steps)
+                times[key] += found
     if not first:
         return
     print(f"\ntwo {kind}, 784-{arguments.units}-{arguments.units}-10, batches of {BATCH}")
     print(f"{'':20}{'one, ms':>9}{'two, ms':>9}{'medians':>16}{'cost':>8}{'ours / stock':>14}")
-    stock = min(times["stock", 2]) / min(times["stock", 1])
-    for name in ("stock", *RULES):
+    cost = {name: min(times[name, 2]) / min(times[name, 1]) for name in NETS}
+    for name in NETS:
         one, two = (min(times[name, count]) for count in (1, 2))
         medians = [statistics.median(times[name, count]) for count in (1, 2)]
+        against = cost[name] / cost[BESIDE.get(name, STOCK)]
         print(
             f"{name:20}{one:9.1f}{two:9.1f}{medians[0]:8.1f}{medians[1]:8.1f}"
-            f"{two / one:8.2f}{two / one / stock:14.3f}",
+            f"{cost[name]:8.2f}{f'{against:14.3f}' if name in RULES else ''}",
             flush=True,
         )
 
@@ -152,7 +186,7 @@ def main():
     if arguments.process:
         measure(arguments.process, arguments)
         return
-    flags = ("rounds", "steps", "units")
+    flags = ("rounds", "epochs", "steps", "units")
     handed_on = [text for flag in flags for text in (f"--{flag}", str(getattr(arguments, flag)))]
     for kind in arguments.kind:
         start(kind, handed_on)

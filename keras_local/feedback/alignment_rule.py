@@ -12,7 +12,7 @@ from keras_local import _validation as check
 from keras_local._serialization import Strategy, serializable
 from keras_local.feedback.primitives import Activity, Regulariser
 from keras_local.feedback.rule import FeedbackRule, FeedbackWeight, Initializer, RuleContext
-from keras_local.ops import gradients, random_rows, replica_mean, replica_sum
+from keras_local.ops import gradients, random_rows, replica_mean, replica_sums
 from keras_local.ops.backend import Tensor
 
 
@@ -208,6 +208,6 @@ def _centred(inputs: Tensor, present: Tensor | None) -> Tensor:
     if present is None:
         return inputs - replica_mean(inputs)
     present = _axes_of(inputs, present)
-    count = replica_sum(ops.sum(ops.cast(present, inputs.dtype), axis=0))
-    mean = replica_sum(ops.sum(inputs, axis=0)) / ops.maximum(count, 1.0)
-    return _kept(inputs - mean, present)
+    own = ops.sum(ops.cast(present, inputs.dtype), axis=0)
+    total, count = replica_sums(ops.sum(inputs, axis=0), own)
+    return _kept(inputs - total / ops.maximum(count, 1.0), present)

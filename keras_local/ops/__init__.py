@@ -50,6 +50,7 @@ from keras_local.ops.surrogate import replica_index as replica_index
 from keras_local.ops.surrogate import replica_mean as replica_mean
 from keras_local.ops.surrogate import replica_rows as replica_rows
 from keras_local.ops.surrogate import replica_sum as replica_sum
+from keras_local.ops.surrogate import replica_sums as replica_sums
 from keras_local.ops.surrogate import surrogate_loss as surrogate_loss
 from keras_local.ops.transposed import TransposedConvolution as TransposedConvolution
 from keras_local.ops.workers import multi_worker as multi_worker
@@ -97,6 +98,7 @@ __all__ = [
     "replica_mean",
     "replica_rows",
     "replica_sum",
+    "replica_sums",
     "residual",
     "settle",
     "surrogate_loss",

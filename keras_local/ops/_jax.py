@@ -326,9 +326,9 @@ def assured(tensor: jax.Array, condition: jax.Array, message: str) -> jax.Array:
     return tensor
 
 
-def replica_sum(tensor: jax.Array) -> jax.Array:
-    """Return the tensor: a data-parallel step sees the global batch."""
-    return tensor
+def replica_sums(tensors: list[jax.Array]) -> list[jax.Array]:
+    """Return the tensors: a data-parallel step sees the global batch."""
+    return tensors
 
 
 def eagerly(function: Callable[[], jax.Array]) -> jax.Array:

@@ -290,12 +290,12 @@ def image_writer(folder: str) -> tuple[Callable[..., None], Callable[[], None]]:
     return write, writer.close
 
 
-def replica_sum(tensor: tf.Tensor) -> tf.Tensor:
-    """Return the sum over replicas inside a replica, and otherwise the tensor."""
+def replica_sums(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Return sums over replicas inside a replica, and otherwise the tensors."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return tensor
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+        return tensors
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))
 
 
 def eagerly(function: Callable[[], tf.Tensor]) -> tf.Tensor:
@@ -321,7 +321,7 @@ def guarded_step(model: Any, step: Any, arguments: tuple[Any, ...], kept: Sequen
     logs = step(*arguments)
     finite = [tf.reduce_all(tf.math.is_finite(each.value)) for each in model.trainable_variables]
     healthy = tf.reduce_all(tf.stack([tf.math.is_finite(logs["loss"]), *finite]))
-    healthy = tf.equal(replica_sum(1.0 - tf.cast(healthy, "float32")), 0.0)
+    healthy = tf.equal(replica_sums([1.0 - tf.cast(healthy, "float32")])[0], 0.0)
     for variable, value in zip(kept, before, strict=True):
         _assign(variable, tf.where(healthy, variable.value, value))
     total, loss = model._loss_tracker.total, logs["loss"]

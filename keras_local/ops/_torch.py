@@ -239,9 +239,9 @@ def assured(tensor: torch.Tensor, condition: torch.Tensor, message: str) -> torc
     return tensor
 
 
-def replica_sum(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor: Keras has no data-parallel step on Torch."""
-    return tensor
+def replica_sums(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the tensors: Keras has no data-parallel step on Torch."""
+    return tensors
 
 
 def eagerly(function: Callable[[], torch.Tensor]) -> torch.Tensor:

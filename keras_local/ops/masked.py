@@ -44,8 +44,8 @@ class Masked(LinearMap):
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of the samples that count, on all replicas; 0 if there are none."""
         every = ops.cast(ops.broadcast_to(self.present, self._shape(values)), values.dtype)
-        sums = backend.replica_sum(ops.sum(ops.where(every > 0, values * every, 0.0)))
-        count = backend.replica_sum(ops.sum(every))
+        own = ops.sum(ops.where(every > 0, values * every, 0.0))
+        sums, count = backend.replica_sums([own, ops.sum(every)])
         return sums / ops.maximum(count, 1.0)
 
     def apply(self, inputs: Tensor, kernel: Tensor) -> Tensor:

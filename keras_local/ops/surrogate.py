@@ -86,7 +86,19 @@ def replica_sum(tensor: Tensor) -> Tensor:
 
     Elsewhere it is the tensor itself: on JAX a data-parallel step sees the global batch.
     """
-    return backend.replica_sum(tensor)
+    return backend.replica_sums([tensor])[0]
+
+
+def replica_sums(*tensors: Tensor) -> list[Tensor]:
+    """Return the sum of each tensor over the replicas, as `replica_sum`, in one exchange.
+
+    Where replicas are processes, each exchange makes them wait for each other.
+
+    Args:
+        *tensors: Tensors of one dtype.
+    """
+    sums: list[Tensor] = backend.replica_sums(list(tensors))
+    return sums
 
 
 def replica_mean(tensor: Tensor) -> Tensor:
@@ -101,8 +113,9 @@ def replica_mean(tensor: Tensor) -> Tensor:
         return keras.ops.mean(tensor, axis=0)
     samples = keras.ops.cast(keras.ops.shape(tensor)[0], precise(tensor.dtype))
     # In half precision the sum over a large batch may overflow.
-    total = replica_sum(keras.ops.sum(keras.ops.cast(tensor, samples.dtype), axis=0))
-    return keras.ops.cast(total / replica_sum(samples), tensor.dtype)
+    own = keras.ops.sum(keras.ops.cast(tensor, samples.dtype), axis=0)
+    total, count = replica_sums(own, samples)
+    return keras.ops.cast(total / count, tensor.dtype)
 
 
 def replica_rows(tensor: Tensor) -> Tensor:

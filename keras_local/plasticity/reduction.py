@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from keras import ops
 
 from keras_local._serialization import Strategy, serializable
-from keras_local.ops import replica_sum
+from keras_local.ops import replica_sum, replica_sums
 from keras_local.ops.backend import Tensor
 
 
@@ -37,5 +37,5 @@ class Mean(Reduction):
 
     def __call__(self, change: Tensor, samples: Tensor) -> Tensor:
         """Return the mean over the samples of all replicas; 0 for a unit without samples."""
-        total = replica_sum(ops.cast(samples, change.dtype))
-        return replica_sum(change) / ops.where(total > 0.0, total, ops.ones_like(total))
+        change, total = replica_sums(change, ops.cast(samples, change.dtype))
+        return change / ops.where(total > 0.0, total, ops.ones_like(total))

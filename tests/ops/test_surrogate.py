@@ -175,6 +175,30 @@ class TestReplicas:
         assert {int(count) for count in strategy.experimental_local_results(counts)} == {2}
         assert [int(n) for n in strategy.experimental_local_results(numbers)] == [0, 1]
 
+    def test_several_sums_in_one_exchange(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A mean needs the sum and the number of samples; the replicas wait once, not twice."""
+        import tensorflow as tf
+
+        strategy, exchanges = two_replicas(), []
+        exchange = tf.distribute.ReplicaContext.all_reduce
+
+        def counted(*arguments: Any) -> Any:
+            exchanges.append(arguments)
+            return exchange(*arguments)
+
+        monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", counted)
+
+        def step() -> Any:
+            first = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, "float32")
+            rows = tf.stack([[first, 1.0], [first, 3.0], [first, 5.0]])
+            return ops.replica_mean(rows), *ops.replica_sums(first, tf.fill((2,), first + 1.0))
+
+        results = tf.function(lambda: strategy.run(step))()
+        assert len(exchanges) == 2 * 2, "two calls on each of two replicas"
+        for found, expected in zip(results, ([0.5, 3.0], 1.0, [3.0, 3.0]), strict=True):
+            for value in strategy.experimental_local_results(found):
+                np.testing.assert_array_equal(array(value), expected)
+
     def test_changes_of_the_replicas_are_summed(self) -> None:
         """Each replica hands in its share: the sum of both is applied, not the mean."""
         x = probe((8, 3), 1)

@@ -20,7 +20,7 @@ from keras_local.models.readouts.frozen_features import (
 )
 from keras_local.models.readouts.linear import FeatureScale, Readout
 from keras_local.models.training_state import flags_kept
-from keras_local.ops import assured, replica_count, replica_sum, surrogate_loss
+from keras_local.ops import assured, replica_count, replica_sums, surrogate_loss
 from keras_local.ops.precision import precise
 
 _TINY = 1e-12
@@ -122,8 +122,8 @@ class ClassMeans(keras.layers.Layer):
         if sample_weight is not None:
             teacher = teacher * ops.reshape(ops.cast(sample_weight, dtype), (-1, 1))
         # The mean over the batch of all replicas is computed from their sums.
-        total = replica_sum(ops.matmul(ops.transpose(inputs), teacher))
-        count = replica_sum(ops.sum(teacher, axis=0))
+        own = ops.matmul(ops.transpose(inputs), teacher)
+        total, count = replica_sums(own, ops.sum(teacher, axis=0))
         seen = count > 0.0
         change = ops.where(seen, total / ops.where(seen, count, 1.0) - kernel, 0.0)
         return surrogate_loss(self.kernel, change / replica_count()) + ops.stop_gradient(distance)
