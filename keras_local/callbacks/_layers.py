@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_local import _validation as check
-from keras_local.models.conversion.graph_walks import calls_of, has_graph, parts
+from keras_local.layers.graph_walks import calls_of, has_graph, parts
 
 T = TypeVar("T")
 

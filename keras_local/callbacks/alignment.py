@@ -17,10 +17,10 @@ from keras_local.callbacks._layers import (
     walk,
     warn_of_silence,
 )
+from keras_local.layers.graph_walks import without_trained_weights_below
 from keras_local.layers.plain_form import error_kernels, has_one_kernel, with_error_path
 from keras_local.metrics import alignment_angle, norm_ratio, weight_correlation
 from keras_local.models.conversion.conversion_report import own_kernels
-from keras_local.models.conversion.graph_walks import without_trained_weights_below
 from keras_local.models.gradient_angles import (
     gradient_angles,
     require_exact_errors,

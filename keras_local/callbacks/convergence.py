@@ -11,9 +11,9 @@ import numpy as np
 
 from keras_local import _validation as check
 from keras_local.callbacks._layers import identity, layers_by_name, path_to, warn_of_silence
+from keras_local.layers.graph_walks import has_graph, parts
 from keras_local.layers.plain_form import norm_exponent
 from keras_local.metrics import convergence_report
-from keras_local.models.conversion.graph_walks import has_graph, parts
 
 _BATCH = 1024
 

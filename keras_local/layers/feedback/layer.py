@@ -31,6 +31,11 @@ from keras_local.feedback import (
     Symmetric,
 )
 from keras_local.feedback.random_connectivity import product_of, random_mask
+from keras_local.layers.feedback.arguments import (
+    connectivity_of,
+    feedback_initializer_of,
+    rule_for,
+)
 from keras_local.layers.feedback.idle import IdleFeedback, Idleness
 from keras_local.layers.feedback.optimizer_warnings import (
     training_optimizer,
@@ -144,6 +149,18 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         keras.layers.Layer.trainable.fset(self, value)
         self._idleness.mark()
 
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """All weights. What of them learns depends also on the layers below (`idle_feedback`)."""
+        self._idleness.refresh()
+        return list(keras.layers.Layer.weights.fget(self))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All weights, and the states of random generators."""
+        self._idleness.refresh()
+        return list(keras.layers.Layer.variables.fget(self))
+
     dtype_policy = dtype_policy
     quantize = quantize
     enable_lora = enable_lora
@@ -255,6 +272,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
 
         A rule that learns from activity learns nothing from samples that `mask` leaves out.
         """
+        self._idleness.refresh()
         self._warn_once(training)
         if training and self.trainable:
             refuse_in_a_loop(self, self._rule)
@@ -388,6 +406,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
     @property
     def rule_weights(self) -> list[keras.Variable]:
         """Return the weights that the plain layer lacks: the rule's and the masks of synapses."""
+        self._idleness.refresh()
         masks = [] if self._kernel_mask is None else [self._kernel_mask]
         return [*self._feedback_weights, *masks]
 
@@ -399,6 +418,7 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
     @property
     def idle_weights(self) -> list[keras.Variable]:
         """Return the rule's weights that do not learn since no error uses them."""
+        self._idleness.refresh()
         return [each for each in self._feedback_weights if self._idleness.stands_still(each)]
 
     def restart(self, like: Any = None) -> None:
@@ -464,35 +484,3 @@ class FeedbackLayer(OwnLosses, keras.layers.Layer):
         if self.idle_feedback != "keep":
             config["idle_feedback"] = self.idle_feedback
         return config
-
-
-def feedback_initializer_of(identifier: Any, argument: str = "feedback_initializer") -> Any:
-    """Resolve a feedback initializer without drawing from the global stream of seeds.
-
-    Keras draws a seed for each initializer. With one more draw in each layer, all kernels above it
-    would start with other values than in a stock network, or with another rule, under the same
-    global seed.
-    """
-    state = random.getstate()
-    try:
-        check.require(identifier is not None, argument, "an initializer", identifier)
-        return objects.initializer(argument, identifier)
-    finally:
-        random.setstate(state)
-
-
-def rule_for(layer: keras.layers.Layer, rule: Any) -> FeedbackRule:
-    """Return the rule for the attribute `feedback` of a layer that is not built yet."""
-    allowed = (
-        "left as it is once the layer is built, whose weights belong to the rule. Make a new "
-        "layer, or use `kl.models.convert(model, feedback=...)`"
-    )
-    check.require(not layer.built, "feedback", allowed, rule)
-    return feedback_rules.get(rule)
-
-
-def connectivity_of(connectivity: Any) -> float | None:
-    """Return the argument `connectivity` if it is None or a probability above 0."""
-    if connectivity is None:
-        return None
-    return check.real("connectivity", connectivity, minimum=0.0, maximum=1.0, exclusive=True)

@@ -20,8 +20,12 @@ from keras_local._types import (
     Sizes,
 )
 from keras_local.feedback import FeedbackLike, FeedbackRule
+from keras_local.layers.feedback.arguments import (
+    connectivity_of,
+    feedback_initializer_of,
+    rule_for,
+)
 from keras_local.layers.feedback.einsum_dense import FeedbackEinsumDense
-from keras_local.layers.feedback.layer import connectivity_of, feedback_initializer_of, rule_for
 from keras_local.layers.feedback.unsupported import (
     StockArguments,
     dtype_policy,

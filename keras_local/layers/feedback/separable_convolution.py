@@ -22,6 +22,7 @@ from keras_local._types import (
     Sizes,
 )
 from keras_local.feedback import FeedbackLike, FeedbackRule
+from keras_local.layers.feedback.arguments import rule_for
 from keras_local.layers.feedback.convolution import (
     FeedbackConv1D,
     FeedbackConv2D,
@@ -32,7 +33,7 @@ from keras_local.layers.feedback.depthwise_convolution import (
     FeedbackDepthwiseConv2D,
     FeedbackDepthwiseConvolution,
 )
-from keras_local.layers.feedback.layer import Shape, rule_for
+from keras_local.layers.feedback.layer import Shape
 from keras_local.layers.feedback.unsupported import (
     StockArguments,
     dtype_policy,

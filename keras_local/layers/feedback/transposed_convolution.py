@@ -160,8 +160,9 @@ class FeedbackConv1DTranspose(FeedbackTransposedConvolution):
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
         idle_feedback: What happens to a feedback kernel that no error uses, because nothing below
-            the layer in its model has weights. `"keep"`: it learns all the same. `"drop"`: it does
-            not learn and costs no time; training that needs an error below the layer is refused.
+            the layer is trained. `"keep"`: it learns all the same. `"drop"`: until something is, it
+            does not learn and costs no time; an error at the inputs of a model is refused in
+            training.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -216,8 +217,9 @@ class FeedbackConv2DTranspose(FeedbackTransposedConvolution):
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
         idle_feedback: What happens to a feedback kernel that no error uses, because nothing below
-            the layer in its model has weights. `"keep"`: it learns all the same. `"drop"`: it does
-            not learn and costs no time; training that needs an error below the layer is refused.
+            the layer is trained. `"keep"`: it learns all the same. `"drop"`: until something is, it
+            does not learn and costs no time; an error at the inputs of a model is refused in
+            training.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.
@@ -272,8 +274,9 @@ class FeedbackConv3DTranspose(FeedbackTransposedConvolution):
         connectivity: Probability with which each forward and each feedback synapse exists; None for
             all.
         idle_feedback: What happens to a feedback kernel that no error uses, because nothing below
-            the layer in its model has weights. `"keep"`: it learns all the same. `"drop"`: it does
-            not learn and costs no time; training that needs an error below the layer is refused.
+            the layer is trained. `"keep"`: it learns all the same. `"drop"`: until something is, it
+            does not learn and costs no time; an error at the inputs of a model is refused in
+            training.
         name: Name of the layer.
         dtype: Precision, or a Keras dtype policy.
         trainable: Whether the weights learn.

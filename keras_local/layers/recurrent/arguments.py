@@ -12,7 +12,7 @@ from keras_local import _keras_objects as objects
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local.feedback import FeedbackRule
-from keras_local.layers.feedback.layer import feedback_initializer_of
+from keras_local.layers.feedback.arguments import feedback_initializer_of
 
 _FLAGS = (
     "use_bias",

@@ -13,7 +13,11 @@ from keras_local import feedback as feedback_rules
 from keras_local._serialization import copied, serializable
 from keras_local._types import DType, InitializerLike, RegularizerLike
 from keras_local.feedback import FeedbackLike, FeedbackRule
-from keras_local.layers.feedback.layer import connectivity_of, feedback_initializer_of, rule_for
+from keras_local.layers.feedback.arguments import (
+    connectivity_of,
+    feedback_initializer_of,
+    rule_for,
+)
 from keras_local.layers.feedback.unsupported import (
     StockArguments,
     enable_lora,

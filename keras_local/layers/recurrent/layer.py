@@ -13,7 +13,7 @@ from keras import activations, initializers, ops
 from keras_local import _validation as check
 from keras_local import feedback as feedback_rules
 from keras_local.feedback import FeedbackLike, FeedbackRule, RuleContext
-from keras_local.layers.feedback.layer import (
+from keras_local.layers.feedback.arguments import (
     connectivity_of,
     feedback_initializer_of,
     rule_for,

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.layers.graph_walks import parts, without_trained_weights_below
 from keras_local.layers.inner_layers import directly_inside
 from keras_local.layers.plain_form import (
     all_layers,
@@ -22,7 +23,6 @@ from keras_local.layers.plain_form import (
     rule_names,
     with_error_path,
 )
-from keras_local.models.conversion.graph_walks import parts, without_trained_weights_below
 
 WITHOUT_KERNELS = (
     keras.layers.BatchNormalization,

@@ -12,9 +12,9 @@ import keras
 
 from keras_local import _validation as check
 from keras_local.layers.conversions import plain_class_of
+from keras_local.layers.graph_walks import without_trained_weights_below
 from keras_local.layers.plain_form import around_inner_layers, has_one_kernel
 from keras_local.models.conversion.cloning import is_graph
-from keras_local.models.conversion.graph_walks import without_trained_weights_below
 from keras_local.models.conversion.inner_parts import inner_parts
 
 Choice = Any

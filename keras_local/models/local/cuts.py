@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.layers.graph_walks import calls_of
 from keras_local.models.conversion.direct import ACTIVATIONS
-from keras_local.models.conversion.graph_walks import calls_of
 
 Call = tuple[Any, list[Any], Any]
 """An operation, its inputs and its output."""

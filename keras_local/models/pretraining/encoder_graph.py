@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from keras_local import _validation as check
+from keras_local.layers.graph_walks import calls_of, has_graph
 from keras_local.layers.plain_form import learns_by_plasticity
-from keras_local.models.conversion.graph_walks import calls_of, has_graph
 
 
 def plastic_layers(encoder: Any, argument: str = "encoder") -> list[Any]:

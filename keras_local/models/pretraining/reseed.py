@@ -10,9 +10,9 @@ from keras import ops
 from keras_local import _labels
 from keras_local import _validation as check
 from keras_local._data_gate import Gate, require_finite
+from keras_local.layers.graph_walks import has_graph
 from keras_local.layers.plain_form import norm_exponent
 from keras_local.metrics import win_counts
-from keras_local.models.conversion.graph_walks import has_graph
 from keras_local.models.pretraining.encoder_graph import plastic_layers
 from keras_local.models.pretraining.sources import received
 

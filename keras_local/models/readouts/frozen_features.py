@@ -16,8 +16,8 @@ from keras_local._data_gate import Gate
 from keras_local._targets import Expected, largest_value, least_outputs, target_kind
 from keras_local._types import Targets
 from keras_local.activations import RePU
+from keras_local.layers.graph_walks import calls_of
 from keras_local.layers.plain_form import all_layers, learns_by_plasticity, norm_exponent
-from keras_local.models.conversion.graph_walks import calls_of
 from keras_local.ops.precision import precise
 
 _FEATURE_BATCH = 1000

@@ -74,3 +74,43 @@ def without_trained_weights_below(model: Any) -> set[int]:
     if has_graph(model):
         follow(model, [False] * len(model.inputs))
     return {layer for layer, below in depends.items() if not below}
+
+
+def with_weights_below(model: Any, layer: Any) -> list[Any] | None:
+    """Return the layers with weights on which the inputs of a layer depend, in any of its calls.
+
+    They are in the order of the graph, with frozen ones. None means that the graph does not show
+    all calls of the layer: then code of a subclass, a wrapper or another layer calls it.
+    """
+    found: dict[int, Any] = {}
+    places: list[bool] = []
+
+    def enter(operation: Any, below: Sequence[dict[int, Any]]) -> None:
+        if operation is layer:
+            places.append(True)
+            for each in below:
+                found.update(each)
+        elif has_graph(operation):
+            follow(operation, below)
+        elif any(part is layer for part in operation._flatten_layers()):
+            places.append(False)
+
+    def follow(graph: Any, below: Sequence[dict[int, Any]]) -> None:
+        if len(below) != len(graph.inputs):
+            below = [_union(below)] * len(graph.inputs)
+        known = {id(x): each for x, each in zip(graph.inputs, below, strict=True)}
+        for operation, inputs, output in calls_of(graph):
+            under = [known[id(x)] for x in inputs]
+            known[id(output)] = _union(under)
+            if isinstance(operation, keras.layers.Layer):
+                enter(operation, under)
+                if operation.weights:
+                    known[id(output)][id(operation)] = operation
+
+    if has_graph(model):
+        follow(model, [{} for _ in model.inputs])
+    return list(found.values()) if places and all(places) else None
+
+
+def _union(parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
+    return {key: layer for part in parts for key, layer in part.items()}
