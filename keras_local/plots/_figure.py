@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -27,7 +29,15 @@ def figure_of(width: float, height: float) -> tuple[Figure, Axes]:
         raise ImportError("Plots need matplotlib: pip install 'keras-local[plots]'") from error
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
     FigureCanvasAgg(figure)
+    # Notebooks know how to show a figure if pyplot has been imported; this one needs nothing.
+    figure._repr_png_ = partial(_png, figure)
     return figure, figure.add_subplot()
+
+
+def _png(figure: Figure) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def finish_counts(axes: Axes, label: str, title: str) -> None:

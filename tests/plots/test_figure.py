@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 
 import keras
@@ -25,6 +26,15 @@ def test_nothing_global_is_touched(tmp_path):
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
+
+
+def test_notebooks_show_a_figure():
+    """Also if nothing has imported pyplot, which would tell them how."""
+    figure = plots.learning_curves({"a": {"val_accuracy": [0.5]}})
+    shown = figure._repr_png_()
+    assert shown.startswith(b"\x89PNG")
+    again = pickle.loads(pickle.dumps(figure))
+    assert again._repr_png_() == shown
 
 
 def test_missing_matplotlib_names_the_extra(monkeypatch):
