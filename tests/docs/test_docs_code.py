@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-NEEDS = {"export.md": ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx")}
+NEEDS = {
+    "export.md": ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx"),
+    "sweeps.md": ("keras_tuner",),
+}
 """Optional packages of a page, which the daily run has."""
 
 
