@@ -17,7 +17,7 @@ copyright = author
 version = release = keras_local.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # Brings myst_parser with it.
     "sphinx.ext.autodoc",
     "sphinx.ext.coverage",
     "sphinx.ext.mathjax",
@@ -25,17 +25,21 @@ extensions = [
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "conf.py"]
 # The docstrings write `name` for code, as the Markdown pages do.
 default_role = "code"
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
+# What the tutorials show was made by `tox -e tutorials`.
+nb_execution_mode = "off"
+nb_merge_streams = True
+
 html_theme = "furo"
 html_title = f"keras_local {release}"
 html_static_path = ["_static"]
-html_css_files = ["formulas.css"]
+html_css_files = ["pages.css"]
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
