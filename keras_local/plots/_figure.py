@@ -27,7 +27,7 @@ def figure_of(width: float, height: float) -> tuple[Figure, Axes]:
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise ImportError("Plots need matplotlib: pip install 'keras-local[plots]'") from error
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
+    figure: Any = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
     FigureCanvasAgg(figure)
     # Notebooks know how to show a figure if pyplot has been imported; this one needs nothing.
     figure._repr_png_ = partial(_png, figure)
