@@ -19,6 +19,7 @@ FLAGS = {
     "--batch-size": "images in each step",
     "--batches": "number of training steps",
     "--choose": "compare settings on held-out images, and keep the best",
+    "--cut": "end blocks behind a pooling, or before it as in the source",
     "--data": "data set",
     "--decay": "weight decay of the readout",
     "--delta": "`delta` of the rule",

@@ -125,7 +125,7 @@ def _vgg(
     number = 0
     for filters in plan:
         if filters == _POOL:
-            layers.append(keras.layers.MaxPooling2D())
+            layers.append(keras.layers.MaxPooling2D(name=f"conv{number}_pool"))
             continue
         number += 1
         wide = number == 1 and across > 64
