@@ -147,9 +147,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
     found: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
     for sizes in _sizes(arguments):
         _, width, batch = sizes[0]
-        print(
-            f"{backend}: peak of a step in MB, {arguments.depths} layers, {width} maps, batch {batch}"
-        )
+        of = f"{arguments.depths} layers, {width} maps, batch {batch}"
+        print(f"{backend}: peak of a step in MB, {of}")
         for name in arguments.kinds:
             row = []
             for size in sizes:

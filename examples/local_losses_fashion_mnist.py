@@ -92,7 +92,9 @@ def blocks_of(model: keras.Model) -> list[str] | None:
         return None
     names = pairwise(layer.name for layer in model.layers)
     return [
-        above if above.endswith("_pool") else name for name, above in names if name.endswith("_relu")
+        above if above.endswith("_pool") else name
+        for name, above in names
+        if name.endswith("_relu")
     ]
 
 

@@ -29,7 +29,8 @@ def vgg8b(
     hidden dense layer there are a batch normalisation, a (leaky) ReLU and a dropout of whole
     channels. If images are wider than 64, the first convolution is of 7 x 7 with strides of 2. The
     outputs are logits. For images of 32 x 32 x 3 and 10 classes there are 8,903,434 trainable
-    weights, for 28 x 28 x 1 7,328,266.
+    weights, for 28 x 28 x 1 7,328,266. Layers are called `conv2`, `conv2_norm`, `conv2_relu`,
+    `conv2_dropout`, `conv2_pool`, and so on, then `hidden`, `hidden_norm`, ..., `scores`.
 
     The source trains with Adam, 5e-4, batch 128, and multiplies the step by 1/4 at 50, 75, 89 and
     94 % of the epochs: 400 (100 on MNIST and SVHN, 200 on Fashion-MNIST). Dropout is .1 to .3.

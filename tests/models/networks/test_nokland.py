@@ -41,6 +41,15 @@ def test_a_block_for_each_layer() -> None:
     assert len(models.local_losses(vgg11b(width=0.05), "pred").blocks) == 10
 
 
+def test_a_block_may_end_behind_a_pooling() -> None:
+    plain = vgg8b(input_shape=(28, 28, 1), width=0.125)
+    names = ["conv1_relu", "conv2_pool", "conv3_relu", "conv4_pool", "conv5_pool", "conv6_pool"]
+    model = models.local_losses(plain, "pred", [*names, "hidden_relu"])
+    assert model.blocks == [*names, "hidden_relu"]
+    # 28 -> 14 -> 7 -> 3 -> 1: the head of the last convolution sees what goes up, 64 numbers.
+    assert model.heads[5].input_shape == (None, 1, 1, 64)
+
+
 def test_wide_images() -> None:
     first = vgg8b(input_shape=(96, 96, 3), width=0.05).layers[0]
     assert first.kernel_size == (7, 7)
