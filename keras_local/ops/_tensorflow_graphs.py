@@ -131,8 +131,13 @@ def added_losses() -> list[tf.Tensor]:
 
 
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
-    """Let an optimizer make a step."""
-    optimizer.apply(gradients, variables)
+    """Let an optimizer make a step, once all gradients exist.
+
+    What it computes without them, such as momentum times its factor, would otherwise be computed at
+    the beginning of the step and be held, in the size of all weights.
+    """
+    with tf.control_dependencies([each for each in gradients if each is not None]):
+        optimizer.apply(gradients, variables)
 
 
 def after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> tf.Tensor:

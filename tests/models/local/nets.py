@@ -26,17 +26,3 @@ def stack(blocks: int, loss: str, compiled: bool = False) -> tuple[Any, np.ndarr
         jit_compile=compiled or keras.backend.backend() == "jax",
     )
     return model, np.ones((256, 16, 16, 16), "float32"), np.zeros(256, "int32")
-
-
-def application(name: str, loss: str) -> tuple[Any, np.ndarray, np.ndarray]:
-    """A network of `keras.applications` for 96 x 96 images of 10 classes, 64 of them."""
-    model = getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3), classes=10)
-    if loss != "backprop":
-        model = models.local_losses(model, loss)  # type: ignore[arg-type]
-    model.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9),
-        "sparse_categorical_crossentropy",
-        jit_compile=False,
-    )
-    images = np.random.default_rng(0).normal(size=(64, 96, 96, 3)).astype("float32")
-    return model, images, np.zeros(64, "int32")
