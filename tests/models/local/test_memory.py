@@ -60,7 +60,7 @@ def test_steps_of_jax(loss: str) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])
-@pytest.mark.parametrize(("backend", "part"), [("jax", 1.0 / 3.0), ("tensorflow", 0.42)])
+@pytest.mark.parametrize(("backend", "part"), [("jax", 1.0 / 3.0), ("tensorflow", 0.5)])
 def test_networks_of_keras(name: str, backend: str, part: float) -> None:
     """XLA fuses batch normalisation; TensorFlow holds its intermediate results."""
     pytest.importorskip("jax")
