@@ -9,7 +9,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.constraints import Constraint
-from keras_local.ops import LinearMap, replica_sums
+from keras_local.ops import LinearMap, replica_mean
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.normaliser import Normaliser
 from keras_local.plasticity.rate import RatePolicy
@@ -85,9 +85,7 @@ class EligibilityRule(WrappedPlasticity):
             return ops.zeros_like(kernel)
         if post is None:
             post = self.currents(pre, kernel, *own, linear_map=linear_map)
-        mean = linear_map.mean(modulator)
-        total, replicas = replica_sums(mean, ops.ones_like(mean))
-        factor = total / replicas
+        factor = replica_mean(linear_map.mean(modulator)[None])
         change = factor * self._trace(pre, post, kernel, *own, linear_map=linear_map)
         units = linear_map.unit_axes(len(kernel.shape))
         return self.rate.scale(self.normaliser(change, units), kernel, units)

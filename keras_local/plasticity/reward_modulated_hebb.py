@@ -9,7 +9,7 @@ from keras import ops
 from keras_local import _validation as check
 from keras_local._serialization import serializable
 from keras_local.constraints import Constraint
-from keras_local.ops import LinearMap, replica_sums
+from keras_local.ops import LinearMap, replica_mean
 from keras_local.ops.backend import Tensor
 from keras_local.plasticity.normaliser import Normaliser
 from keras_local.plasticity.rate import RatePolicy
@@ -106,9 +106,7 @@ class RewardModulatedHebb(PlasticityRule):
         mean = Mean()(linear_map.unit_sum(post), linear_map.samples(post))
         mean = ops.reshape(mean, activity.shape)
         # All replicas have the same number of samples, otherwise the mean is that of all samples.
-        own = linear_map.mean(modulator)
-        total, replicas = replica_sums(own, ops.ones_like(own))
-        latest = total / replicas
+        latest = replica_mean(linear_map.mean(modulator)[None])
         rate = self.baseline_rate
         return activity + rate * (mean - activity), reward + rate * (latest - reward)
 
