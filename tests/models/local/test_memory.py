@@ -14,6 +14,9 @@ from tests.support import array, tensorflow_only
 
 pytestmark = [tensorflow_only, pytest.mark.timeout(1800)]
 STACK = "tests.models.local.nets:stack"
+HOLDS_MORE = pytest.mark.xfail(
+    strict=True, reason="TensorFlow holds the intermediate results of batch normalisation"
+)
 
 
 @pytest.mark.daily
@@ -60,13 +63,12 @@ def test_steps_of_jax(loss: str) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])
-@pytest.mark.parametrize(("backend", "part"), [("jax", 1.0 / 3.0), ("tensorflow", 0.5)])
-def test_networks_of_keras(name: str, backend: str, part: float) -> None:
-    """XLA fuses batch normalisation; TensorFlow holds its intermediate results."""
-    pytest.importorskip("jax")
+@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=HOLDS_MORE)])
+def test_networks_of_keras_need_a_third(name: str, backend: str) -> None:
+    pytest.importorskip(backend)
     maker = "benchmarks.memory_applications:application"
     whole, blocks = (peak(maker, name, loss, backend=backend) for loss in ("backprop", "pred"))
-    assert blocks <= part * whole
+    assert blocks <= whole / 3.0
 
 
 def test_the_optimizer_waits_for_the_gradients() -> None:
