@@ -58,7 +58,9 @@ figure
 
 # %% [markdown]
 # Traces learn much better than credit for the last step alone, which can only use what the cells
-# happen to hold, though not as well as the way back through time.
+# happen to hold, though not as well as the way back through time. This is one seed, on a task that
+# was chosen because the last step alone does not solve it; `python -m benchmarks.sequence_tasks`
+# compares the rules on several tasks with three seeds.
 #
 # Tasks in which credit has to come through other units, and not through a cell's own memory, are
 # harder for e-prop: it leaves that part of the gradient out. [Its page](../rules/eprop.md) has the
