@@ -12,8 +12,8 @@ from keras_local.ops.asymmetric import ErrorPath as ErrorPath
 from keras_local.ops.asymmetric import Signals as Signals
 from keras_local.ops.asymmetric import asymmetric as asymmetric
 from keras_local.ops.blocks import Part as Part
+from keras_local.ops.blocks import Updates as Updates
 from keras_local.ops.blocks import added_losses as added_losses
-from keras_local.ops.blocks import apply_gradients as apply_gradients
 from keras_local.ops.blocks import in_blocks as in_blocks
 from keras_local.ops.blocks import in_state as in_state
 from keras_local.ops.columns import Columns as Columns
@@ -72,10 +72,10 @@ __all__ = [
     "Scaled",
     "Signals",
     "TransposedConvolution",
+    "Updates",
     "abilities",
     "added_losses",
     "after",
-    "apply_gradients",
     "assured",
     "asymmetric",
     "direct",

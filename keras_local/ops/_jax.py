@@ -163,6 +163,11 @@ def of_block(
     return outputs, gradients if learns else [None] * len(values), found
 
 
+def updates_in_parts(optimizer: Any) -> bool:
+    """Return that they go in one: the step of an optimizer is a function of its whole state."""
+    return False
+
+
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
     """Let an optimizer make a step; what has no gradient gets zeros, as in Keras' own step."""
     known = {id(each): value for each, value in zip(variables, gradients, strict=True)}

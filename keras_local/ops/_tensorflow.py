@@ -20,6 +20,7 @@ from keras_local.ops._tensorflow_graphs import in_state as in_state
 from keras_local.ops._tensorflow_graphs import of_block as of_block
 from keras_local.ops._tensorflow_graphs import pull_back as pull_back
 from keras_local.ops._tensorflow_graphs import scan as scan
+from keras_local.ops._tensorflow_graphs import updates_in_parts as updates_in_parts
 
 if TYPE_CHECKING:
     from keras_local.ops.depthwise import DepthwiseConvolution

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 Tensors = tuple[tf.Tensor, ...]
@@ -128,6 +129,24 @@ def in_state(model: Any, step: Callable[[Any], Any], arguments: tuple[Any, ...])
 def added_losses() -> list[tf.Tensor]:
     """Return nothing: layers know what their calls have added to the loss."""
     return []
+
+
+_APART = tuple(
+    getattr(keras.optimizers, name)
+    for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Lion")
+)
+"""Optimizers whose states all belong to single weights, but for the count of steps."""
+
+
+def updates_in_parts(optimizer: Any) -> bool:
+    """Return whether weights may be updated in groups, each of which counts as a step."""
+    if type(optimizer) not in _APART:
+        return False
+    together = (
+        optimizer.gradient_accumulation_steps or optimizer.global_clipnorm or optimizer.use_ema
+    )
+    # Replicas exchange gradients of all weights at once.
+    return not together and tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:

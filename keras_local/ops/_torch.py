@@ -301,6 +301,11 @@ def added_losses() -> list[torch.Tensor]:
     return []
 
 
+def updates_in_parts(optimizer: Any) -> bool:
+    """Return that they go in one, as Keras makes them for all weights together on PyTorch."""
+    return False
+
+
 def apply_gradients(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
     """Let an optimizer make a step."""
     with torch.no_grad():

@@ -24,8 +24,11 @@ class Part(NamedTuple):
     variables: Sequence[keras.Variable]
 
 
+Learn = Callable[[Sequence[keras.Variable], Sequence[Tensor | None]], None]
+
+
 def in_blocks(
-    parts: Sequence[Part], inputs: Any
+    parts: Sequence[Part], inputs: Any, learn: Learn | None = None
 ) -> tuple[Tensor, list[list[Tensor | None]], list[Any]]:
     """Return the outputs of the last block, each block's gradients, and what else it returned.
 
@@ -36,6 +39,8 @@ def in_blocks(
     Args:
         parts: The blocks, the lowest first.
         inputs: Inputs of the lowest block.
+        learn: Function that is given the weights and the gradients of each block as soon as they
+            exist, such as `Updates.add`.
     """
     found: list[list[Tensor | None]] = []
     others: list[Any] = []
@@ -45,6 +50,8 @@ def in_blocks(
             known = [each for each in found[-1] if each is not None]
             inputs = masked_like(keras.ops.stop_gradient(after(outputs, known)), outputs)
         outputs, gradients, rest = backend.of_block(part.forward, inputs, part.variables)
+        if learn is not None:
+            learn(part.variables, gradients)
         found.append(gradients)
         others.append(rest)
     return outputs, found, others
@@ -71,9 +78,47 @@ def added_losses() -> list[Tensor]:
     return found
 
 
-def apply_gradients(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
-    """Let an optimizer make one step with all gradients."""
-    backend.apply_gradients(optimizer, list(gradients), list(variables))
+class Updates:
+    """A step of an optimizer, block after block where that is the same as all at once.
+
+    Otherwise the gradients of all weights would be held until the last block. It is not the same
+    if the optimizer looks at all gradients together, as for a global norm, or has states of its
+    own beside those of the weights.
+
+    Args:
+        optimizer: The optimizer.
+        variables: All weights of the step.
+    """
+
+    def __init__(self, optimizer: Any, variables: Sequence[keras.Variable]) -> None:
+        self._optimizer = optimizer
+        self._waiting = list(variables)
+        self._known: dict[int, Tensor | None] = {}
+        self._in_parts = backend.updates_in_parts(optimizer)
+        self._begun = False
+        if self._in_parts and not optimizer.built:
+            optimizer.build(self._waiting)
+
+    def add(self, variables: Sequence[keras.Variable], gradients: Sequence[Tensor | None]) -> None:
+        """Take the gradients of a block."""
+        pairs = zip(variables, gradients, strict=True)
+        self._known.update({id(variable): gradient for variable, gradient in pairs})
+        if self._in_parts and any(each is not None for each in gradients):
+            self._apply()
+
+    def finish(self) -> None:
+        """Apply the gradients that still wait."""
+        if any(id(each) in self._known for each in self._waiting):
+            self._apply()
+
+    def _apply(self) -> None:
+        now = [each for each in self._waiting if id(each) in self._known]
+        self._waiting = [each for each in self._waiting if id(each) not in self._known]
+        if self._begun:
+            # It is still the same step.
+            self._optimizer.iterations.assign_sub(1)
+        self._begun = True
+        backend.apply_gradients(self._optimizer, [self._known[id(each)] for each in now], now)
 
 
 def masked_like(tensor: Tensor, other: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import pytest
 from keras import ops
 
 from keras_local.ops import after
-from keras_local.ops.blocks import Part, in_blocks
-from tests.support import array
+from keras_local.ops.blocks import Part, Updates, in_blocks
+from tests.support import BACKEND, array
 
 X = np.array([1.0, 2.0, -3.0], "float32")
 
@@ -68,3 +68,60 @@ def test_what_waits_keeps_its_bits() -> None:
     others = [ops.convert_to_tensor(np.array(value, "float32")) for value in (np.nan, 0.0, 2.0)]
     waited = array(after(ops.convert_to_tensor(tensor), others))
     assert waited.tobytes() == tensor.tobytes()
+
+
+def schedule() -> keras.optimizers.schedules.LearningRateSchedule:
+    return keras.optimizers.schedules.PiecewiseConstantDecay([1, 2], [0.5, 0.25, 0.125])
+
+
+OPTIMIZERS = {
+    "schedule": lambda: keras.optimizers.SGD(schedule(), momentum=0.9),
+    "Adam": lambda: keras.optimizers.Adam(0.1, clipnorm=0.5),
+    "AdamW": lambda: keras.optimizers.AdamW(0.1, weight_decay=0.1),
+    "RMSprop": lambda: keras.optimizers.RMSprop(0.1, centered=True),
+    "global norm": lambda: keras.optimizers.SGD(0.1, global_clipnorm=0.5),
+    "Nadam": lambda: keras.optimizers.Nadam(0.1),
+    "averages": lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2),
+    "accumulation": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2),
+}
+IN_PARTS = ("schedule", "Adam", "AdamW", "RMSprop")
+
+
+VALUES = (np.array([1.0, -2.0], "float32"), np.array([0.5], "float32"), np.ones(3, "float32"))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_block_after_block_are_those_of_one_step(name: str) -> None:
+    steps = 4
+
+    def trained(groups: list[list[int]]) -> list[np.ndarray]:
+        optimizer = OPTIMIZERS[name]()
+        weights = [keras.Variable(value) for value in VALUES]
+        optimizer.build(weights)
+        for step in range(steps):
+            gradients = [ops.convert_to_tensor((-0.7) ** step * value) for value in VALUES]
+            updates, before = Updates(optimizer, weights), array(weights[2])
+            for group in groups:
+                updates.add([weights[n] for n in group], [gradients[n] for n in group])
+                now = name in IN_PARTS and BACKEND == "tensorflow"
+                assert np.array_equal(array(weights[2]), before) is not now
+            updates.finish()
+        counted = optimizer.gradient_accumulation_steps or 1
+        assert int(array(optimizer.iterations)) == steps // counted
+        return [array(each) for each in (*weights, *optimizer.variables)]
+
+    for one, other in zip(trained([[0, 1, 2]]), trained([[2], [0, 1]]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
+def test_blocks_without_gradients_wait_for_the_others() -> None:
+    weights = [keras.Variable(value) for value in VALUES]
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build(weights)
+    updates = Updates(optimizer, weights)
+    updates.add(weights[:1], [None])
+    updates.add(weights[1:], [ops.convert_to_tensor(value) for value in VALUES[1:]])
+    updates.add([], [])
+    updates.finish()
+    assert [float(np.abs(array(each)).sum()) for each in weights] == [3.0, 0.0, 0.0]

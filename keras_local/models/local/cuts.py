@@ -11,6 +11,7 @@ import keras
 from keras_local import _validation as check
 from keras_local.layers.graph_walks import calls_of
 from keras_local.models.conversion.direct import ACTIVATIONS
+from keras_local.models.local.block_graph import BlockGraph
 
 Call = tuple[Any, list[Any], Any]
 """An operation, its inputs and its output."""
@@ -145,8 +146,10 @@ class Cuts:
         starts = [self.network.inputs if len(self.network.inputs) > 1 else self.network.inputs[0]]
         ends = [*tensors, self.network.outputs[0]]
         names = [*(self.name(place) for place in places), "outputs"]
+        # Without a cut it is stock training, to the bit.
+        graph = BlockGraph if places else keras.Model
         return [
-            keras.Model(start, end, name=f"block_{name}")
+            graph(start, end, name=f"block_{name}")
             for start, end, name in zip([*starts, *tensors], ends, names, strict=True)
         ]
 

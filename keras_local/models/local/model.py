@@ -21,8 +21,8 @@ from keras_local.models.local.cuts import Cuts
 from keras_local.models.local.heads import working_dtype
 from keras_local.models.local.losses import LocalLoss, block_loss, head_of
 from keras_local.ops import (
+    Updates,
     added_losses,
-    apply_gradients,
     assured,
     in_blocks,
     in_state,
@@ -229,7 +229,11 @@ class LocalLosses(keras.Model):
 
         steps = [Part(partial(hidden, block), block.variables) for block in parts.hidden]
         steps.append(Part(top, parts.top.trainable_variables))
-        outputs, gradients, (*seen, loss) = in_blocks(steps, x)
+        known = {id(variable) for step in steps for variable in step.variables}
+        learning = [each for each in self.trainable_variables if id(each) in known]
+        updates = Updates(self.optimizer, learning)
+        outputs, _, (*seen, loss) = in_blocks(steps, x, updates.add)
+        updates.finish()
         for value in (ops.sum(each) for _, _, added in seen for each in added):
             loss = loss + ops.cast(value, loss.dtype)
         self._loss_tracker.update_state(
@@ -237,14 +241,6 @@ class LocalLosses(keras.Model):
         )
         found = [(value, accuracy) for value, accuracy, _ in seen]
         self._log(found, outputs)
-        by_variable = {
-            id(variable): gradient
-            for step, group in zip(steps, gradients, strict=True)
-            for variable, gradient in zip(step.variables, group, strict=True)
-        }
-        learning = [each for each in self.trainable_variables if id(each) in by_variable]
-        if learning:
-            apply_gradients(self.optimizer, [by_variable[id(each)] for each in learning], learning)
         return self.compute_metrics(x, y, outputs, sample_weight)
 
     def _judged(
