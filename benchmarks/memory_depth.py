@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=[Size(0).width], help="maps")
     parser.add_argument("--batches", nargs="+", type=int, default=[Size(0).batch], help="images")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--steps", type=int, default=3, help="steps of which the median is taken")
+    parser.add_argument("--steps", type=int, default=9, help="steps of which the median is taken")
     parser.add_argument("--results", type=Path, default=Path("memory_depth.json"))
     parser.add_argument("--figure", type=Path, help="file for a figure")
     parser.add_argument("--time", action="store_true", help="measure time, not memory")

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_local.ops.backend import Tensor, backend
+from keras_local.ops.order import after
 from keras_local.ops.precision import precise
 
 
@@ -43,9 +44,11 @@ def with_lean_gradient(layer: keras.layers.BatchNormalization, inputs: Tensor) -
         error, x_ = ops.cast(error, dtype), ops.cast(x, dtype)
         mean, variance = ops.moments(x_, axes, keepdims=True)
         rate = ops.rsqrt(variance + layer.epsilon)
-        deviation = x_ - mean
+        # One tensor after the other, none before the error arrives: else several wait for others.
+        deviation = after(x_, [error]) - mean
         shift = ops.mean(error, axes, keepdims=True)
         slope = ops.mean(error * deviation, axes, keepdims=True)
+        error = after(error, [slope])
         factor = ops.reshape(ops.cast(gamma, dtype), shape) * rate
         below = factor * ((error - shift) - deviation * (slope * ops.square(rate)))
         count = ops.cast(ops.size(x_), dtype) / ops.cast(ops.size(mean), dtype)
