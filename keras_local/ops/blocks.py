@@ -107,12 +107,13 @@ class Updates:
             self._apply()
 
     def finish(self) -> None:
-        """Apply the gradients that still wait."""
-        if any(id(each) in self._known for each in self._waiting):
-            self._apply()
+        """Apply the gradients that still wait, if there are any."""
+        self._apply()
 
     def _apply(self) -> None:
         now = [each for each in self._waiting if id(each) in self._known]
+        if not now:
+            return
         self._waiting = [each for each in self._waiting if id(each) not in self._known]
         if self._begun:
             # It is still the same step.

@@ -44,7 +44,8 @@ def with_lean_gradient(layer: keras.layers.BatchNormalization, inputs: Tensor) -
         error, x_ = ops.cast(error, dtype), ops.cast(x, dtype)
         mean, variance = ops.moments(x_, axes, keepdims=True)
         rate = ops.rsqrt(variance + layer.epsilon)
-        # One tensor after the other, none before the error arrives: else several wait for others.
+        # Computed when the error is there, and one after the other: otherwise TensorFlow would hold
+        # several tensors of this size at once.
         deviation = after(x_, [error]) - mean
         shift = ops.mean(error, axes, keepdims=True)
         slope = ops.mean(error * deviation, axes, keepdims=True)
